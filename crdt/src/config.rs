@@ -1,0 +1,65 @@
+//! What a replica is told at its start.
+
+use crate::ids::Incarnation;
+use crate::keys::Keys;
+use crate::time::Timing;
+
+/// What this host offers to tasks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// Thousandths of a processor; 0 = runs no task, still a full peer.
+    pub cpu_milli: u32,
+    /// Bytes.
+    pub memory_bytes: u64,
+}
+
+/// How a replica is set up; constant for its life.
+#[derive(Debug)]
+pub struct Config {
+    /// This node's key.
+    pub keys: Box<dyn Keys>,
+    /// Drawn afresh at each start of the process.
+    pub incarnation: Incarnation,
+    /// What people call this node.
+    pub name: String,
+    /// The program's version.
+    pub version: String,
+    /// Lease times; checked with [`Timing::problems`] by the caller.
+    pub timing: Timing,
+    /// How many peers decide a claim, of those alive when a segment opens: 1, 3 or 5.
+    pub committee: u8,
+    /// What it runs.
+    pub offer: Offer,
+    /// Seeds the jitter of back-off.
+    pub seed: u64,
+    /// The rule that is broken on purpose.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<Sabotage>,
+}
+
+/// Rules that can be broken, one at a time, to show that the judges of the simulation see it. Names in brackets are those of
+/// `docs/protocol.md`.
+#[cfg(feature = "sabotage")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sabotage {
+    /// Votes are sent before they are durable (n1).
+    VotesNotDurable,
+    /// A lease counts from the receipt of answers (n3).
+    LeaseFromReceipt,
+    /// A witness's restart does not restart its wait (n4).
+    RestartNotAck,
+    /// A late ack revives a hold that was lost (n5).
+    NoLatch,
+    /// The first outcome seen is final (n7).
+    FirstOutcomeWins,
+    /// Acks of members that voted away still count (F1).
+    StaleLeft,
+    /// The accept is dropped when voting on (F3).
+    AcceptsDropped,
+    /// A witness's wait frees its vote for itself (F5).
+    SelfTimeout,
+    /// A quorum of any acks renews (n8).
+    AnyAcks,
+    /// An accepted outcome is not adopted by the next claimant.
+    NoAdoption,
+}

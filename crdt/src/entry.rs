@@ -1,0 +1,180 @@
+//! What documents say, as typed entries: the one vocabulary in which the rest of the crate writes to documents and reads them.
+//!
+//! `schema.rs` spells an entry as document keys and values; `ledger` checks who may write it. An entry's writer is always the
+//! author of the change that carries it, so entries do not name it. `index` is a task's place in its segment, from 0.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Digest, Epoch, PeerId, Tag};
+use crate::task::{Environment, Outcome, OutcomeDigest, TaskSpec, Want};
+use crate::time::Wall;
+
+/// One statement of one author in one document.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// Segment: its fixed header; the first change of its author, nobody else's.
+    Header(Header),
+    /// Segment, author only: a chunk of consecutive specs.
+    Specs(SpecChunk),
+    /// Segment, author only: an environment, by its digest.
+    Environment(Digest, Environment),
+    /// Segment, author only: no more specs will come; how many there are.
+    End(u16),
+    /// Segment: bids of the writer, a register a task.
+    Bids(Vec<Bid>),
+    /// Segment, committee only: votes of the writer, a register a task.
+    Votes(Vec<Vote>),
+    /// Segment: outcomes of the writer, a register a task.
+    Outcomes(Vec<OutcomeAt>),
+    /// Segment: the claim register (LWW) of a task, written by the peer that runs it.
+    Claim(u16, ClaimMark),
+    /// Segment: what a person wants of a task (LWW by stamp).
+    Want(u16, Want),
+    /// Segment: the writer's PN-counter of live claims.
+    Live(i64),
+    /// Segment: one of the writer's PN-counters of totals.
+    Count(Total, i64),
+    /// Directory: who the writer is.
+    Member(Member),
+    /// Presence: how the writer is.
+    Beat(Beat),
+}
+
+/// The fixed header of a segment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Header {
+    /// Version of the layout; [`Header::FORMAT`].
+    pub format: u16,
+    /// The author's task count at index 0: task N lives at index N - first.
+    pub first: u64,
+    /// The 1, 3 or 5 peers whose majority decides claims, sorted.
+    pub committee: Vec<PeerId>,
+    /// When it was opened, for people.
+    pub created: Wall,
+}
+
+impl Header {
+    /// The layout that this version writes.
+    pub const FORMAT: u16 = 1;
+}
+
+/// Consecutive specs of a segment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SpecChunk {
+    /// Index of the first.
+    pub first: u16,
+    /// 1 to 64 of them.
+    pub specs: Vec<TaskSpec>,
+}
+
+/// A bid register: "no run of mine below this epoch is alive or will start"; with `gave_up`, none at it either.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Bid {
+    /// Which task.
+    pub index: u16,
+    /// Never decreases.
+    pub epoch: Epoch,
+    /// Set once for an epoch.
+    pub gave_up: bool,
+}
+
+/// A vote register: strictly increasing epochs; the accept is kept across votes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Vote {
+    /// Which task.
+    pub index: u16,
+    /// The epoch voted at.
+    pub epoch: Epoch,
+    /// For whom.
+    pub claimant: Tag,
+    /// The newest outcome accepted, at this epoch or an earlier one.
+    pub accepted: Option<Accept>,
+}
+
+/// An accepted outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Accept {
+    /// The epoch at which it was accepted.
+    pub epoch: Epoch,
+    /// Which outcome.
+    pub digest: OutcomeDigest,
+}
+
+/// An outcome register.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OutcomeAt {
+    /// Which task.
+    pub index: u16,
+    /// The writer's bid under which it was written.
+    pub epoch: Epoch,
+    /// The value.
+    pub outcome: Outcome,
+}
+
+/// The value of a claim register: who runs a task, for people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClaimMark {
+    /// The epoch of the run.
+    pub epoch: Epoch,
+    /// When it started, by the writer's wall clock.
+    pub started: Wall,
+}
+
+/// What a segment counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Total {
+    /// Specs written.
+    Submitted,
+    /// Runs started.
+    Started,
+    /// Runs that ended well.
+    Succeeded,
+    /// Runs that ended badly.
+    Failed,
+    /// Runs given up or killed with their lease.
+    Lost,
+}
+
+impl Total {
+    /// Every total.
+    pub const ALL: [Self; 5] =
+        [Self::Submitted, Self::Started, Self::Succeeded, Self::Failed, Self::Lost];
+}
+
+/// A member of the mesh, in its own words.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Member {
+    /// What people call it: at most 64 bytes.
+    pub name: String,
+    /// Proof that it knows the mesh's secret: see [`crate::keys::Keys::admission`].
+    pub proof: [u8; 32],
+    /// Where it listens, as multiaddrs: at most 8 of at most 128 bytes.
+    pub addresses: Vec<String>,
+    /// When it joined.
+    pub joined: Wall,
+    /// It said that it leaves for good.
+    pub left: bool,
+}
+
+/// How a node is: written every two seconds and on a real change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Beat {
+    /// Counts beats since the node's start.
+    pub count: u32,
+    /// The writer's wall clock.
+    pub wall: Wall,
+    /// Processors offered, thousandths.
+    pub cpu_milli: u32,
+    /// Of these free now, thousandths.
+    pub free_milli: u32,
+    /// Memory offered, bytes.
+    pub memory_bytes: u64,
+    /// Runs alive.
+    pub running: u32,
+    /// Load average of one minute, hundredths.
+    pub load_centi: u32,
+    /// The writer's version.
+    pub version: String,
+    /// Peers it is connected to.
+    pub neighbours: Vec<Tag>,
+}

@@ -1,0 +1,484 @@
+//! The words of the API: JSON lines over the node's Unix socket, and over a stream between peers.
+//!
+//! A client sends [`Request`] lines and reads [`Reply`] lines; a reply carries its request's `id`. Most requests have one reply;
+//! `output` with `follow` and `wait` have several, the last with `"end": true`. A line is at most [`MAX_LINE`] bytes.
+//! The server greets with a [`Hello`] line. Unknown fields are ignored, so that versions may differ.
+
+use std::time::Duration;
+
+use crdt::event::Durability;
+use crdt::task::{Arg, Captured, Environment, Needs, TaskState, Usage};
+use serde::{Deserialize, Serialize};
+
+/// The longest line, bytes.
+pub const MAX_LINE: usize = 8 << 20;
+/// The version of this vocabulary.
+pub const SCHEMA: u32 = 1;
+
+/// The server's first line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`SCHEMA`] of the server.
+    pub aque: u32,
+    /// The node's version.
+    pub version: String,
+    /// The node's name.
+    pub node: String,
+    /// The node's tag.
+    pub tag: String,
+    /// The mesh, hex.
+    pub mesh: String,
+}
+
+/// A client's line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// Chosen by the client; comes back in the replies.
+    pub id: u64,
+    /// What is asked.
+    #[serde(flatten)]
+    pub call: Call,
+}
+
+/// What can be asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "method", content = "params", rename_all = "snake_case")]
+pub enum Call {
+    /// Queue tasks. Answered by [`Submitted`].
+    Submit(Submission),
+    /// List tasks. Answered by [`Tasks`].
+    Status(StatusQuery),
+    /// Everything known of some tasks. Answered by [`Details`].
+    Show {
+        /// Ids as people type them: `TAG-N`, `N`, a unique prefix, `last`, `A..B`.
+        ids: Vec<String>,
+    },
+    /// The output of one task. Answered by [`OutputPiece`]s.
+    Output(OutputQuery),
+    /// Wait until tasks have ended. Answered by [`Progress`] lines.
+    Wait {
+        /// Which.
+        ids: Vec<String>,
+        /// One is enough.
+        #[serde(default)]
+        any: bool,
+        /// Wait for this state (or any complete one) instead of for the end.
+        #[serde(default)]
+        state: Option<TaskState>,
+    },
+    /// End tasks. Answered by [`Killed`].
+    Kill {
+        /// Which.
+        ids: Vec<String>,
+        /// The first signal.
+        signal: i32,
+        /// How long it gets before SIGKILL.
+        grace: Duration,
+        /// For people.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// The hosts of the mesh. Answered by [`Nodes`].
+    Nodes {},
+    /// A ticket for a new host. Answered by [`Invitation`].
+    Invite {},
+    /// This node's own figures. Answered by [`Stats`].
+    Stats {},
+}
+
+/// Tasks to queue.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Submission {
+    /// In order.
+    pub tasks: Vec<TaskRequest>,
+    /// The environment of tasks that inherit.
+    #[serde(default)]
+    pub env: Option<Environment>,
+    /// When to answer.
+    #[serde(default)]
+    pub durable: DurableWord,
+}
+
+/// [`Durability`] as people type it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DurableWord {
+    /// On this host's disk.
+    Local,
+    /// On a majority of the committee's disks.
+    #[default]
+    Quorum,
+}
+
+impl From<DurableWord> for Durability {
+    fn from(word: DurableWord) -> Self {
+        match word {
+            DurableWord::Local => Self::Local,
+            DurableWord::Quorum => Self::Quorum,
+        }
+    }
+}
+
+/// One task as the client describes it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TaskRequest {
+    /// Program and arguments; empty for a group.
+    pub argv: Vec<Arg>,
+    /// Run through this shell: `SHELL -c argv[0] SHELL argv[1..]`.
+    #[serde(default)]
+    pub shell: Option<Arg>,
+    /// It is a group with so many members (0 = not known yet), not a command.
+    #[serde(default)]
+    pub group_size: Option<u32>,
+    /// For people.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Absolute.
+    pub cwd: Arg,
+    /// Takes [`Submission::env`].
+    #[serde(default)]
+    pub inherit_env: bool,
+    /// On top of it.
+    #[serde(default)]
+    pub extra_env: Environment,
+    /// Free capacity that it needs.
+    #[serde(default)]
+    pub needs: Needs,
+    /// Higher first; 1000 unless stated.
+    #[serde(default)]
+    pub priority: Option<i32>,
+    /// Ids that must succeed first.
+    #[serde(default)]
+    pub after: Vec<String>,
+    /// Places in this submission that must succeed first.
+    #[serde(default)]
+    pub after_places: Vec<u32>,
+    /// The group it belongs to.
+    #[serde(default)]
+    pub member: Option<MemberRequest>,
+    /// Runs again so often after a failure.
+    #[serde(default)]
+    pub retries: u32,
+}
+
+/// Membership of a group in a submission.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MemberRequest {
+    /// The group's id, if it was submitted earlier.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Or its place in this submission.
+    #[serde(default)]
+    pub group_place: Option<u32>,
+    /// The member's place in the group's input order.
+    pub index: u32,
+    /// At most so many at once; 0 = no limit.
+    #[serde(default)]
+    pub window: u32,
+}
+
+/// Which tasks to list.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StatusQuery {
+    /// Only these and what belongs to them; empty = all.
+    #[serde(default)]
+    pub ids: Vec<String>,
+    /// Members of groups are listed too.
+    #[serde(default)]
+    pub flat: bool,
+    /// Tasks of all users, not only the caller's.
+    #[serde(default)]
+    pub all_users: bool,
+    /// Only these states; empty = all.
+    #[serde(default)]
+    pub states: Vec<TaskState>,
+    /// At most so many, the newest; 0 = all.
+    #[serde(default)]
+    pub limit: u32,
+}
+
+/// Which output.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OutputQuery {
+    /// One task.
+    pub task: String,
+    /// Both streams unless one is named.
+    #[serde(default)]
+    pub only: Option<StreamName>,
+    /// Goes on until the task has ended.
+    #[serde(default)]
+    pub follow: bool,
+    /// Only the last lines of each stream.
+    #[serde(default)]
+    pub last_lines: Option<u32>,
+}
+
+/// A captured stream.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamName {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A server's line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reply {
+    /// The request's.
+    pub id: u64,
+    /// No more lines will come for this request.
+    #[serde(default)]
+    pub end: bool,
+    /// What came of it.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// To `submit`.
+    Submitted(Submitted),
+    /// To `status`.
+    Tasks(Tasks),
+    /// To `show`.
+    Details(Details),
+    /// To `output`.
+    Output(OutputPiece),
+    /// To `wait`.
+    Progress(Progress),
+    /// To `kill`.
+    Killed(Killed),
+    /// To `nodes`.
+    Nodes(Nodes),
+    /// To `invite`.
+    Invitation(Invitation),
+    /// To `stats`.
+    Stats(Stats),
+    /// To anything that failed.
+    Error(Failure),
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// Decides the exit status.
+    pub kind: FailureKind,
+    /// What and why.
+    pub message: String,
+    /// What to do.
+    #[serde(default)]
+    pub hint: Option<String>,
+}
+
+/// Kinds of failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The request is malformed or names what does not exist: exit status 1.
+    Request,
+    /// No peer that could answer is reachable: 69.
+    Unreachable,
+    /// Refused for now: 75.
+    Busy,
+    /// Not allowed: 77.
+    Forbidden,
+}
+
+/// Ids of queued tasks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Submitted {
+    /// In the order of the submission.
+    pub ids: Vec<String>,
+    /// How many disks of the committee hold them.
+    pub copies: u8,
+    /// How many there are.
+    pub committee: u8,
+}
+
+/// A list of tasks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tasks {
+    /// In order of submission.
+    pub tasks: Vec<TaskLine>,
+    /// How many more there are beyond the limit.
+    pub more: u64,
+}
+
+/// One task as `status` shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskLine {
+    /// `TAG-N`.
+    pub id: String,
+    /// The group it belongs to.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// For people.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The command as one would type it.
+    pub command: String,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Name of the host that holds, runs or ran it.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// The highest epoch seen.
+    pub epoch: u32,
+    /// Runs started.
+    pub attempts: u32,
+    /// Higher first.
+    pub priority: i32,
+    /// The submitting user.
+    pub user: String,
+    /// Dependencies.
+    #[serde(default)]
+    pub after: Vec<String>,
+    /// Wall clock, milliseconds since 1970.
+    pub created_ms: u64,
+    /// When the latest run started.
+    #[serde(default)]
+    pub started_ms: Option<u64>,
+    /// When it ended.
+    #[serde(default)]
+    pub ended_ms: Option<u64>,
+    /// Exit code.
+    #[serde(default)]
+    pub exit: Option<i32>,
+    /// Signal.
+    #[serde(default)]
+    pub signal: Option<i32>,
+    /// For a group: members by state name (only states that occur).
+    #[serde(default)]
+    pub members: Option<std::collections::BTreeMap<String, u32>>,
+}
+
+/// Details of tasks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Details {
+    /// One for each.
+    pub tasks: Vec<Detail>,
+}
+
+/// Everything known of one task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Detail {
+    /// Its status line.
+    pub line: TaskLine,
+    /// Program and arguments.
+    pub argv: Vec<Arg>,
+    /// Working directory.
+    pub cwd: Arg,
+    /// Needs.
+    pub needs: Needs,
+    /// Names of the committee's members.
+    pub committee: Vec<String>,
+    /// Bids, votes and outcomes, each as a line for people.
+    pub registers: Vec<String>,
+    /// What the committed run used.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// Its standard output.
+    #[serde(default)]
+    pub stdout: Option<Captured>,
+    /// Its standard error.
+    #[serde(default)]
+    pub stderr: Option<Captured>,
+}
+
+/// A piece of output.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OutputPiece {
+    /// Which stream.
+    pub stream: StreamName,
+    /// Name of the host it comes from.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// The bytes.
+    pub data: Arg,
+}
+
+/// How far a wait is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// Tasks waited for (members of groups counted, groups not).
+    pub total: u64,
+    /// Ended.
+    pub done: u64,
+    /// Ended otherwise than well.
+    pub failed: u64,
+    /// Running now.
+    pub running: u64,
+    /// On the last line: the tasks that were named, as they are now.
+    #[serde(default)]
+    pub tasks: Vec<TaskLine>,
+}
+
+/// What became of a kill.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Killed {
+    /// Tasks that had ended before.
+    pub ended: Vec<TaskLine>,
+    /// How many were asked to end.
+    pub asked: u64,
+}
+
+/// The hosts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Nodes {
+    /// This one first, then by name.
+    pub nodes: Vec<NodeLine>,
+}
+
+/// One host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeLine {
+    /// What people call it.
+    pub name: String,
+    /// Its tag.
+    pub tag: String,
+    /// Heard of lately.
+    pub alive: bool,
+    /// This is the host asked.
+    pub own: bool,
+    /// Milliseconds since it was last heard of, for those not alive.
+    #[serde(default)]
+    pub silent_ms: Option<u64>,
+    /// Processors offered.
+    pub cpus: f64,
+    /// Processors free.
+    pub cpus_free: f64,
+    /// Bytes.
+    pub memory_bytes: u64,
+    /// Runs alive.
+    pub running: u32,
+    /// Load average of one minute.
+    pub load: f64,
+    /// Its version.
+    pub version: String,
+    /// Round trip in milliseconds, where connected.
+    #[serde(default)]
+    pub round_trip_ms: Option<f64>,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+}
+
+/// A ticket.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Invitation {
+    /// One line, `aque1…`.
+    pub ticket: String,
+}
+
+/// A node's own figures, by name (`aque_…`), as its metrics will be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stats {
+    /// Name to value.
+    pub values: std::collections::BTreeMap<String, u64>,
+}
