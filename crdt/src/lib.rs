@@ -1,10 +1,19 @@
 //! The documents, the rules of a claim, and the replica that plays them: pure, without input or output.
 
+pub mod claim;
 pub mod config;
 pub mod entry;
 pub mod event;
+pub mod graph;
 pub mod ids;
 pub mod keys;
+pub mod ledger;
 pub mod message;
+pub mod registers;
+pub mod replica;
+pub mod resolve;
+pub mod roster;
+pub mod schedule;
 pub mod task;
 pub mod time;
+pub mod witness;

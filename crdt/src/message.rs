@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::entry::Beat;
 use crate::ids::{DocId, Incarnation, PeerId, SegmentId};
 use crate::time::Mono;
 
@@ -29,8 +30,8 @@ pub enum Lane {
 /// What replicas say to each other.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Message {
-    /// The sender was just connected: which start of its process this is.
-    Hello(Incarnation),
+    /// The sender was just connected, or started within this minute: which start of its process this is, and how it is.
+    Hello(Incarnation, Box<Beat>),
     /// Signed changes: a hint that may be lost.
     Changes(Vec<Arc<[u8]>>),
     /// The digest of everything the sender holds; equal digests end the exchange.
@@ -117,7 +118,7 @@ impl Message {
     pub fn lane(&self) -> Lane {
         match self {
             Self::Heartbeat(_) | Self::Ack(_) => Lane::Claims,
-            Self::Hello(_)
+            Self::Hello(..)
             | Self::Changes(_)
             | Self::Root(_)
             | Self::Documents(_)

@@ -345,6 +345,11 @@ pub enum Wish {
         /// A person's reason.
         reason: Option<String>,
     },
+    /// A group has so many members, and no more will come.
+    Close {
+        /// How many.
+        size: u32,
+    },
 }
 
 /// The states that people read.

@@ -1,0 +1,191 @@
+//! The claimant role: what a bid's answers are worth (C3, C4), what its voters promise (C5), and the life of one claim.
+//!
+//! A lease counts from the *send* time of what was answered, on the claimant's own clock, so delay only shortens it
+//! (Gray and Cheriton, "Leases", 1989). Adoption of an earlier accepted outcome is Paxos's (Lamport, 1998).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::Sabotage;
+use crate::ids::{Epoch, SegmentId, Tag};
+use crate::registers::Registers;
+use crate::task::{Outcome, OutcomeDigest};
+use crate::time::{Mono, Timing};
+
+/// Where a live claim of this node stands. It ends with an outcome or a give-up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// The bid is written; answers are awaited.
+    Bidding,
+    /// Held, and waits for room on this host.
+    Held,
+    /// The guard was told to start the run.
+    Starting,
+    /// The guard said that it runs.
+    Running,
+}
+
+/// A claim of this node, made in this incarnation (C2).
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// The bid's epoch.
+    pub epoch: Epoch,
+    /// s0: read before the bid was written.
+    pub since: Mono,
+    /// Where it stands.
+    pub phase: Phase,
+    /// L - K after the deciding answer; none until it is held.
+    pub deadline: Option<Mono>,
+    /// The deadline passed: nothing revives this epoch (the latch).
+    pub lost: bool,
+    /// When a person's signal was passed on.
+    pub signalled: Option<Mono>,
+}
+
+/// The newest answers of witnesses in one segment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answer {
+    /// Send time of the newest heartbeat whose ack counts.
+    counted: Option<Mono>,
+    /// Send time of a newer one, which counts once so many of the witness's changes are seen.
+    waiting: Option<(Mono, u32)>,
+}
+
+/// Acks received in this incarnation, by segment and witness.
+#[derive(Debug, Default)]
+pub struct Answers(BTreeMap<(SegmentId, Tag), Answer>);
+
+impl Answers {
+    /// Notes an ack for a heartbeat sent at `sent`, which counts once `seen >= left`. Says whether it counts now.
+    pub fn note(&mut self, key: (SegmentId, Tag), sent: Mono, left: u32, seen: u32) -> bool {
+        let answer = self.0.entry(key).or_default();
+        if answer.counted.is_some_and(|old| old >= sent) {
+            return false;
+        }
+        if seen >= left {
+            answer.counted = Some(sent);
+            return true;
+        }
+        if answer.waiting.is_none_or(|(old, _)| old < sent) {
+            answer.waiting = Some((sent, left));
+        }
+        false
+    }
+
+    /// Notes that `seen` changes of a witness are seen. Says whether a waiting ack counts now.
+    pub fn progress(&mut self, key: (SegmentId, Tag), seen: u32) -> bool {
+        let Some(answer) = self.0.get_mut(&key) else { return false };
+        match answer.waiting {
+            Some((sent, left)) if seen >= left => {
+                answer.waiting = None;
+                answer.counted = answer.counted.max(Some(sent));
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Returns the send time of the newest ack that counts.
+    #[must_use]
+    pub fn counted(&self, key: (SegmentId, Tag)) -> Option<Mono> {
+        self.0.get(&key).and_then(|answer| answer.counted)
+    }
+
+    /// Forgets a segment.
+    pub fn forget(&mut self, segment: SegmentId) {
+        self.0.retain(|(of, _), _| *of != segment);
+    }
+}
+
+/// What a claimant knows of one task.
+#[derive(Debug, Clone, Copy)]
+pub struct Claimant<'a> {
+    /// Itself.
+    pub me: Tag,
+    /// The committee, in order.
+    pub committee: &'a [Tag],
+    /// The task's registers as seen here.
+    pub registers: &'a Registers,
+    /// Its own entries are durable, so that its own vote counts.
+    pub own_durable: bool,
+    /// The segment, for answers.
+    pub segment: SegmentId,
+    /// The rule that is broken on purpose.
+    pub broken: Option<Sabotage>,
+}
+
+/// What the voters of an epoch promise (C5).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Promise {
+    /// Not a majority yet.
+    None,
+    /// Nothing was accepted before: the task may run.
+    Fresh,
+    /// This outcome was accepted before and must be written again.
+    Adopt(Arc<Outcome>),
+    /// An outcome was accepted before; its value has not arrived yet.
+    Await(OutcomeDigest),
+}
+
+impl Claimant<'_> {
+    fn majority(&self) -> usize {
+        self.committee.len() / 2 + 1
+    }
+
+    /// The members whose seen vote is for this claimant at `epoch`.
+    fn voters(&self, epoch: Epoch) -> impl Iterator<Item = Tag> + '_ {
+        self.committee.iter().copied().filter(move |member| {
+            (*member != self.me || self.own_durable)
+                && self
+                    .registers
+                    .vote(*member)
+                    .is_some_and(|vote| (vote.epoch, vote.claimant) == (epoch, self.me))
+        })
+    }
+
+    /// C3 and C4: returns the instant until which `claim` is held, if a majority answers and that lies ahead of `now`.
+    #[must_use]
+    pub fn hold(&self, claim: &Claim, answers: &Answers, timing: &Timing, now: Mono) -> Option<Mono> {
+        if claim.lost && self.broken != Some(Sabotage::NoLatch) {
+            return None;
+        }
+        if self.voters(claim.epoch).count() < self.majority() {
+            return None;
+        }
+        let answer = |member: Tag| {
+            if member == self.me {
+                return now;
+            }
+            let acked = answers.counted((self.segment, member));
+            claim.since.max(acked.unwrap_or(claim.since))
+        };
+        let mut times: Vec<Mono> = if self.broken == Some(Sabotage::AnyAcks) {
+            self.committee.iter().map(|member| answer(*member)).collect()
+        } else {
+            self.voters(claim.epoch).map(answer).collect()
+        };
+        times.sort_unstable_by(|a, b| b.cmp(a));
+        let deadline = *times.get(self.majority() - 1)? + timing.hold();
+        (now < deadline).then_some(deadline)
+    }
+
+    /// C5: returns what the voters of `epoch` promise; needs no lease.
+    #[must_use]
+    pub fn promise(&self, epoch: Epoch) -> Promise {
+        if self.voters(epoch).count() < self.majority() {
+            return Promise::None;
+        }
+        let accepted = self
+            .voters(epoch)
+            .filter_map(|member| self.registers.vote(member)?.accepted)
+            .max_by_key(|accept| accept.epoch);
+        match accepted {
+            None => Promise::Fresh,
+            Some(_) if self.broken == Some(Sabotage::NoAdoption) => Promise::Fresh,
+            Some(accept) => match self.registers.outcome_of(accept.digest) {
+                Some(outcome) => Promise::Adopt(Arc::clone(outcome)),
+                None => Promise::Await(accept.digest),
+            },
+        }
+    }
+}

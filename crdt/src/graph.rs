@@ -1,0 +1,160 @@
+//! What stands in a task's way: dependencies, and the window of its group. Every event touches only the tasks that it frees.
+//!
+//! A window of P is kept without any counting across hosts: member i may run once at least i + 1 - P members before it have
+//! ended. Ends are stable, so a stale view only waits longer; and if P + 1 members ran at once, the last of them would have
+//! started with P of its predecessors still running, which the rule forbids.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ids::TaskId;
+use crate::task::TaskState;
+
+/// A task's handle inside a replica.
+pub type TaskIx = u32;
+
+/// The members of one group, in the order of their index.
+#[derive(Debug, Default)]
+pub struct Group {
+    members: BTreeMap<u32, TaskIx>,
+    counts: [u32; 11],
+    /// Members before this index may run, as far as the window goes.
+    released: u32,
+    ended_before: u32,
+    ended: BTreeSet<u32>,
+    window: u32,
+}
+
+impl Group {
+    /// Returns how many members are in each state, in the order of [`TaskState::ALL`].
+    #[must_use]
+    pub fn counts(&self) -> [u32; 11] {
+        self.counts
+    }
+
+    /// Returns the members in order.
+    pub fn members(&self) -> impl Iterator<Item = TaskIx> + '_ {
+        self.members.values().copied()
+    }
+
+    /// Returns how many members have ended, and how many are known.
+    #[must_use]
+    pub fn progress(&self) -> (u32, u32) {
+        let ended = TaskState::ALL
+            .iter()
+            .zip(self.counts)
+            .filter(|(state, _)| state.is_complete())
+            .map(|(_, count)| count)
+            .sum();
+        (ended, u32::try_from(self.members.len()).unwrap_or(u32::MAX))
+    }
+
+    fn advance(&mut self) -> Vec<TaskIx> {
+        let mut freed = Vec::new();
+        while self.window == 0 || self.released < self.window.saturating_add(self.ended_before) {
+            let Some(member) = self.members.get(&self.released) else { break };
+            freed.push(*member);
+            if self.ended.remove(&self.released) {
+                self.ended_before += 1;
+            }
+            self.released += 1;
+        }
+        freed
+    }
+
+    /// Adds a member. Returns the members that the window lets run now.
+    pub fn add(&mut self, index: u32, window: u32, task: TaskIx) -> Vec<TaskIx> {
+        self.window = window;
+        if self.members.insert(index, task).is_none() {
+            self.counts[TaskState::Creating as usize] += 1;
+        }
+        self.advance()
+    }
+
+    /// Notes that a member went from one state to another. Returns the members that the window lets run now.
+    pub fn moved(&mut self, index: u32, from: TaskState, to: TaskState) -> Vec<TaskIx> {
+        self.counts[from as usize] = self.counts[from as usize].saturating_sub(1);
+        self.counts[to as usize] += 1;
+        if to.is_complete() && !from.is_complete() {
+            if index < self.released {
+                self.ended_before += 1;
+            } else {
+                self.ended.insert(index);
+            }
+            return self.advance();
+        }
+        Vec::new()
+    }
+
+    /// Says whether the window lets the member at `index` run.
+    #[must_use]
+    pub fn lets(&self, index: u32) -> bool {
+        index < self.released
+    }
+}
+
+/// Dependencies and groups of every task.
+#[derive(Debug, Default)]
+pub struct Graph {
+    dependents: BTreeMap<TaskId, Vec<TaskIx>>,
+    groups: BTreeMap<TaskId, Group>,
+}
+
+impl Graph {
+    /// Notes that `task` waits for `dependency`.
+    pub fn wait(&mut self, task: TaskIx, dependency: TaskId) {
+        self.dependents.entry(dependency).or_default().push(task);
+    }
+
+    /// Returns and forgets the tasks that waited for `ended`.
+    pub fn release(&mut self, ended: TaskId) -> Vec<TaskIx> {
+        self.dependents.remove(&ended).unwrap_or_default()
+    }
+
+    /// Returns the group with this id.
+    #[must_use]
+    pub fn group(&self, id: TaskId) -> Option<&Group> {
+        self.groups.get(&id)
+    }
+
+    /// Returns the group with this id, made if it is new.
+    pub fn group_mut(&mut self, id: TaskId) -> &mut Group {
+        self.groups.entry(id).or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_never_lets_too_many_run() {
+        for window in 1..6_u32 {
+            let mut group = Group::default();
+            let mut running = BTreeSet::new();
+            let mut rng = fastrand::Rng::with_seed(u64::from(window));
+            let mut freed = 0;
+            for index in 0..40 {
+                running.extend(group.add(index, window, index));
+                assert!(running.len() <= window as usize);
+            }
+            while !running.is_empty() {
+                freed += 1;
+                let list: Vec<u32> = running.iter().copied().collect();
+                let index = list[rng.usize(..list.len())];
+                running.remove(&index);
+                running.extend(group.moved(index, TaskState::Creating, TaskState::Success));
+                assert!(running.len() <= window as usize);
+            }
+            assert_eq!((freed, group.progress()), (40, (40, 40)));
+        }
+    }
+
+    #[test]
+    fn members_may_arrive_in_any_order() {
+        let mut group = Group::default();
+        assert_eq!(group.add(1, 1, 1), []);
+        assert_eq!(group.add(0, 1, 0), [0]);
+        assert!(group.lets(0) && !group.lets(1));
+        assert_eq!(group.moved(0, TaskState::Creating, TaskState::Error), [1]);
+    }
+}

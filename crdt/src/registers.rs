@@ -1,0 +1,237 @@
+//! The registers of one task as folded from documents: for each writer the newest entry of each kind.
+//!
+//! Every register has one writer, and a writer's entries arrive in the order of its chain, so folding keeps the last one.
+//! An entry that goes back (a bid or vote of a lower epoch) is refused: its writer broke the protocol.
+//! Own entries are visible at once; [`crate::claim`] and [`crate::resolve`] count them only when they are durable.
+
+use std::sync::Arc;
+
+use crate::entry::{Accept, ClaimMark};
+use crate::ids::{Epoch, Tag};
+use crate::task::{Outcome, OutcomeDigest, Want};
+
+/// A bid register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BidRegister {
+    /// Never decreases.
+    pub epoch: Epoch,
+    /// No run at this epoch or below is alive or will start.
+    pub gave_up: bool,
+}
+
+/// A vote register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VoteRegister {
+    /// Strictly increases from vote to vote.
+    pub epoch: Epoch,
+    /// For whom.
+    pub claimant: Tag,
+    /// The newest accept, kept across votes.
+    pub accepted: Option<Accept>,
+}
+
+impl VoteRegister {
+    /// Says whether the outcome of this vote's own epoch is accepted, so that its run has ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.accepted.is_some_and(|accept| accept.epoch == self.epoch)
+    }
+}
+
+/// An outcome register.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutcomeRegister {
+    /// The writer's bid under which it was written.
+    pub epoch: Epoch,
+    /// The value.
+    pub outcome: Arc<Outcome>,
+    /// Its digest.
+    pub digest: OutcomeDigest,
+}
+
+/// All registers of one task.
+#[derive(Clone, Debug, Default)]
+pub struct Registers {
+    bids: Vec<(Tag, BidRegister)>,
+    votes: Vec<(Tag, VoteRegister)>,
+    outcomes: Vec<(Tag, OutcomeRegister)>,
+    /// What a person wants, the newest.
+    pub want: Option<Box<Want>>,
+    /// The claim register: who ran it last, by the highest epoch.
+    pub mark: Option<(Tag, ClaimMark)>,
+    /// How many runs were marked as started.
+    pub starts: u32,
+    /// How many runs asked for another one.
+    pub retries: u32,
+}
+
+/// An entry that goes back: its writer broke the protocol, and nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a register went back")]
+pub struct WentBack;
+
+fn slot<T: Clone>(list: &mut Vec<(Tag, T)>, writer: Tag, fresh: &T) -> &mut T {
+    let place = match list.binary_search_by_key(&writer, |(tag, _)| *tag) {
+        Ok(place) => place,
+        Err(place) => {
+            list.insert(place, (writer, fresh.clone()));
+            place
+        }
+    };
+    &mut list[place].1
+}
+
+fn find<T>(list: &[(Tag, T)], writer: Tag) -> Option<&T> {
+    list.binary_search_by_key(&writer, |(tag, _)| *tag).ok().map(|place| &list[place].1)
+}
+
+impl Registers {
+    /// Returns the bid of `writer`.
+    #[must_use]
+    pub fn bid(&self, writer: Tag) -> Option<BidRegister> {
+        find(&self.bids, writer).copied()
+    }
+
+    /// Returns the vote of `writer`.
+    #[must_use]
+    pub fn vote(&self, writer: Tag) -> Option<VoteRegister> {
+        find(&self.votes, writer).copied()
+    }
+
+    /// Returns the outcome of `writer`.
+    #[must_use]
+    pub fn outcome(&self, writer: Tag) -> Option<&OutcomeRegister> {
+        find(&self.outcomes, writer)
+    }
+
+    /// Returns every bid, by writer.
+    pub fn bids(&self) -> impl Iterator<Item = (Tag, BidRegister)> + '_ {
+        self.bids.iter().copied()
+    }
+
+    /// Returns every vote, by writer.
+    pub fn votes(&self) -> impl Iterator<Item = (Tag, VoteRegister)> + '_ {
+        self.votes.iter().copied()
+    }
+
+    /// Returns every outcome, by writer.
+    pub fn outcomes(&self) -> impl Iterator<Item = &(Tag, OutcomeRegister)> + '_ {
+        self.outcomes.iter()
+    }
+
+    /// Returns the outcome with this digest, from whichever writer.
+    #[must_use]
+    pub fn outcome_of(&self, digest: OutcomeDigest) -> Option<&Arc<Outcome>> {
+        self.outcomes.iter().find(|(_, register)| register.digest == digest).map(|(_, r)| &r.outcome)
+    }
+
+    /// Returns the highest epoch in any bid or vote.
+    #[must_use]
+    pub fn top(&self) -> Epoch {
+        let bids = self.bids.iter().map(|(_, bid)| bid.epoch);
+        let votes = self.votes.iter().map(|(_, vote)| vote.epoch);
+        bids.chain(votes).max().unwrap_or(Epoch::NONE)
+    }
+
+    /// Says whether `claimant`'s run at `epoch` is known to be over: a higher bid, a give-up, or an outcome.
+    #[must_use]
+    pub fn is_over(&self, claimant: Tag, epoch: Epoch) -> bool {
+        self.bid(claimant).is_some_and(|bid| bid.epoch > epoch || bid.epoch == epoch && bid.gave_up)
+            || self.outcome(claimant).is_some_and(|outcome| outcome.epoch >= epoch)
+    }
+
+    /// Folds a bid.
+    ///
+    /// # Errors
+    /// A lower epoch than before, or a give-up taken back.
+    pub fn fold_bid(&mut self, writer: Tag, new: BidRegister) -> Result<(), WentBack> {
+        let old = slot(&mut self.bids, writer, &new);
+        if (new.epoch, new.gave_up) < (old.epoch, old.gave_up) {
+            return Err(WentBack);
+        }
+        *old = new;
+        Ok(())
+    }
+
+    /// Folds a vote.
+    ///
+    /// # Errors
+    /// A lower epoch, another claimant at the same epoch, or an accept that goes back.
+    pub fn fold_vote(&mut self, writer: Tag, new: VoteRegister) -> Result<(), WentBack> {
+        let old = slot(&mut self.votes, writer, &new);
+        let accepts = |vote: &VoteRegister| vote.accepted.map_or(Epoch::NONE, |accept| accept.epoch);
+        let moved = new.epoch > old.epoch
+            || new.epoch == old.epoch && new.claimant == old.claimant;
+        if !moved || accepts(&new) < accepts(old) || accepts(&new) > new.epoch {
+            return Err(WentBack);
+        }
+        *old = new;
+        Ok(())
+    }
+
+    /// Folds an outcome.
+    ///
+    /// # Errors
+    /// Not above the epoch of the writer's last one.
+    pub fn fold_outcome(
+        &mut self,
+        writer: Tag,
+        epoch: Epoch,
+        outcome: Arc<Outcome>,
+    ) -> Result<(), WentBack> {
+        if find(&self.outcomes, writer).is_some_and(|old| epoch <= old.epoch) {
+            return Err(WentBack);
+        }
+        if !outcome.verdict.is_final() {
+            self.retries = self.retries.saturating_add(1);
+        }
+        let new = OutcomeRegister { epoch, digest: outcome.digest(), outcome };
+        let old = slot(&mut self.outcomes, writer, &new);
+        *old = new;
+        Ok(())
+    }
+
+    /// Folds a claim mark; the highest epoch stands.
+    pub fn fold_mark(&mut self, writer: Tag, mark: ClaimMark) {
+        self.starts = self.starts.saturating_add(1);
+        if self.mark.is_none_or(|(_, old)| mark.epoch > old.epoch) {
+            self.mark = Some((writer, mark));
+        }
+    }
+
+    /// Folds a want; the newest stamp stands. Says whether it is this one.
+    pub fn fold_want(&mut self, want: Want) -> bool {
+        let newer = self.want.as_ref().is_none_or(|old| want.stamp > old.stamp);
+        if newer {
+            self.want = Some(Box::new(want));
+        }
+        newer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registers_never_go_back() {
+        let mut registers = Registers::default();
+        let tag = Tag(3);
+        let bid = |epoch, gave_up| BidRegister { epoch: Epoch(epoch), gave_up };
+        let vote = |epoch, claimant| VoteRegister {
+            epoch: Epoch(epoch),
+            claimant: Tag(claimant),
+            accepted: None,
+        };
+        assert_eq!(registers.fold_bid(tag, bid(2, false)), Ok(()));
+        assert_eq!(registers.fold_bid(tag, bid(2, true)), Ok(()));
+        assert_eq!(registers.fold_bid(tag, bid(2, false)), Err(WentBack));
+        assert_eq!(registers.fold_bid(tag, bid(1, true)), Err(WentBack));
+        assert_eq!(registers.fold_bid(tag, bid(3, false)), Ok(()));
+        assert_eq!(registers.fold_vote(tag, vote(2, 1)), Ok(()));
+        assert_eq!(registers.fold_vote(tag, vote(2, 2)), Err(WentBack));
+        assert_eq!(registers.fold_vote(tag, vote(1, 1)), Err(WentBack));
+        assert_eq!(registers.fold_vote(tag, vote(3, 2)), Ok(()));
+        assert_eq!(registers.top(), Epoch(3));
+    }
+}

@@ -1,0 +1,405 @@
+//! The claims of this node: bids, holds, runs, and how each ends. The rules are in [`crate::claim`].
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Replica;
+use crate::claim::{Claim, Claimant, Phase, Promise};
+use crate::config::Sabotage;
+use crate::entry::{Bid, ClaimMark, OutcomeAt, Total};
+use crate::event::{Notice, Output, RunEnd, StartOrder};
+use crate::graph::TaskIx;
+use crate::ids::{RunId, SegmentId};
+use crate::message::{Heartbeat, Message};
+use crate::registers::BidRegister;
+use crate::task::{Exit, Needs, Outcome, RunReport, Verdict, Wish};
+use crate::time::Mono;
+
+/// A host on which a task could not be started does not try it again before this has passed.
+const UNFIT_FOR: Duration = Duration::from_secs(60);
+
+impl Replica {
+    /// Bids for the best tasks for which there is room. Says whether it did.
+    pub(super) fn bid_more(&mut self) -> bool {
+        if self.stalled || self.draining {
+            return false;
+        }
+        let Some(ix) = self.schedule.take(self.now.mono) else { return false };
+        self.bid(ix);
+        true
+    }
+
+    /// C1: bids at an epoch above every bid and vote seen. The caller has checked that nothing speaks against it.
+    pub(super) fn bid(&mut self, ix: TaskIx) {
+        let epoch = self.known(ix).registers.top().next();
+        let task = &mut self.tasks[ix as usize];
+        assert!(task.claim.is_none(), "a task is claimed once at a time");
+        let since = self.now.mono;
+        let phase = Phase::Bidding;
+        task.claim =
+            Some(Claim { epoch, since, phase, deadline: None, lost: false, signalled: None });
+        let bid = Bid { index: task.index, epoch, gave_up: false };
+        self.claims.insert(ix);
+        if !self.heartbeat_due {
+            self.heartbeat_due = true;
+            self.set_timer(since + self.timing.heartbeat, super::Timer::Heartbeat);
+        }
+        self.schedule.ahead.take(self.needs(ix));
+        self.counters.bids += 1;
+        self.stage_bid(ix, bid);
+        self.wake_task(ix, since + self.bid_patience());
+    }
+
+    pub(super) fn stage_bid(&mut self, ix: TaskIx, bid: Bid) {
+        let register = BidRegister { epoch: bid.epoch, gave_up: bid.gave_up };
+        let tag = self.tag;
+        self.registers(ix).fold_bid(tag, register).expect("own bids never go back");
+        self.stage(ix).bids.insert(bid.index, bid);
+        self.changed(ix);
+    }
+
+    fn needs(&self, ix: TaskIx) -> Needs {
+        self.known(ix).spec.as_ref().map_or_else(Needs::default, |spec| spec.needs)
+    }
+
+    fn as_claimant(&self, ix: TaskIx) -> Claimant<'_> {
+        Claimant {
+            me: self.tag,
+            committee: &self.segment_of(ix).committee,
+            registers: &self.known(ix).registers,
+            own_durable: self.is_durable(ix),
+            segment: self.known(ix).segment,
+            broken: self.broken,
+        }
+    }
+
+    /// Takes a live claim as far as its answers allow.
+    pub(super) fn press_claim(&mut self, ix: TaskIx) {
+        let Some(claim) = self.known(ix).claim else { return };
+        match claim.phase {
+            Phase::Bidding | Phase::Held => self.press_bid(ix, claim),
+            Phase::Starting | Phase::Running => self.press_run(ix, claim),
+        }
+    }
+
+    fn press_bid(&mut self, ix: TaskIx, claim: Claim) {
+        if self.known(ix).complete.is_some() {
+            self.drop_claim(ix);
+            return;
+        }
+        match self.as_claimant(ix).promise(claim.epoch) {
+            Promise::None | Promise::Await(_) => {}
+            Promise::Adopt(outcome) => {
+                self.counters.adoptions += 1;
+                return self.conclude(ix, (*outcome).clone());
+            }
+            Promise::Fresh if self.kill_wanted(ix) => return self.cancel(ix),
+            Promise::Fresh => {
+                if let Some(deadline) = self.renewed(ix, &claim) {
+                    self.set_deadline(ix, deadline);
+                    self.set_phase(ix, Phase::Held);
+                    self.calm_task(ix);
+                    let priority = self.known(ix).spec.as_ref().map_or(0, |spec| spec.priority);
+                    self.held.insert((Reverse(priority), ix));
+                    return;
+                }
+            }
+        }
+        if claim.phase == Phase::Bidding && self.now.mono >= claim.since + self.bid_patience() {
+            self.counters.bids_timed_out += 1;
+            self.give_up(ix);
+        }
+    }
+
+    fn press_run(&mut self, ix: TaskIx, claim: Claim) {
+        let run = self.run_of(ix, &claim);
+        if self.known(ix).complete.is_some() {
+            self.outputs.push_back(Output::Kill(run));
+        }
+        if let Some(deadline) = self.renewed(ix, &claim)
+            && claim.deadline.is_none_or(|old| deadline > old)
+        {
+            self.set_deadline(ix, deadline);
+            self.outputs.push_back(Output::Extend(run, deadline));
+        }
+        if claim.phase == Phase::Running {
+            self.pass_on_kill(ix, &claim, run);
+        }
+    }
+
+    fn pass_on_kill(&mut self, ix: TaskIx, claim: &Claim, run: RunId) {
+        let want = self.known(ix).registers.want.as_ref().map(|want| want.wish.clone());
+        let Some(Wish::Kill { signal, grace, .. }) = want else { return };
+        match claim.signalled {
+            None => {
+                self.outputs.push_back(Output::Signal(run, signal));
+                self.with_claim(ix, |claim, now| claim.signalled = Some(now));
+                self.wake_task(ix, self.now.mono + grace);
+            }
+            Some(at) if self.now.mono >= at + grace => self.outputs.push_back(Output::Kill(run)),
+            Some(_) => {}
+        }
+    }
+
+    fn renewed(&self, ix: TaskIx, claim: &Claim) -> Option<Mono> {
+        self.as_claimant(ix).hold(claim, &self.answers, &self.timing, self.now.mono)
+    }
+
+    fn run_of(&self, ix: TaskIx, claim: &Claim) -> RunId {
+        RunId { task: self.known(ix).id, epoch: claim.epoch }
+    }
+
+    fn with_claim(&mut self, ix: TaskIx, change: impl FnOnce(&mut Claim, Mono)) {
+        if let Some(claim) = &mut self.tasks[ix as usize].claim {
+            change(claim, self.now.mono);
+        }
+    }
+
+    fn set_phase(&mut self, ix: TaskIx, phase: Phase) {
+        self.with_claim(ix, |claim, _| claim.phase = phase);
+    }
+
+    fn set_deadline(&mut self, ix: TaskIx, deadline: Mono) {
+        let mut old = None;
+        self.with_claim(ix, |claim, _| old = claim.deadline.replace(deadline));
+        if let Some(old) = old {
+            self.deadlines.remove(&(old, ix));
+        }
+        self.deadlines.insert((deadline, ix));
+    }
+
+    /// Law 1: holds whose deadline has come are lost, whatever arrives with this instant.
+    pub(super) fn expire_holds(&mut self) {
+        while let Some((deadline, ix)) = self.deadlines.first().copied() {
+            if deadline > self.now.mono {
+                break;
+            }
+            self.deadlines.pop_first();
+            let Some(claim) = self.known(ix).claim else { continue };
+            let run = self.run_of(ix, &claim);
+            self.counters.holds_lost += 1;
+            self.outputs.push_back(Output::Notice(Notice::HoldLost(run)));
+            self.with_claim(ix, |claim, _| {
+                claim.lost = true;
+                claim.deadline = None;
+            });
+            match claim.phase {
+                Phase::Bidding | Phase::Held if self.broken == Some(Sabotage::NoLatch) => {
+                    self.zombie(ix, &claim);
+                }
+                Phase::Bidding | Phase::Held => self.give_up(ix),
+                // The guard kills it at the same deadline and says so.
+                Phase::Starting | Phase::Running => {}
+            }
+        }
+    }
+
+    /// Sabotage: gives up and yet keeps the claim, so that a late ack revives it.
+    fn zombie(&mut self, ix: TaskIx, claim: &Claim) {
+        self.forget_held(ix);
+        self.set_phase(ix, Phase::Bidding);
+        let place = self.known(ix).index;
+        self.stage_bid(ix, Bid { index: place, epoch: claim.epoch, gave_up: true });
+    }
+
+    fn forget_held(&mut self, ix: TaskIx) {
+        let priority = self.known(ix).spec.as_ref().map_or(0, |spec| spec.priority);
+        self.held.remove(&(Reverse(priority), ix));
+    }
+
+    /// Starts held tasks, the most urgent first, as far as there is room.
+    pub(super) fn start_held(&mut self) {
+        let fits = |this: &Self, ix: TaskIx| this.schedule.fits_now(this.needs(ix));
+        while let Some(held) = self.held.iter().copied().find(|(_, ix)| fits(self, *ix)) {
+            self.held.remove(&held);
+            self.start(held.1);
+        }
+    }
+
+    /// C5: starts the run of a held task, once for this epoch; the guard checks the deadline again (G1).
+    fn start(&mut self, ix: TaskIx) {
+        let task = self.known(ix);
+        let (Some(claim), Some(spec)) = (task.claim, task.spec.clone()) else { return };
+        let fresh = self.as_claimant(ix).promise(claim.epoch) == Promise::Fresh;
+        let Some(deadline) = self.renewed(ix, &claim).filter(|_| fresh) else {
+            // Votes have moved away since: what is left of the hold ends at its deadline.
+            return;
+        };
+        self.set_deadline(ix, deadline);
+        let env = spec.env.and_then(|d| self.segment_of(ix).environments.get(&d).cloned());
+        if spec.env.is_some() && env.is_none() {
+            // The environment comes with the author's chunk; without it this host cannot run the task.
+            return self.give_up(ix);
+        }
+        let attempt = self.known(ix).registers.starts.saturating_add(1);
+        let needs = spec.needs;
+        let run = self.run_of(ix, &claim);
+        self.schedule.ahead.give(needs);
+        self.schedule.running.take(needs);
+        self.set_phase(ix, Phase::Starting);
+        let order = StartOrder { run, spec, env, deadline, attempt };
+        self.outputs.push_back(Output::Start(Box::new(order)));
+    }
+
+    /// The guard started a run.
+    pub(super) fn run_started(&mut self, run: RunId) {
+        let Some(ix) = self.claimed(run) else { return };
+        self.set_phase(ix, Phase::Running);
+        let mark = ClaimMark { epoch: run.epoch, started: self.now.wall };
+        let (tag, place) = (self.tag, self.known(ix).index);
+        self.registers(ix).fold_mark(tag, mark);
+        let staged = self.stage(ix);
+        staged.marks.insert(place, mark);
+        staged.live += 1;
+        staged.count(Total::Started);
+        self.counters.runs_started += 1;
+        self.dirty.insert(ix);
+    }
+
+    fn claimed(&mut self, run: RunId) -> Option<TaskIx> {
+        let ix = self.ids.get(&run.task).copied();
+        let found = ix.filter(|ix| self.known(*ix).claim.is_some_and(|c| c.epoch == run.epoch));
+        if found.is_none() {
+            self.counters.strange_runs += 1;
+        }
+        found
+    }
+
+    /// A run ended or never began: nothing of it is alive.
+    pub(super) fn run_ended(&mut self, run: RunId, end: RunEnd) {
+        let Some(ix) = self.claimed(run) else { return };
+        let ran = self.known(ix).claim.is_some_and(|claim| claim.phase == Phase::Running);
+        if ran {
+            self.stage(ix).live -= 1;
+        }
+        match end {
+            RunEnd::Exited(report) => self.exited(ix, report),
+            RunEnd::Expired => {
+                self.stage(ix).count(Total::Lost);
+                self.counters.runs_expired += 1;
+                self.give_up(ix);
+            }
+            RunEnd::TooLate => {
+                self.counters.starts_too_late += 1;
+                self.give_up(ix);
+            }
+            RunEnd::Unfit(why) => {
+                self.tasks[ix as usize].unfit = Some((self.now.mono + UNFIT_FOR, why));
+                self.give_up(ix);
+            }
+            RunEnd::Impossible { code, why } => {
+                let text = format!("exit {code}: {why}");
+                let outcome = self.outcome(ix, Verdict::Failure(Some(text)), None);
+                self.conclude(ix, outcome);
+            }
+        }
+    }
+
+    fn exited(&mut self, ix: TaskIx, report: RunReport) {
+        let task = self.known(ix);
+        let signalled = task.claim.is_some_and(|claim| claim.signalled.is_some());
+        let tries_left =
+            task.spec.as_ref().is_some_and(|spec| task.registers.retries < spec.retries);
+        let verdict = match report.exit {
+            Exit::Code(0) => Verdict::Success,
+            Exit::Code(_) | Exit::Signal(_) if signalled => Verdict::Killed,
+            Exit::Code(_) | Exit::Signal(_) if tries_left => Verdict::Retry,
+            Exit::Code(_) | Exit::Signal(_) => Verdict::Failure(None),
+        };
+        let total =
+            if verdict == Verdict::Success { Total::Succeeded } else { Total::Failed };
+        self.stage(ix).count(total);
+        let outcome = self.outcome(ix, verdict, Some(report));
+        self.conclude(ix, outcome);
+    }
+
+    fn outcome(&self, ix: TaskIx, verdict: Verdict, report: Option<RunReport>) -> Outcome {
+        let task = self.known(ix);
+        let epoch = task.claim.map_or(task.registers.top(), |claim| claim.epoch);
+        let asked = matches!(verdict, Verdict::Killed | Verdict::Cancelled);
+        let reason = task.registers.want.as_ref().filter(|_| asked).map(|want| match &want.wish {
+            Wish::Kill { reason: Some(reason), .. } => format!("{reason} ({})", want.by),
+            Wish::Kill { reason: None, .. } | Wish::Close { .. } => format!("by {}", want.by),
+        });
+        Outcome { origin: (epoch, self.tag), verdict, report, reason }
+    }
+
+    fn cancel(&mut self, ix: TaskIx) {
+        let outcome = self.outcome(ix, Verdict::Cancelled, None);
+        self.conclude(ix, outcome);
+    }
+
+    /// C7: writes the outcome of the claim's epoch, once, and ends the claim.
+    fn conclude(&mut self, ix: TaskIx, outcome: Outcome) {
+        let Some(claim) = self.known(ix).claim else { return };
+        let at = OutcomeAt { index: self.known(ix).index, epoch: claim.epoch, outcome };
+        let value = Arc::new(at.outcome.clone());
+        let tag = self.tag;
+        self.registers(ix)
+            .fold_outcome(tag, claim.epoch, value)
+            .expect("one outcome is written for an epoch");
+        self.stage(ix).outcomes.insert(at.index, at);
+        self.drop_claim(ix);
+        self.changed(ix);
+    }
+
+    /// C8: gives the claim's epoch up; no run of it is alive or can start.
+    fn give_up(&mut self, ix: TaskIx) {
+        let Some(claim) = self.known(ix).claim else { return };
+        let bid = Bid { index: self.known(ix).index, epoch: claim.epoch, gave_up: true };
+        self.drop_claim(ix);
+        self.stage_bid(ix, bid);
+    }
+
+    fn drop_claim(&mut self, ix: TaskIx) {
+        let needs = self.needs(ix);
+        let Some(claim) = self.tasks[ix as usize].claim.take() else { return };
+        match claim.phase {
+            Phase::Bidding | Phase::Held => self.schedule.ahead.give(needs),
+            Phase::Starting | Phase::Running => self.schedule.finished(needs, self.now.mono),
+        }
+        self.forget_held(ix);
+        if let Some(deadline) = claim.deadline {
+            self.deadlines.remove(&(deadline, ix));
+        }
+        self.claims.remove(&ix);
+        self.calm_task(ix);
+    }
+
+    /// C6: renews every live claim with one frame a witness.
+    pub(super) fn send_heartbeats(&mut self) {
+        self.heartbeat_due = !self.claims.is_empty();
+        if !self.heartbeat_due {
+            return;
+        }
+        let mut segments: Vec<SegmentId> =
+            self.claims.iter().map(|ix| self.known(*ix).segment).collect();
+        segments.sort_unstable();
+        segments.dedup();
+        let peers: Vec<_> = self.roster.connected().collect();
+        for peer in peers {
+            let witnessed: Vec<SegmentId> = segments
+                .iter()
+                .copied()
+                .filter(|id| self.segments[id].peers.contains(&peer))
+                .collect();
+            if !witnessed.is_empty() {
+                let beat = Heartbeat {
+                    incarnation: self.incarnation,
+                    sent: self.now.mono,
+                    segments: witnessed,
+                };
+                self.send(peer, &Message::Heartbeat(beat));
+            }
+        }
+        self.set_timer(self.now.mono + self.timing.heartbeat, super::Timer::Heartbeat);
+    }
+
+    /// Lets claims in a segment look at their answers again.
+    pub(super) fn touch_claims_in(&mut self, segment: SegmentId) {
+        let touched: Vec<TaskIx> =
+            self.claims.iter().copied().filter(|ix| self.known(*ix).segment == segment).collect();
+        self.dirty.extend(touched);
+    }
+}

@@ -1,0 +1,218 @@
+//! From documents to tasks: what each accepted change says, folded into the plain index by which everything else works.
+
+use std::sync::Arc;
+
+use super::{Replica, Segment, Task, index};
+use crate::entry::{Entry, SpecChunk};
+use crate::event::Notice;
+use crate::graph::TaskIx;
+use crate::ids::{DocId, PeerId, SegmentId, TaskId};
+use crate::ledger::Change;
+use crate::registers::{BidRegister, Registers, VoteRegister, WentBack};
+use crate::task::{TaskSpec, TaskState, Work};
+use crate::time::Hlc;
+
+impl Replica {
+    /// Folds an accepted change, ours or another's.
+    pub(super) fn fold(&mut self, change: Change) {
+        for entry in change.entries {
+            let folded = match change.doc {
+                DocId::Segment(id) => self.fold_segment(id, change.author, entry),
+                DocId::Directory | DocId::Presence(_) => {
+                    self.fold_person(change.author, entry);
+                    Ok(())
+                }
+            };
+            if folded.is_err() {
+                self.counters.went_back += 1;
+            }
+        }
+        if let DocId::Segment(id) = change.doc {
+            let key = (id, change.author.tag());
+            if self.answers.progress(key, change.count) {
+                self.touch_claims_in(id);
+            }
+        }
+    }
+
+    fn fold_person(&mut self, author: PeerId, entry: Entry) {
+        match entry {
+            Entry::Member(member) => {
+                self.outputs.push_back(crate::event::Output::Notice(Notice::Member {
+                    peer: author,
+                    name: member.name.clone(),
+                    addresses: member.addresses.clone(),
+                }));
+                self.roster.learn(author, member);
+                self.refresh_alive();
+            }
+            Entry::Beat(beat) => self.take_beat(author, beat),
+            Entry::Header(_)
+            | Entry::Specs(_)
+            | Entry::Environment(..)
+            | Entry::End(_)
+            | Entry::Bids(_)
+            | Entry::Votes(_)
+            | Entry::Outcomes(_)
+            | Entry::Claim(..)
+            | Entry::Want(..)
+            | Entry::Live(_)
+            | Entry::Count(..) => self.counters.misplaced += 1,
+        }
+    }
+
+    fn fold_segment(&mut self, id: SegmentId, author: PeerId, entry: Entry) -> Result<(), WentBack> {
+        let writer = author.tag();
+        match entry {
+            Entry::Header(header) => {
+                let committee = header.committee.iter().map(PeerId::tag).collect();
+                self.segments.entry(id).or_insert(Segment {
+                    committee,
+                    peers: header.committee,
+                    first: header.first,
+                    tasks: Vec::new(),
+                    environments: std::collections::BTreeMap::new(),
+                    boot_count: 0,
+                });
+            }
+            Entry::Specs(chunk) => self.fold_specs(id, chunk),
+            Entry::Environment(digest, environment) => {
+                if let Some(segment) = self.segments.get_mut(&id) {
+                    segment.environments.insert(digest, Arc::new(environment));
+                }
+            }
+            Entry::Bids(bids) => {
+                for bid in bids {
+                    let ix = self.task_at(id, bid.index);
+                    let register = BidRegister { epoch: bid.epoch, gave_up: bid.gave_up };
+                    self.registers(ix).fold_bid(writer, register)?;
+                    self.changed(ix);
+                }
+            }
+            Entry::Votes(votes) => {
+                for vote in votes {
+                    let ix = self.task_at(id, vote.index);
+                    let register = VoteRegister {
+                        epoch: vote.epoch,
+                        claimant: vote.claimant,
+                        accepted: vote.accepted,
+                    };
+                    self.registers(ix).fold_vote(writer, register)?;
+                    self.note_receipt(id, writer);
+                    self.dirty.insert(ix);
+                }
+            }
+            Entry::Outcomes(outcomes) => {
+                for at in outcomes {
+                    let ix = self.task_at(id, at.index);
+                    let outcome = Arc::new(at.outcome);
+                    self.registers(ix).fold_outcome(writer, at.epoch, outcome)?;
+                    self.changed(ix);
+                }
+            }
+            Entry::Claim(place, mark) => {
+                let ix = self.task_at(id, place);
+                self.registers(ix).fold_mark(writer, mark);
+                self.dirty.insert(ix);
+            }
+            Entry::Want(place, want) => {
+                let ix = self.task_at(id, place);
+                self.stamp = Hlc { tag: 0, ..self.stamp.max(want.stamp) };
+                if self.registers(ix).fold_want(want) {
+                    self.dirty.insert(ix);
+                }
+            }
+            Entry::End(_) | Entry::Live(_) | Entry::Count(..) => {}
+            Entry::Member(_) | Entry::Beat(_) => self.counters.misplaced += 1,
+        }
+        Ok(())
+    }
+
+    fn fold_specs(&mut self, id: SegmentId, chunk: SpecChunk) {
+        for (place, spec) in (chunk.first..).zip(chunk.specs) {
+            let ix = self.task_at(id, place);
+            self.give_spec(ix, Arc::new(spec));
+        }
+    }
+
+    /// Gives a task its spec and links it to what it depends on.
+    pub(super) fn give_spec(&mut self, ix: TaskIx, spec: Arc<TaskSpec>) {
+        let id = self.known(ix).id;
+        if self.known(ix).spec.is_some() {
+            return;
+        }
+        if id.tag == self.tag {
+            self.next_n = self.next_n.max(id.n + 1);
+        }
+        for dependency in &spec.after {
+            match self.ids.get(dependency).map(|other| self.known(*other).state) {
+                Some(TaskState::Success) => {}
+                Some(state) if state.is_complete() => {
+                    self.tasks[ix as usize].doomed = Some(*dependency);
+                }
+                Some(_) | None => {
+                    self.tasks[ix as usize].unmet += 1;
+                    self.graph.wait(ix, *dependency);
+                }
+            }
+        }
+        if let Some(member) = spec.member_of {
+            let group = self.graph.group_mut(member.group);
+            self.dirty.extend(group.add(member.index, member.window, ix));
+            self.dirty.extend(self.ids.get(&member.group));
+        }
+        if matches!(spec.work, Work::Group { .. }) {
+            self.graph.group_mut(id);
+        }
+        let now = self.now.mono;
+        let task = &mut self.tasks[ix as usize];
+        task.spec = Some(spec);
+        task.changed = task.changed.max(now);
+        self.dirty.insert(ix);
+    }
+
+    /// Returns the task at a place of a known segment, made if nothing of it was seen before.
+    pub(super) fn task_at(&mut self, segment: SegmentId, place: u16) -> TaskIx {
+        let fresh = index(self.tasks.len());
+        let known = self.segments.get_mut(&segment).expect("a change follows its segment's header");
+        let slot = usize::from(place);
+        if known.tasks.len() <= slot {
+            known.tasks.resize(slot + 1, None);
+        }
+        if let Some(ix) = known.tasks[slot] {
+            return ix;
+        }
+        known.tasks[slot] = Some(fresh);
+        let id = TaskId { tag: segment.author.tag(), n: known.first + u64::from(place) };
+        self.ids.insert(id, fresh);
+        self.tasks.push(Task {
+            id,
+            segment,
+            index: place,
+            spec: None,
+            registers: Registers::default(),
+            staged: 0,
+            voted: self.now.mono,
+            changed: self.now.mono,
+            state: TaskState::Creating,
+            reason: None,
+            complete: None,
+            claim: None,
+            unmet: 0,
+            doomed: None,
+            unfit: None,
+            wake: None,
+        });
+        fresh
+    }
+
+    pub(super) fn registers(&mut self, ix: TaskIx) -> &mut Registers {
+        &mut self.tasks[ix as usize].registers
+    }
+
+    /// Notes that a bid, a give-up or an outcome was seen: the stagger of the next bid counts from here (L3).
+    pub(super) fn changed(&mut self, ix: TaskIx) {
+        self.tasks[ix as usize].changed = self.now.mono;
+        self.dirty.insert(ix);
+    }
+}

@@ -1,0 +1,392 @@
+//! The replica: a copy of every document, and the roles that this node plays in them.
+//!
+//! It routes and orders; the rules are in [`crate::witness`], [`crate::claim`] and [`crate::resolve`]. Three laws live here only:
+//! 1. deadlines first: expired holds are lost at `now` before the input is looked at;
+//! 2. durable first: no frame or reply shows a change of ours before its `Persisted` came back;
+//! 3. truth by sync: a pushed change is a hint that may be lost; the exchange of digests alone brings replicas together.
+//!
+//! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `react` (what a touched task makes this node do),
+//! `claims` (bids, holds, runs), `flush` (writing), `gossip` (frames), `people` (submissions, wishes), `presence`, `views`.
+
+mod claims;
+mod flush;
+mod fold;
+mod gossip;
+mod people;
+mod presence;
+mod react;
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::claim::{Answers, Claim};
+use crate::config::{Config, Sabotage};
+use crate::entry::Bid;
+use crate::event::{Input, Output};
+use crate::graph::{Graph, TaskIx};
+use crate::ids::{Digest, DocId, Epoch, Incarnation, PeerId, SegmentId, Tag, TaskId};
+use crate::ledger::Ledger;
+use crate::registers::Registers;
+use crate::roster::Roster;
+use crate::schedule::Schedule;
+use crate::task::{Environment, Outcome, TaskSpec, TaskState};
+use crate::time::{Hlc, Mono, Now, Timing};
+
+pub use views::{Counters, Memory};
+
+use self::flush::{Flight, Staged};
+use self::people::{Open, Parked, Unanswered};
+
+/// The most tasks of one segment.
+pub const SEGMENT_TASKS: u16 = 1_024;
+
+/// One task as this replica knows it.
+#[derive(Debug)]
+struct Task {
+    id: TaskId,
+    segment: SegmentId,
+    index: u16,
+    /// `None` until the author's chunk has arrived.
+    spec: Option<Arc<TaskSpec>>,
+    registers: Registers,
+    /// The flush that carries the newest own entry; it counts once that flush is durable.
+    staged: u64,
+    /// When this node voted here last.
+    voted: Mono,
+    /// When a bid, a give-up or an outcome was seen last, or the task became ready.
+    changed: Mono,
+    state: TaskState,
+    reason: Option<String>,
+    complete: Option<Arc<Outcome>>,
+    claim: Option<Claim>,
+    /// Dependencies that have not ended well yet.
+    unmet: u32,
+    /// The dependency that ended badly.
+    doomed: Option<TaskId>,
+    /// This host could not start it; not again before then.
+    unfit: Option<(Mono, String)>,
+    /// The pending timer.
+    wake: Option<Mono>,
+}
+
+impl Task {
+    fn is_member_of(&self) -> Option<crate::task::Membership> {
+        self.spec.as_ref().and_then(|spec| spec.member_of)
+    }
+}
+
+/// One segment as this replica knows it.
+#[derive(Debug)]
+struct Segment {
+    committee: Vec<Tag>,
+    peers: Vec<PeerId>,
+    first: u64,
+    tasks: Vec<Option<TaskIx>>,
+    environments: BTreeMap<Digest, Arc<Environment>>,
+    /// Own changes in it when this process started: acks before that do not count (rule R4).
+    boot_count: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Timer {
+    Heartbeat,
+    Beat,
+    Sync,
+    Flush,
+    Parked,
+    Unanswered,
+    Task(TaskIx),
+}
+
+/// A copy of every document and the roles that this node plays in them. See the module.
+#[derive(Debug)]
+pub struct Replica {
+    me: PeerId,
+    tag: Tag,
+    name: String,
+    version: String,
+    incarnation: Incarnation,
+    timing: Timing,
+    committee_size: u8,
+    offered: crate::config::Offer,
+    broken: Option<Sabotage>,
+    chance: fastrand::Rng,
+
+    now: Now,
+    booted: Mono,
+    ledger: Ledger,
+    roster: Roster,
+    alive: Vec<Tag>,
+    graph: Graph,
+    schedule: Schedule,
+
+    tasks: Vec<Task>,
+    ids: BTreeMap<TaskId, TaskIx>,
+    segments: BTreeMap<SegmentId, Segment>,
+    dirty: BTreeSet<TaskIx>,
+
+    claims: BTreeSet<TaskIx>,
+    heartbeat_due: bool,
+    deadlines: BTreeSet<(Mono, TaskIx)>,
+    held: BTreeSet<(std::cmp::Reverse<i32>, TaskIx)>,
+    answers: Answers,
+    acked: BTreeMap<Tag, Mono>,
+    left: BTreeMap<(SegmentId, Tag), u32>,
+
+    staged: BTreeMap<DocId, Staged>,
+    foreign: Vec<Arc<[u8]>>,
+    foreign_bytes: usize,
+    to_confirm: BTreeMap<(PeerId, DocId), u32>,
+    flight: Option<Flight>,
+    flush: u64,
+    durable: u64,
+    last_flush: Mono,
+    stalled: bool,
+
+    open: Option<Open>,
+    next_n: u64,
+    parked: Vec<Parked>,
+    unanswered: Vec<Unanswered>,
+    confirmed: BTreeMap<(SegmentId, Tag), u32>,
+    stamp: Hlc,
+    draining: bool,
+    addresses: Vec<String>,
+    beats: u32,
+    load_centi: u32,
+
+    forward: BTreeMap<PeerId, Vec<Arc<[u8]>>>,
+    asked: BTreeMap<(PeerId, DocId), Mono>,
+    timers: BTreeSet<(Mono, Timer)>,
+    outputs: VecDeque<Output>,
+    counters: Counters,
+}
+
+impl Replica {
+    /// Returns the replica of a node that starts now; `records` is what its log holds, in order.
+    ///
+    /// Bids of an earlier incarnation are given up: the caller has made sure that none of its runs is alive (C2, G3).
+    #[must_use]
+    pub fn new(config: Config, records: Vec<Arc<[u8]>>, now: Now) -> Self {
+        let broken = config.broken();
+        let me = config.keys.me();
+        let mut replica = Self {
+            me,
+            tag: me.tag(),
+            name: config.name,
+            version: config.version,
+            incarnation: config.incarnation,
+            timing: config.timing,
+            committee_size: config.committee,
+            offered: config.offer,
+            broken,
+            chance: fastrand::Rng::with_seed(config.seed),
+            now,
+            booted: now.mono,
+            ledger: Ledger::new(config.keys, config.incarnation),
+            roster: Roster::new(me),
+            alive: vec![me.tag()],
+            graph: Graph::default(),
+            schedule: Schedule::new(config.offer),
+            tasks: Vec::new(),
+            ids: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            claims: BTreeSet::new(),
+            heartbeat_due: false,
+            deadlines: BTreeSet::new(),
+            held: BTreeSet::new(),
+            answers: Answers::default(),
+            acked: BTreeMap::new(),
+            left: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            foreign: Vec::new(),
+            foreign_bytes: 0,
+            to_confirm: BTreeMap::new(),
+            flight: None,
+            flush: 1,
+            durable: 0,
+            last_flush: Mono(0),
+            stalled: false,
+            open: None,
+            next_n: 1,
+            parked: Vec::new(),
+            unanswered: Vec::new(),
+            confirmed: BTreeMap::new(),
+            stamp: Hlc::default(),
+            draining: false,
+            addresses: Vec::new(),
+            beats: 0,
+            load_centi: 0,
+            forward: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+        };
+        replica.recover(&records);
+        replica.set_timer(now.mono, Timer::Beat);
+        replica.set_timer(now.mono, Timer::Sync);
+        replica.work();
+        replica
+    }
+
+    fn recover(&mut self, records: &[Arc<[u8]>]) {
+        for record in records {
+            match self.ledger.recover(record) {
+                Ok(crate::ledger::Accepted::New(change)) => self.fold(change),
+                Ok(_) => self.counters.recovered_again += 1,
+                Err(_) => self.counters.recovered_badly += 1,
+            }
+        }
+        for (id, segment) in &mut self.segments {
+            segment.boot_count = self.ledger.count(DocId::Segment(*id), &self.me);
+        }
+        self.forsake_old_bids();
+        self.join();
+    }
+
+    /// C2: gives up every bid of an earlier incarnation that has no outcome.
+    fn forsake_old_bids(&mut self) {
+        for ix in 0..self.tasks.len() {
+            let task = &self.tasks[ix];
+            let Some(bid) = task.registers.bid(self.tag) else { continue };
+            if !task.registers.is_over(self.tag, bid.epoch) {
+                let bid = Bid { index: task.index, epoch: bid.epoch, gave_up: true };
+                self.stage_bid(index(ix), bid);
+            }
+        }
+    }
+
+    /// Takes one input. Junk from afar is counted and dropped.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = Now { mono: self.now.mono.max(now.mono), wall: now.wall };
+        self.expire_holds();
+        match input {
+            Input::Frame { from, bytes } => self.take_frame(from, &bytes),
+            Input::PeerUp(peer) => self.peer_up(peer),
+            Input::PeerDown(peer) => self.peer_down(peer),
+            Input::Submit { token, tasks, durable } => self.submit(token, tasks, durable),
+            Input::Control { token, tasks, by, wish } => self.control(token, &tasks, &by, &wish),
+            Input::RunStarted(run) => self.run_started(run),
+            Input::RunEnded(run, end) => self.run_ended(run, end),
+            Input::Persisted(token) => self.persisted(token),
+            Input::PersistStalled(_) => self.stalled = true,
+            Input::Addresses(list) => self.listen_at(list),
+            Input::Load(centi) => self.load_centi = centi,
+            Input::Drain(on) => self.draining = on,
+            Input::Wakeup => {}
+        }
+        self.work();
+    }
+
+    /// Returns the next output; drain it to `None` after every [`Replica::handle`].
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when the replica wants a `Wakeup`.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Mono> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        [timer, deadline].into_iter().flatten().min()
+    }
+
+    fn work(&mut self) {
+        self.fire_timers();
+        loop {
+            while let Some(ix) = self.dirty.pop_first() {
+                self.react(ix);
+            }
+            self.start_held();
+            if !self.bid_more() && self.dirty.is_empty() {
+                break;
+            }
+        }
+        self.flush_if_due();
+        self.send_forwards();
+    }
+
+    fn set_timer(&mut self, at: Mono, timer: Timer) {
+        self.timers.insert((at, timer));
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some((at, timer)) = self.timers.first().copied() {
+            if at > self.now.mono {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Heartbeat => self.send_heartbeats(),
+                Timer::Beat => self.write_beat(),
+                Timer::Sync => self.send_roots(),
+                Timer::Flush => {}
+                Timer::Parked => self.unpark_all(),
+                Timer::Unanswered => self.answer_late(),
+                Timer::Task(ix) => {
+                    self.tasks[ix as usize].wake = None;
+                    self.dirty.insert(ix);
+                }
+            }
+        }
+    }
+
+    fn wake_task(&mut self, ix: TaskIx, at: Mono) {
+        let task = &mut self.tasks[ix as usize];
+        if task.wake == Some(at) {
+            return;
+        }
+        if let Some(old) = task.wake.replace(at) {
+            self.timers.remove(&(old, Timer::Task(ix)));
+        }
+        self.timers.insert((at, Timer::Task(ix)));
+    }
+
+    fn calm_task(&mut self, ix: TaskIx) {
+        if let Some(old) = self.tasks[ix as usize].wake.take() {
+            self.timers.remove(&(old, Timer::Task(ix)));
+        }
+    }
+
+    fn known(&self, ix: TaskIx) -> &Task {
+        &self.tasks[ix as usize]
+    }
+
+    fn segment_of(&self, ix: TaskIx) -> &Segment {
+        &self.segments[&self.known(ix).segment]
+    }
+
+    fn is_durable(&self, ix: TaskIx) -> bool {
+        self.known(ix).staged <= self.durable || self.broken == Some(Sabotage::VotesNotDurable)
+    }
+
+    /// R: a bid that has become nothing within this span is given up (L2).
+    fn bid_patience(&self) -> Duration {
+        (self.timing.lease / 4).max(Duration::from_millis(100))
+    }
+
+    /// B: the step of the stagger between hosts that may bid (L3); D, the delay of a document, is taken as half of it.
+    fn stagger_step(&self) -> Duration {
+        (self.timing.lease / 120).max(Duration::from_millis(10))
+    }
+}
+
+/// Returns the handle of the task at this place.
+fn index(place: usize) -> TaskIx {
+    TaskIx::try_from(place).expect("fewer than 2^32 tasks fit into memory")
+}
+
+/// The order of claimants of one task at one epoch, the least first: a draw that every host computes alike.
+fn rank(task: TaskId, epoch: Epoch, claimant: Tag) -> u64 {
+    let mut x = task.n ^ (u64::from(task.tag.0) << 32);
+    for word in [u64::from(epoch.0), u64::from(claimant.0)] {
+        x = (x ^ word.wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x ^= x >> 31;
+        x = x.wrapping_mul(0x94D0_49BB_1331_11EB);
+        x ^= x >> 29;
+    }
+    x
+}

@@ -1,0 +1,393 @@
+//! What people ask of this node: submissions, and wishes about tasks that are there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Replica, SEGMENT_TASKS, Segment, Timer, index};
+use crate::entry::{Entry, Header};
+use crate::event::{Durability, NewTask, Output, Refusal, Reply, Token};
+use crate::graph::TaskIx;
+use crate::ids::{DocId, PeerId, SegmentId, TaskId};
+use crate::task::{Environment, TaskSpec, TaskState, Want, Wish, Work};
+use crate::time::{Hlc, Mono};
+
+/// Specs and environments of one segment, bytes: with the largest spec it stays below what one change may carry.
+const SEGMENT_BYTES: usize = 192 << 10;
+/// The largest environment, bytes.
+const ENVIRONMENT_BYTES: usize = 128 << 10;
+/// A segment takes new tasks for so long.
+const SEGMENT_AGE: Duration = Duration::from_secs(60);
+/// After a start, submissions wait at most so long for known members, so that the first segment has a full committee.
+const SETTLE: Duration = Duration::from_secs(2);
+/// A submission that no majority confirms is answered after this, with the copies that there are.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The most submissions and wishes that wait for an answer.
+const UNANSWERED_LIMIT: usize = 10_000;
+/// The most tasks of one submission.
+const SUBMISSION_TASKS: usize = 4_096;
+
+/// The segment that takes new tasks.
+#[derive(Debug)]
+pub(super) struct Open {
+    id: SegmentId,
+    since: Mono,
+    bytes: usize,
+    committee: Vec<PeerId>,
+}
+
+/// A submission that waits for known members to connect.
+#[derive(Debug)]
+pub(super) struct Parked {
+    token: Token,
+    tasks: Vec<NewTask>,
+    durable: Durability,
+}
+
+/// Something done that waits for disks before it is answered.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    token: Token,
+    since: Mono,
+    kind: Answer,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Submitted { ids: Vec<TaskId>, written: Vec<(SegmentId, u32)>, durable: Durability },
+    Noted { flush: u64, ended: Vec<(TaskId, TaskState)> },
+}
+
+impl Replica {
+    pub(super) fn submit(&mut self, token: Token, tasks: Vec<NewTask>, durable: Durability) {
+        if self.unanswered.len() + self.parked.len() >= UNANSWERED_LIMIT {
+            return self.reply(token, Reply::Refused(Refusal::Busy));
+        }
+        if self.stalled {
+            return self.reply(token, Reply::Refused(Refusal::Disk));
+        }
+        if self.is_settling() {
+            if self.parked.is_empty() {
+                self.set_timer(self.booted + SETTLE, Timer::Parked);
+            }
+            return self.parked.push(Parked { token, tasks, durable });
+        }
+        match self.check_submission(&tasks) {
+            Err(refusal) => self.reply(token, Reply::Refused(refusal)),
+            Ok(()) => self.accept_submission(token, tasks, durable),
+        }
+    }
+
+    /// Says whether a known member may still be about to connect.
+    fn is_settling(&self) -> bool {
+        self.now.mono < self.booted + SETTLE
+            && self.roster.members().any(|tag| tag != self.tag && !self.roster.is_connected(tag))
+    }
+
+    /// Takes parked submissions if nothing more is to be waited for.
+    pub(super) fn unpark(&mut self) {
+        if !self.is_settling() {
+            self.unpark_all();
+        }
+    }
+
+    pub(super) fn unpark_all(&mut self) {
+        for parked in std::mem::take(&mut self.parked) {
+            self.submit(parked.token, parked.tasks, parked.durable);
+        }
+    }
+
+    fn reply(&mut self, token: Token, reply: Reply) {
+        self.outputs.push_back(Output::Reply(token, reply));
+    }
+
+    fn check_submission(&self, tasks: &[NewTask]) -> Result<(), Refusal> {
+        let wrong = |place: usize, why: &str| {
+            Err(Refusal::Spec { place: u32::try_from(place).unwrap_or(u32::MAX), why: why.to_owned() })
+        };
+        if tasks.is_empty() || tasks.len() > SUBMISSION_TASKS {
+            return wrong(0, "a submission has 1 to 4096 tasks");
+        }
+        for (place, task) in tasks.iter().enumerate() {
+            let links = &task.links;
+            let earlier = |other: &u32| (*other as usize) < place;
+            if !links.after.iter().all(earlier) {
+                return wrong(place, "it can only come after earlier tasks");
+            }
+            let grouped = match links.group {
+                Some(group) if !earlier(&group) => return wrong(place, "its group comes first"),
+                Some(group) => matches!(tasks[group as usize].spec.work, Work::Group { .. }),
+                None => task.spec.member_of.is_none_or(|member| self.is_group(member.group)),
+            };
+            if !grouped || links.group.is_some() && task.spec.member_of.is_none() {
+                return wrong(place, "its group is not a group");
+            }
+            if let Some(why) = spec_problem(task) {
+                return wrong(place, why);
+            }
+            if let Some(id) = task.spec.after.iter().find(|id| !self.ids.contains_key(id)) {
+                return Err(Refusal::Unknown(*id));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_group(&self, id: TaskId) -> bool {
+        let spec = self.ids.get(&id).and_then(|ix| self.known(*ix).spec.as_ref());
+        spec.is_some_and(|spec| matches!(spec.work, Work::Group { .. }))
+    }
+
+    fn accept_submission(&mut self, token: Token, tasks: Vec<NewTask>, durable: Durability) {
+        let first = self.next_n;
+        let tag = self.tag;
+        let id_at = |place: u32| TaskId { tag, n: first + u64::from(place) };
+        let mut ids = Vec::with_capacity(tasks.len());
+        let mut written: Vec<(SegmentId, u32)> = Vec::new();
+        for NewTask { mut spec, env, links } in tasks {
+            spec.after.extend(links.after.iter().map(|place| id_at(*place)));
+            if let (Some(place), Some(member)) = (links.group, &mut spec.member_of) {
+                member.group = id_at(place);
+            }
+            spec.env = env.as_ref().map(|env| env.digest());
+            let (id, segment) = self.write_task(spec, env);
+            ids.push(id);
+            if written.last().is_none_or(|(last, _)| *last != segment) {
+                written.push((segment, self.next_count(segment)));
+            }
+        }
+        self.counters.submitted += ids.len() as u64;
+        let kind = Answer::Submitted { ids, written, durable };
+        self.await_answer(token, kind);
+    }
+
+    fn await_answer(&mut self, token: Token, kind: Answer) {
+        if self.unanswered.is_empty() {
+            self.set_timer(self.now.mono + PATIENCE, Timer::Unanswered);
+        }
+        self.unanswered.push(Unanswered { token, since: self.now.mono, kind });
+    }
+
+    fn write_task(&mut self, spec: TaskSpec, env: Option<Arc<Environment>>) -> (TaskId, SegmentId) {
+        let bytes = postcard::experimental::serialized_size(&spec).unwrap_or(TaskSpec::MAX_BYTES);
+        let segment = self.open_for(bytes, env.as_deref());
+        let known = self.segments.get_mut(&segment).expect("an open segment is known");
+        let place = u16::try_from(known.tasks.len()).expect("a segment is closed when it is full");
+        if let (Some(env), Some(digest)) = (env, spec.env)
+            && !known.environments.contains_key(&digest)
+        {
+            let entry = Entry::Environment(digest, (*env).clone());
+            known.environments.insert(digest, env);
+            self.staged.entry(DocId::Segment(segment)).or_default().entries.push(entry);
+        }
+        let ix = self.task_at(segment, place);
+        self.stage(ix).specs.insert(place, spec.clone());
+        self.give_spec(ix, Arc::new(spec));
+        (self.known(ix).id, segment)
+    }
+
+    /// Returns the segment that takes a task of so many bytes, opened if need be.
+    fn open_for(&mut self, spec_bytes: usize, env: Option<&Environment>) -> SegmentId {
+        let env_bytes = env.map_or(0, environment_bytes);
+        let committee = self.roster.committee(self.committee_size, self.next_n, self.now.mono);
+        if let Some(open) = &mut self.open {
+            let known = &self.segments[&open.id];
+            let has_env = env.is_some_and(|env| known.environments.contains_key(&env.digest()));
+            let more = spec_bytes + if has_env { 0 } else { env_bytes };
+            let serves = known.tasks.len() < usize::from(SEGMENT_TASKS)
+                && open.bytes + more <= SEGMENT_BYTES
+                && self.now.mono.since(open.since) < SEGMENT_AGE
+                && still_good(&self.roster, &open.committee, committee.len(), self.now.mono);
+            if serves {
+                open.bytes += more;
+                return open.id;
+            }
+        }
+        self.close_segment();
+        let header = Header {
+            format: Header::FORMAT,
+            first: self.next_n,
+            committee: committee.clone(),
+            created: self.now.wall,
+        };
+        let id = self.ledger.open_segment(header);
+        self.segments.insert(
+            id,
+            Segment {
+                committee: committee.iter().map(PeerId::tag).collect(),
+                peers: committee.clone(),
+                first: self.next_n,
+                tasks: Vec::new(),
+                environments: std::collections::BTreeMap::new(),
+                boot_count: 0,
+            },
+        );
+        let bytes = spec_bytes + env_bytes;
+        self.open = Some(Open { id, since: self.now.mono, bytes, committee });
+        id
+    }
+
+    fn close_segment(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        let count = u16::try_from(self.segments[&open.id].tasks.len()).unwrap_or(u16::MAX);
+        self.staged.entry(DocId::Segment(open.id)).or_default().entries.push(Entry::End(count));
+    }
+
+    pub(super) fn control(&mut self, token: Token, tasks: &[TaskId], by: &str, wish: &Wish) {
+        if self.stalled {
+            return self.reply(token, Reply::Refused(Refusal::Disk));
+        }
+        if self.unanswered.len() >= UNANSWERED_LIMIT {
+            return self.reply(token, Reply::Refused(Refusal::Busy));
+        }
+        if let Some(id) = tasks.iter().find(|id| !self.ids.contains_key(id)) {
+            return self.reply(token, Reply::Refused(Refusal::Unknown(*id)));
+        }
+        let mut ended = Vec::new();
+        for ix in self.meant_by(tasks, wish) {
+            let task = self.known(ix);
+            if task.state.is_complete() {
+                ended.push((task.id, task.state));
+            } else {
+                self.want(ix, by, wish);
+            }
+        }
+        self.await_answer(token, Answer::Noted { flush: self.flush, ended });
+        self.answer_submissions();
+    }
+
+    /// The tasks that a wish about these is about: a group's members for a kill.
+    fn meant_by(&self, tasks: &[TaskId], wish: &Wish) -> Vec<TaskIx> {
+        let mut meant = Vec::new();
+        for id in tasks {
+            match (wish, self.graph.group(*id)) {
+                (Wish::Kill { .. }, Some(group)) => meant.extend(group.members()),
+                (Wish::Kill { .. }, None) | (Wish::Close { .. }, _) => {
+                    meant.extend(self.ids.get(id));
+                }
+            }
+        }
+        meant
+    }
+
+    fn want(&mut self, ix: TaskIx, by: &str, wish: &Wish) {
+        self.stamp = Hlc::after(self.stamp, self.now.wall, self.tag);
+        let want = Want { stamp: self.stamp, by: by.to_owned(), wish: wish.clone() };
+        let place = self.known(ix).index;
+        self.registers(ix).fold_want(want.clone());
+        self.stage(ix).wants.insert(place, want);
+        self.dirty.insert(ix);
+    }
+
+    pub(super) fn take_stored(&mut self, from: PeerId, list: &[(DocId, u32)]) {
+        for (doc, count) in list {
+            if let DocId::Segment(id) = doc
+                && id.author == self.me
+                && self.segments.contains_key(id)
+            {
+                let known = self.confirmed.entry((*id, from.tag())).or_default();
+                *known = (*known).max(*count);
+            }
+        }
+        self.answer_submissions();
+    }
+
+    /// Answers what has become durable enough.
+    pub(super) fn answer_submissions(&mut self) {
+        let waiting = std::mem::take(&mut self.unanswered);
+        for entry in waiting {
+            let late = self.now.mono.since(entry.since) >= PATIENCE;
+            match self.ripe(&entry.kind, late) {
+                Some(reply) => self.reply(entry.token, reply),
+                None => self.unanswered.push(entry),
+            }
+        }
+    }
+
+    pub(super) fn answer_late(&mut self) {
+        self.answer_submissions();
+        if let Some(first) = self.unanswered.first() {
+            let at = (first.since + PATIENCE).max(self.now.mono + PATIENCE / 10);
+            self.set_timer(at, Timer::Unanswered);
+        }
+    }
+
+    fn ripe(&self, answer: &Answer, late: bool) -> Option<Reply> {
+        match answer {
+            Answer::Noted { flush, ended } => {
+                let durable = self.durable >= *flush || !self.is_pending(*flush);
+                durable.then(|| Reply::Noted { ended: ended.clone() })
+            }
+            Answer::Submitted { ids, written, durable } => {
+                let mut copies = (u8::MAX, 0);
+                for (id, count) in written {
+                    if self.ledger.durable_count(DocId::Segment(*id)) < *count {
+                        return None;
+                    }
+                    copies = copies.min(self.copies(*id, *count));
+                }
+                let enough = match durable {
+                    Durability::Local => 1,
+                    Durability::Quorum => copies.1 / 2 + 1,
+                };
+                let ripe = copies.0 >= enough || late;
+                ripe.then(|| Reply::Submitted { ids: ids.clone(), copies })
+            }
+        }
+    }
+
+    /// Says whether anything is staged or in flight that a wish may have written.
+    fn is_pending(&self, flush: u64) -> bool {
+        !self.staged.is_empty() || self.flight.is_some() || self.flush > flush
+    }
+
+    fn copies(&self, id: SegmentId, count: u32) -> (u8, u8) {
+        let committee = &self.segments[&id].committee;
+        let holds = |tag: &&crate::ids::Tag| {
+            **tag == self.tag || self.confirmed.get(&(id, **tag)).is_some_and(|have| *have >= count)
+        };
+        let copies = committee.iter().filter(holds).count();
+        let small = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
+        (small(copies), small(committee.len()))
+    }
+
+    /// Returns the newest task taken here.
+    pub(super) fn newest_ix(&self) -> Option<TaskIx> {
+        self.tasks.len().checked_sub(1).map(index)
+    }
+}
+
+/// Says whether a committee chosen earlier still serves: as large as one chosen now, with a living majority.
+fn still_good(roster: &crate::roster::Roster, chosen: &[PeerId], size: usize, now: Mono) -> bool {
+    let alive = chosen.iter().filter(|peer| roster.is_alive(peer.tag(), now)).count();
+    chosen.len() >= size && alive > chosen.len() / 2
+}
+
+fn environment_bytes(env: &Environment) -> usize {
+    env.0.iter().map(|(key, value)| key.0.len() + value.0.len() + 4).sum()
+}
+
+fn spec_problem(task: &NewTask) -> Option<&'static str> {
+    let spec = &task.spec;
+    if let Work::Command { argv, .. } = &spec.work
+        && argv.first().is_none_or(|program| program.0.is_empty())
+    {
+        return Some("the command is empty");
+    }
+    if spec.cwd.0.first() != Some(&b'/') {
+        return Some("its directory is not absolute");
+    }
+    let nul = |arg: &crate::task::Arg| arg.0.contains(&0);
+    if let Work::Command { argv, .. } = &spec.work
+        && argv.iter().any(nul)
+    {
+        return Some("an argument contains a NUL byte");
+    }
+    let pairs = task.env.iter().flat_map(|env| &env.0).chain(&spec.extra_env.0);
+    if pairs.clone().any(|(key, value)| nul(key) || nul(value) || key.0.is_empty() || key.0.contains(&b'=')) {
+        return Some("an environment variable has no name, or a NUL byte or '=' where none may be");
+    }
+    if task.env.as_deref().is_some_and(|env| environment_bytes(env) > ENVIRONMENT_BYTES) {
+        return Some("its environment is larger than 128 KiB");
+    }
+    let bytes = postcard::experimental::serialized_size(spec).unwrap_or(usize::MAX);
+    (bytes + 1_024 > TaskSpec::MAX_BYTES).then_some("it is larger than 63 KiB")
+}

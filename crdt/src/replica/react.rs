@@ -1,0 +1,346 @@
+//! What a touched task makes this node do: as observer, as witness, as claimant, as scheduler; then what people are told.
+
+use super::{Replica, rank};
+use crate::claim::Phase;
+use crate::config::Sabotage;
+use crate::entry::Vote;
+use crate::event::{Notice, Output};
+use crate::graph::TaskIx;
+use crate::ids::{Epoch, TaskId};
+use crate::registers::VoteRegister;
+use crate::resolve;
+use crate::task::{Exit, Outcome, TaskState, Verdict, Wish, Work};
+use crate::time::Mono;
+use crate::witness::{Binding, Witness};
+
+impl Replica {
+    pub(super) fn react(&mut self, ix: TaskIx) {
+        self.observe(ix);
+        self.witness(ix);
+        self.press_claim(ix);
+        self.reconsider(ix);
+        self.tell_state(ix);
+    }
+
+    /// O1: remembers a committed outcome; it never changes.
+    fn observe(&mut self, ix: TaskIx) {
+        if self.known(ix).complete.is_some() {
+            return;
+        }
+        let uncounted = (!self.is_durable(ix)).then_some(self.tag);
+        let task = self.known(ix);
+        let registers = &task.registers;
+        let accept = resolve::complete(registers, &self.segment_of(ix).committee, uncounted);
+        let outcome = accept.and_then(|accept| registers.outcome_of(accept.digest)).cloned();
+        let outcome = if self.broken == Some(Sabotage::FirstOutcomeWins) {
+            let finals = registers.outcomes().find(|(_, o)| o.outcome.verdict.is_final());
+            outcome.or_else(|| finals.map(|(_, o)| o.outcome.clone()))
+        } else {
+            outcome
+        };
+        self.tasks[ix as usize].complete = outcome;
+    }
+
+    /// The instant at which this node's vote for a silent claimant becomes free (V2 d).
+    fn silent_from(&self, ix: TaskIx) -> Mono {
+        let task = self.known(ix);
+        let acked = task
+            .registers
+            .vote(self.tag)
+            .and_then(|vote| self.acked.get(&vote.claimant).copied())
+            .unwrap_or(Mono(0));
+        let booted =
+            if self.broken == Some(Sabotage::RestartNotAck) { Mono(0) } else { self.booted };
+        task.voted.max(acked).max(booted) + self.timing.wait()
+    }
+
+    fn as_witness(&self, ix: TaskIx) -> Option<Witness<'_>> {
+        let committee = &self.segment_of(ix).committee;
+        committee.contains(&self.tag).then(|| Witness {
+            me: self.tag,
+            committee,
+            registers: &self.known(ix).registers,
+            silent_from: self.silent_from(ix),
+            broken: self.broken,
+        })
+    }
+
+    fn witness(&mut self, ix: TaskIx) {
+        if self.known(ix).complete.is_some() || self.stalled {
+            return;
+        }
+        let id = self.known(ix).id;
+        while let Some(vote) = self
+            .as_witness(ix)
+            .and_then(|witness| witness.next(self.now.mono, |tag, epoch| rank(id, epoch, tag)))
+        {
+            self.stage_vote(ix, vote);
+        }
+    }
+
+    fn stage_vote(&mut self, ix: TaskIx, vote: VoteRegister) {
+        let task = self.known(ix);
+        let old = task.registers.vote(self.tag);
+        if let Some(old) = old.filter(|old| old.claimant != vote.claimant) {
+            let left = self.next_count(task.segment);
+            self.left.insert((task.segment, old.claimant), left);
+        }
+        let task = &mut self.tasks[ix as usize];
+        if old.is_none_or(|old| old.epoch != vote.epoch) {
+            task.voted = self.now.mono;
+        }
+        task.registers.fold_vote(self.tag, vote).expect("the witness's rules let no vote go back");
+        let entry = Vote {
+            index: task.index,
+            epoch: vote.epoch,
+            claimant: vote.claimant,
+            accepted: vote.accepted,
+        };
+        self.stage(ix).votes.insert(entry.index, entry);
+    }
+
+    /// Says whether a person wants the task ended.
+    pub(super) fn kill_wanted(&self, ix: TaskIx) -> bool {
+        let want = self.known(ix).registers.want.as_ref();
+        want.is_some_and(|want| matches!(want.wish, Wish::Kill { .. }))
+    }
+
+    /// Decides whether this host may bid for the task now, later, or not as things are.
+    fn reconsider(&mut self, ix: TaskIx) {
+        let task = self.known(ix);
+        if task.claim.is_some() {
+            return;
+        }
+        match self.may_bid_at(ix) {
+            None => {
+                self.schedule.withdraw(ix);
+                self.calm_task(ix);
+            }
+            Some(at) if at > self.now.mono => {
+                self.schedule.withdraw(ix);
+                self.wake_task(ix, at);
+            }
+            Some(_) if self.kill_wanted(ix) => {
+                self.schedule.withdraw(ix);
+                self.bid(ix);
+            }
+            Some(_) => self.offer_task(ix),
+        }
+    }
+
+    fn offer_task(&mut self, ix: TaskIx) {
+        self.calm_task(ix);
+        let task = self.known(ix);
+        let Some(spec) = task.spec.clone() else { return };
+        let epoch = task.registers.top().next();
+        let id = task.id;
+        let place = self.place(id, epoch);
+        self.schedule.offer_task(ix, id, spec.needs, spec.priority, place, u64::from(ix));
+    }
+
+    /// This host's place among the living for a task at an epoch, from 0.
+    fn place(&self, id: TaskId, epoch: Epoch) -> u64 {
+        let own = rank(id, epoch, self.tag);
+        self.alive.iter().filter(|tag| rank(id, epoch, **tag) < own).count() as u64
+    }
+
+    fn may_bid_at(&self, ix: TaskIx) -> Option<Mono> {
+        let task = self.known(ix);
+        let spec = task.spec.as_ref()?;
+        let over = task.complete.is_some() || task.doomed.is_some() || task.staged > self.durable;
+        if over || matches!(spec.work, Work::Group { .. }) || self.stalled {
+            return None;
+        }
+        if !self.kill_wanted(ix) && !self.is_ready(ix) {
+            return None;
+        }
+        let free = self.free_at(ix)?;
+        let stagger = self.stagger(ix);
+        let unfit = task.unfit.as_ref().map_or(Mono(0), |(until, _)| *until);
+        Some((free + stagger).max(unfit))
+    }
+
+    /// Says whether nothing but a host is missing, and this one would do.
+    fn is_ready(&self, ix: TaskIx) -> bool {
+        let task = self.known(ix);
+        let Some(spec) = &task.spec else { return false };
+        task.unmet == 0 && self.window_lets(ix) && self.schedule.could_ever(spec.needs)
+    }
+
+    fn window_lets(&self, ix: TaskIx) -> bool {
+        self.known(ix).is_member_of().is_none_or(|member| {
+            self.graph.group(member.group).is_some_and(|group| group.lets(member.index))
+        })
+    }
+
+    /// The instant from which nothing speaks against a bid (L1, L2, L3, L5), before the stagger.
+    fn free_at(&self, ix: TaskIx) -> Option<Mono> {
+        let task = self.known(ix);
+        let top = task.registers.top();
+        let mut at = task.changed;
+        match self.as_witness(ix).map(|witness| witness.binding(self.now.mono)) {
+            Some(Binding::Open) => return None,
+            Some(Binding::Until(free)) => at = at.max(free),
+            Some(Binding::Free) => {
+                // The vote may have become free only by the claimant's silence: the stagger counts from there.
+                if task.registers.vote(self.tag).is_some_and(|vote| {
+                    !vote.is_done() && !task.registers.is_over(vote.claimant, vote.epoch)
+                }) {
+                    at = at.max(self.silent_from(ix).min(self.now.mono));
+                }
+            }
+            None => {
+                if let Some((claimant, _)) = resolve::holder(&task.registers, &self.segment_of(ix).committee) {
+                    let heard = self.roster.heard(claimant).unwrap_or(self.booted);
+                    at = at.max(heard + self.timing.wait());
+                }
+            }
+        }
+        let rival = task.registers.bids().any(|(tag, bid)| {
+            tag != self.tag && bid.epoch == top && !task.registers.is_over(tag, bid.epoch)
+        });
+        if rival {
+            at = at.max(task.changed + self.bid_patience() + self.stagger_step());
+        }
+        let ending = task
+            .registers
+            .outcomes()
+            .any(|(_, register)| register.outcome.verdict.is_final());
+        if ending {
+            at = at.max(task.changed + self.bid_patience());
+        }
+        Some(at)
+    }
+
+    /// How long this host lets better-ranked ones go first. At the first epoch the author goes first if it has room: its
+    /// spec, bid and vote become durable together.
+    fn stagger(&self, ix: TaskIx) -> std::time::Duration {
+        let task = self.known(ix);
+        let epoch = task.registers.top().next();
+        let place = u32::try_from(self.place(task.id, epoch)).unwrap_or(u32::MAX).min(64);
+        let author = task.id.tag;
+        if epoch == Epoch(1) {
+            if author == self.tag {
+                return std::time::Duration::ZERO;
+            }
+            let has_room = self.alive.binary_search(&author).is_ok()
+                && self.roster.last_beat(author).is_none_or(|beat| beat.free_milli > 0);
+            if has_room {
+                return self.stagger_step() * (place + 1);
+            }
+        }
+        self.stagger_step() * place
+    }
+
+    fn tell_state(&mut self, ix: TaskIx) {
+        let (state, reason) = self.state_now(ix);
+        let task = &mut self.tasks[ix as usize];
+        if (task.state, &task.reason) == (state, &reason) {
+            return;
+        }
+        let from = std::mem::replace(&mut task.state, state);
+        task.reason.clone_from(&reason);
+        let id = task.id;
+        let member = task.is_member_of();
+        let host = self.host_of(ix);
+        self.outputs.push_back(Output::Notice(Notice::Task { id, state, reason, host }));
+        if from == state {
+            return;
+        }
+        if let Some(member) = member {
+            let freed = self.graph.group_mut(member.group).moved(member.index, from, state);
+            self.free(&freed);
+            self.dirty.extend(self.ids.get(&member.group));
+        }
+        if state.is_complete() && !from.is_complete() {
+            self.release_dependents(id, state);
+        }
+    }
+
+    /// Lets tasks be considered from now on.
+    fn free(&mut self, tasks: &[TaskIx]) {
+        for ix in tasks {
+            let now = self.now.mono;
+            let task = &mut self.tasks[*ix as usize];
+            task.changed = task.changed.max(now);
+            self.dirty.insert(*ix);
+        }
+    }
+
+    fn release_dependents(&mut self, ended: TaskId, state: TaskState) {
+        let waiting = self.graph.release(ended);
+        for ix in &waiting {
+            let task = &mut self.tasks[*ix as usize];
+            task.unmet = task.unmet.saturating_sub(1);
+            if state != TaskState::Success {
+                task.doomed.get_or_insert(ended);
+            }
+        }
+        self.free(&waiting);
+    }
+
+    fn state_now(&self, ix: TaskIx) -> (TaskState, Option<String>) {
+        let task = self.known(ix);
+        let Some(spec) = &task.spec else { return (TaskState::Creating, None) };
+        if let Work::Group { size } = spec.work {
+            return (self.group_state(task.id, size, ix), None);
+        }
+        if let Some(outcome) = &task.complete {
+            return ended_state(outcome);
+        }
+        if let Some(dependency) = task.doomed {
+            return (TaskState::Cancelled, Some(format!("dependency {dependency}")));
+        }
+        if task.claim.is_some_and(|claim| claim.phase == Phase::Running) {
+            return (TaskState::Running, None);
+        }
+        let holder = resolve::holder(&task.registers, &self.segment_of(ix).committee);
+        let ending = task.registers.outcomes().any(|(_, o)| o.outcome.verdict.is_final());
+        let marked = task.registers.mark.map(|(tag, mark)| (tag, mark.epoch));
+        if ending || holder.is_some() && holder == marked {
+            return (TaskState::Running, None);
+        }
+        if holder.is_some() {
+            return (TaskState::Claimed, None);
+        }
+        if task.unmet > 0 {
+            return (TaskState::Blocked, Some("waits for other tasks".to_owned()));
+        }
+        if !self.window_lets(ix) {
+            return (TaskState::Blocked, Some("waits for its group's window".to_owned()));
+        }
+        (TaskState::Pending, task.unfit.as_ref().map(|(_, why)| why.clone()))
+    }
+
+    fn group_state(&self, id: TaskId, size: Option<u32>, ix: TaskIx) -> TaskState {
+        let Some(group) = self.graph.group(id) else { return TaskState::Pending };
+        let closed = self.known(ix).registers.want.as_ref().and_then(|want| match want.wish {
+            Wish::Close { size } => Some(size),
+            Wish::Kill { .. } => None,
+        });
+        let (ended, known) = group.progress();
+        let counts = group.counts();
+        let count = |state: TaskState| counts[state as usize];
+        let all = closed.or(size).is_some_and(|size| known >= size);
+        if all && ended == known {
+            return if count(TaskState::Success) == known { TaskState::Success } else { TaskState::Error };
+        }
+        let begun = ended + count(TaskState::Running) + count(TaskState::Claimed);
+        if begun > 0 { TaskState::Running } else { TaskState::Pending }
+    }
+}
+
+/// Returns the state and the reason of a committed outcome.
+fn ended_state(outcome: &Outcome) -> (TaskState, Option<String>) {
+    let exit = outcome.report.map(|report| match report.exit {
+        Exit::Code(code) => format!("exit {code}"),
+        Exit::Signal(signal) => format!("signal {signal}"),
+    });
+    match &outcome.verdict {
+        Verdict::Success => (TaskState::Success, None),
+        Verdict::Failure(why) => (TaskState::Error, why.clone().or(exit)),
+        Verdict::Killed => (TaskState::Killed, outcome.reason.clone().or(exit)),
+        Verdict::Cancelled => (TaskState::Cancelled, outcome.reason.clone()),
+        Verdict::Retry => (TaskState::Pending, exit),
+    }
+}

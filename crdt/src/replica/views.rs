@@ -1,0 +1,274 @@
+//! What can be read of a replica: tasks, members, figures. Reading changes nothing that anyone else sees.
+
+use std::sync::Arc;
+
+use super::Replica;
+use crate::claim::Phase;
+use crate::entry::Vote;
+use crate::graph::TaskIx;
+use crate::ids::{DocId, PeerId, Tag, TaskId};
+use crate::registers::VoteRegister;
+use crate::resolve;
+use crate::task::{TaskView, Verdict};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
+        /// What a replica counts since its start.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[doc = $doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Returns every counter with its name.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Tasks taken from people.
+    submitted,
+    /// Bids written.
+    bids,
+    /// Bids given up for lack of answers.
+    bids_timed_out,
+    /// Outcomes of earlier epochs written again.
+    adoptions,
+    /// Runs started.
+    runs_started,
+    /// Runs that the guard killed at their deadline.
+    runs_expired,
+    /// Starts that the guard refused because the deadline had passed.
+    starts_too_late,
+    /// Holds that could not be renewed in time.
+    holds_lost,
+    /// Batches given to the disk.
+    flushes,
+    /// Records in them.
+    records,
+    /// Frames sent.
+    frames_sent,
+    /// Frames received that are messages.
+    frames_received,
+    /// Frames that are not.
+    bad_frames,
+    /// Changes accepted from afar.
+    changes,
+    /// Changes that were known.
+    known_changes,
+    /// Changes refused: malformed, forged, or against a rule.
+    refused_changes,
+    /// Changes that came before an earlier one of their author.
+    gaps,
+    /// Changes of authors that are not members.
+    strangers,
+    /// Changes forwarded.
+    forwarded,
+    /// Changes sent again by repair.
+    repaired,
+    /// Changes dropped because too much waited for the disk.
+    backlog_drops,
+    /// Presence of another minute.
+    stale_beats,
+    /// Beats of a clock that is far off.
+    skewed_beats,
+    /// Registers that went back and were ignored.
+    went_back,
+    /// Entries in a document where they mean nothing.
+    misplaced,
+    /// Authors quarantined in a document.
+    quarantined,
+    /// Acks of another incarnation or from the future.
+    strange_acks,
+    /// Reports of runs that are not this node's.
+    strange_runs,
+    /// Answers of a disk that was not asked.
+    strange_persists,
+    /// Records found twice in the log.
+    recovered_again,
+    /// Records of the log that no longer fit.
+    recovered_badly,
+}
+
+/// How much a replica holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Tasks.
+    pub tasks: usize,
+    /// Documents.
+    pub documents: usize,
+    /// Outputs that nobody has drained.
+    pub outputs: usize,
+    /// Timers.
+    pub timers: usize,
+    /// Foreign changes that wait for the disk, bytes.
+    pub backlog_bytes: usize,
+    /// Submissions and wishes that wait for an answer.
+    pub unanswered: usize,
+    /// Live claims.
+    pub claims: usize,
+}
+
+impl Replica {
+    /// Returns this node's tag.
+    #[must_use]
+    pub fn own_tag(&self) -> Tag {
+        self.tag
+    }
+
+    /// Returns this node's identity.
+    #[must_use]
+    pub fn own_peer(&self) -> PeerId {
+        self.me
+    }
+
+    /// Returns every task whose spec is here, in order of their ids.
+    pub fn task_ids(&self) -> impl Iterator<Item = TaskId> + '_ {
+        self.ids.iter().filter(|(_, ix)| self.known(**ix).spec.is_some()).map(|(id, _)| *id)
+    }
+
+    /// Returns the ids of tasks taken by one host, from the newest to the oldest.
+    pub fn tasks_of(&self, tag: Tag) -> impl Iterator<Item = TaskId> + '_ {
+        let range = TaskId { tag, n: 0 }..=TaskId { tag, n: u64::MAX };
+        self.ids.range(range).rev().map(|(id, _)| *id)
+    }
+
+    /// Returns the members of a group, in the order of input.
+    #[must_use]
+    pub fn tasks_of_group(&self, id: TaskId) -> Vec<TaskId> {
+        let members = self.graph.group(id).into_iter().flat_map(crate::graph::Group::members);
+        members.map(|ix| self.known(ix).id).collect()
+    }
+
+    /// Returns what a status line shows of a task; `None` if its spec is not here.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> Option<TaskView> {
+        let ix = *self.ids.get(&id)?;
+        let task = self.known(ix);
+        let started = task.registers.mark.map(|(_, mark)| mark.started);
+        Some(TaskView {
+            id,
+            spec: Arc::clone(task.spec.as_ref()?),
+            state: task.state,
+            reason: task.reason.clone(),
+            host: self.host_of(ix),
+            epoch: task.registers.top(),
+            attempts: task.registers.starts,
+            started,
+            outcome: task.complete.clone(),
+            members: self.graph.group(id).map(crate::graph::Group::counts),
+        })
+    }
+
+    /// The host that ran, runs or holds a task.
+    pub(super) fn host_of(&self, ix: TaskIx) -> Option<PeerId> {
+        let task = self.known(ix);
+        if let Some(outcome) = &task.complete {
+            let ran = !matches!(outcome.verdict, Verdict::Cancelled);
+            return ran.then(|| self.roster.peer(outcome.origin.1)).flatten();
+        }
+        if task.claim.is_some_and(|claim| claim.phase != Phase::Bidding) {
+            return Some(self.me);
+        }
+        let holder = resolve::holder(&task.registers, &self.segment_of(ix).committee);
+        holder.and_then(|(tag, _)| self.roster.peer(tag))
+    }
+
+    /// Returns the committee that decides a task's claims.
+    #[must_use]
+    pub fn committee(&self, id: TaskId) -> Option<Vec<PeerId>> {
+        self.ids.get(&id).map(|ix| self.segment_of(*ix).peers.clone())
+    }
+
+    /// Returns the votes on a task as seen here.
+    #[must_use]
+    pub fn votes(&self, id: TaskId) -> Vec<(Tag, Vote)> {
+        let Some(ix) = self.ids.get(&id) else { return Vec::new() };
+        let task = self.known(*ix);
+        let entry = |vote: VoteRegister| Vote {
+            index: task.index,
+            epoch: vote.epoch,
+            claimant: vote.claimant,
+            accepted: vote.accepted,
+        };
+        task.registers.votes().map(|(tag, vote)| (tag, entry(vote))).collect()
+    }
+
+    /// Returns a task's registers, a line each, for people.
+    #[must_use]
+    pub fn explain_registers(&self, id: TaskId) -> Vec<String> {
+        let Some(ix) = self.ids.get(&id) else { return Vec::new() };
+        let registers = &self.known(*ix).registers;
+        let mut lines = Vec::new();
+        for (tag, bid) in registers.bids() {
+            let gone = if bid.gave_up { ", given up" } else { "" };
+            lines.push(format!("bid of {tag}: epoch {}{gone}", bid.epoch));
+        }
+        for (tag, vote) in registers.votes() {
+            let accepted = vote.accepted.map_or_else(String::new, |accept| {
+                format!(", accepted {:?} at epoch {}", accept.digest, accept.epoch)
+            });
+            let (epoch, claimant) = (vote.epoch, vote.claimant);
+            lines.push(format!("vote of {tag}: epoch {epoch} for {claimant}{accepted}"));
+        }
+        for (tag, outcome) in registers.outcomes() {
+            let (origin, whose) = outcome.outcome.origin;
+            lines.push(format!(
+                "outcome of {tag}: epoch {}, {:?} of {whose} at epoch {origin}, {:?}",
+                outcome.epoch, outcome.digest, outcome.outcome.verdict
+            ));
+        }
+        lines
+    }
+
+    /// Returns the newest task known here.
+    #[must_use]
+    pub fn newest(&self) -> Option<TaskId> {
+        self.newest_ix().map(|ix| self.known(ix).id)
+    }
+
+    /// Returns what this replica has counted since its start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Returns how many claims of this node are live.
+    #[must_use]
+    pub fn live_claims(&self) -> usize {
+        self.claims.len()
+    }
+
+    /// Returns how much this replica holds.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        Memory {
+            tasks: self.tasks.len(),
+            documents: self.ledger.documents().count(),
+            outputs: self.outputs.len(),
+            timers: self.timers.len(),
+            backlog_bytes: self.foreign_bytes,
+            unanswered: self.unanswered.len() + self.parked.len(),
+            claims: self.claims.len(),
+        }
+    }
+
+    /// Returns a digest of every lasting document's heads and of what each task resolves to: equal on all replicas once they
+    /// have seen the same.
+    pub fn state_digest(&mut self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        let documents: Vec<DocId> = self.ledger.documents().map(|(doc, _)| doc).collect();
+        for doc in documents {
+            hasher.update(format!("{doc:?}").as_bytes()).update(&self.ledger.heads(doc));
+        }
+        for (id, ix) in &self.ids {
+            let task = &self.tasks[*ix as usize];
+            let outcome = task.complete.as_ref().map(|outcome| outcome.digest());
+            hasher.update(format!("{id} {} {outcome:?}", task.state.name()).as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+}

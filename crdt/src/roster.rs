@@ -1,0 +1,270 @@
+//! Who is in the mesh and who is heard of: for placement, for people, and for the choice of a committee.
+//! No claim depends on it: a lease has its own heartbeats.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::entry::{Beat, Member};
+use crate::ids::{PeerId, Tag};
+use crate::time::Mono;
+
+/// A beat is written this often.
+pub const BEAT_EVERY: Duration = Duration::from_secs(2);
+/// Silence after which a peer that is not connected counts as away: two beats and the way.
+pub const AWAY_AFTER: Duration = Duration::from_secs(5);
+
+/// A member as this node sees it.
+#[derive(Clone, Debug)]
+pub struct MemberView {
+    /// Who.
+    pub peer: PeerId,
+    /// What people call it.
+    pub name: String,
+    /// Where it listens, as multiaddrs.
+    pub addresses: Vec<String>,
+    /// This node itself, connected, or heard of lately.
+    pub alive: bool,
+    /// Since when nothing was heard; `None` if never in this node's life.
+    pub silent: Option<Duration>,
+    /// Its newest beat.
+    pub beat: Option<Beat>,
+    /// This node itself.
+    pub own: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    peer: PeerId,
+    member: Option<Member>,
+    heard: Option<Mono>,
+    connected: bool,
+    beat: Option<Beat>,
+}
+
+/// Every peer ever heard of.
+#[derive(Debug)]
+pub struct Roster {
+    me: Tag,
+    entries: BTreeMap<Tag, Entry>,
+}
+
+impl Roster {
+    /// Returns the roster of a node that knows itself alone.
+    #[must_use]
+    pub fn new(me: PeerId) -> Self {
+        let mut roster = Self { me: me.tag(), entries: BTreeMap::new() };
+        roster.entry(me);
+        roster
+    }
+
+    fn entry(&mut self, peer: PeerId) -> &mut Entry {
+        self.entries.entry(peer.tag()).or_insert(Entry {
+            peer,
+            member: None,
+            heard: None,
+            connected: false,
+            beat: None,
+        })
+    }
+
+    /// Takes what the directory says of a member.
+    pub fn learn(&mut self, peer: PeerId, member: Member) {
+        self.entry(peer).member = Some(member);
+    }
+
+    /// Notes that something came from this very peer.
+    pub fn hear(&mut self, peer: PeerId, now: Mono) {
+        let entry = self.entry(peer);
+        entry.heard = entry.heard.max(Some(now));
+    }
+
+    /// Takes a beat, from the peer or relayed; an older one changes nothing.
+    pub fn beat(&mut self, peer: PeerId, beat: Beat, now: Mono) {
+        let entry = self.entry(peer);
+        let stamp = |beat: &Beat| (beat.wall, beat.count);
+        if entry.beat.as_ref().is_none_or(|old| stamp(old) < stamp(&beat)) {
+            entry.beat = Some(beat);
+            entry.heard = entry.heard.max(Some(now));
+        }
+    }
+
+    /// Notes that a peer is connected.
+    pub fn up(&mut self, peer: PeerId, now: Mono) {
+        self.entry(peer).connected = true;
+        self.hear(peer, now);
+    }
+
+    /// Notes that a peer is not connected any more.
+    pub fn down(&mut self, peer: PeerId) {
+        self.entry(peer).connected = false;
+    }
+
+    /// Returns the identity behind a tag.
+    #[must_use]
+    pub fn peer(&self, tag: Tag) -> Option<PeerId> {
+        self.entries.get(&tag).map(|entry| entry.peer)
+    }
+
+    /// Returns the peers that frames can be sent to.
+    pub fn connected(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.entries.values().filter(|entry| entry.connected).map(|entry| entry.peer)
+    }
+
+    /// Says whether frames can be sent to this peer.
+    #[must_use]
+    pub fn is_connected(&self, tag: Tag) -> bool {
+        self.entries.get(&tag).is_some_and(|entry| entry.connected)
+    }
+
+    /// Says whether two other peers are known to be connected to each other.
+    #[must_use]
+    pub fn are_neighbours(&self, one: Tag, other: Tag) -> bool {
+        let lists = |a: Tag, b: Tag| {
+            self.entries
+                .get(&a)
+                .and_then(|entry| entry.beat.as_ref())
+                .is_some_and(|beat| beat.neighbours.contains(&b))
+        };
+        lists(one, other) && lists(other, one)
+    }
+
+    /// Returns when something of this peer was heard last.
+    #[must_use]
+    pub fn heard(&self, tag: Tag) -> Option<Mono> {
+        self.entries.get(&tag).and_then(|entry| entry.heard)
+    }
+
+    /// Returns the newest beat of a peer.
+    #[must_use]
+    pub fn last_beat(&self, tag: Tag) -> Option<&Beat> {
+        self.entries.get(&tag).and_then(|entry| entry.beat.as_ref())
+    }
+
+    /// Says whether a peer takes part now.
+    #[must_use]
+    pub fn is_alive(&self, tag: Tag, now: Mono) -> bool {
+        tag == self.me
+            || self.entries.get(&tag).is_some_and(|entry| {
+                entry.connected || entry.heard.is_some_and(|heard| now.since(heard) < AWAY_AFTER)
+            })
+    }
+
+    /// Returns the tags of members that have not left, in order.
+    pub fn members(&self) -> impl Iterator<Item = Tag> + '_ {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.member.as_ref().is_some_and(|member| !member.left))
+            .map(|(tag, _)| *tag)
+    }
+
+    /// Returns the place of `tag` among the members that are alive, and how many these are; for ranking bids.
+    #[must_use]
+    pub fn place(&self, tag: Tag, now: Mono) -> (u64, u64) {
+        let (mut before, mut all) = (0, 0);
+        for other in self.members().filter(|other| *other == tag || self.is_alive(*other, now)) {
+            before += u64::from(other < tag);
+            all += 1;
+        }
+        (before, all.max(1))
+    }
+
+    /// Returns the members as people see them, this node first.
+    #[must_use]
+    pub fn views(&self, now: Mono) -> Vec<MemberView> {
+        let view = |(tag, entry): (&Tag, &Entry)| {
+            let member = entry.member.as_ref().filter(|member| !member.left)?;
+            Some(MemberView {
+                peer: entry.peer,
+                name: member.name.clone(),
+                addresses: member.addresses.clone(),
+                alive: self.is_alive(*tag, now),
+                silent: entry.heard.map(|heard| now.since(heard)),
+                beat: entry.beat.clone(),
+                own: *tag == self.me,
+            })
+        };
+        let mut views: Vec<MemberView> = self.entries.iter().filter_map(view).collect();
+        views.sort_by(|a, b| (!a.own, &a.name, a.peer).cmp(&(!b.own, &b.name, b.peer)));
+        views
+    }
+
+    /// Chooses the committee of a new segment: the largest of 5, 3, 1 up to `size` of which a majority is alive; this node
+    /// first, then the living by rendezvous hash of `salt` (Thaler and Ravishankar, 1996), then the silent. Sorted.
+    #[must_use]
+    pub fn committee(&self, size: u8, salt: u64, now: Mono) -> Vec<PeerId> {
+        let mut ranked: Vec<(bool, bool, [u8; 32], PeerId)> = self
+            .members()
+            .filter_map(|tag| {
+                let peer = self.peer(tag)?;
+                let mut hasher = blake3::Hasher::new();
+                hasher.update(&salt.to_le_bytes()).update(&peer.0);
+                let hash = *hasher.finalize().as_bytes();
+                Some((tag != self.me, !self.is_alive(tag, now), hash, peer))
+            })
+            .collect();
+        ranked.sort_unstable();
+        let alive = ranked.iter().filter(|(_, silent, ..)| !silent).count();
+        let size = [5, 3, 1]
+            .into_iter()
+            .filter(|n| *n <= usize::from(size.max(1)))
+            .find(|n| ranked.len() >= *n && alive > n / 2)
+            .unwrap_or(1);
+        let mut chosen: Vec<PeerId> = ranked.into_iter().take(size).map(|(.., peer)| peer).collect();
+        chosen.sort_unstable();
+        chosen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+    use crate::time::Wall;
+
+    fn roster(of: u8) -> (Roster, Vec<PeerId>) {
+        let peers: Vec<PeerId> = (0..of).map(|n| PeerId([n + 1; 32])).collect();
+        let mut roster = Roster::new(peers[0]);
+        for peer in &peers {
+            let member = Member {
+                name: format!("{peer}"),
+                proof: [0; 32],
+                addresses: Vec::new(),
+                joined: Wall(0),
+                left: false,
+            };
+            roster.learn(*peer, member);
+        }
+        (roster, peers)
+    }
+
+    #[test]
+    fn a_committee_has_a_living_majority() {
+        let (mut roster, peers) = roster(5);
+        let now = Mono(1_000_000_000_000);
+        assert_eq!(roster.committee(3, 0, now), [peers[0]]);
+        roster.up(peers[1], now);
+        let three = roster.committee(3, 0, now);
+        assert_eq!(three.len(), 3);
+        assert!(three.contains(&peers[0]) && three.contains(&peers[1]));
+        roster.up(peers[2], now);
+        assert_eq!(roster.committee(5, 0, now).len(), 5);
+        assert_eq!(roster.committee(1, 0, now), [peers[0]]);
+        roster.down(peers[2]);
+        assert!(roster.is_alive(peers[2].tag(), now));
+        assert!(!roster.is_alive(peers[2].tag(), now + AWAY_AFTER));
+    }
+
+    #[test]
+    fn places_are_distinct_and_dense() {
+        let (mut roster, peers) = roster(4);
+        let now = Mono(1_000_000_000_000);
+        for peer in &peers[1..] {
+            roster.up(*peer, now);
+        }
+        let mut places: Vec<u64> =
+            peers.iter().map(|peer| roster.place(peer.tag(), now).0).collect();
+        places.sort_unstable();
+        assert_eq!(places, [0, 1, 2, 3]);
+        assert_eq!(*places.iter().max().unwrap() + 1, roster.place(peers[0].tag(), now).1);
+    }
+}

@@ -1,0 +1,105 @@
+//! The witness role: may this member vote, and for whom; may it accept an outcome. Total, pure functions over one task's
+//! registers; the rule numbers are those of `docs/protocol.md`.
+//!
+//! Upholds I1 (one vote an epoch) and I2 (a vote leaves a claimant only when none of its runs can still count on it).
+
+use crate::config::Sabotage;
+use crate::entry::Accept;
+use crate::ids::{Epoch, Tag};
+use crate::registers::{Registers, VoteRegister};
+use crate::resolve;
+use crate::time::Mono;
+
+/// What a witness knows of one task.
+#[derive(Debug, Clone, Copy)]
+pub struct Witness<'a> {
+    /// Itself.
+    pub me: Tag,
+    /// The committee, in order.
+    pub committee: &'a [Tag],
+    /// The task's registers as seen here.
+    pub registers: &'a Registers,
+    /// When its vote's claimant was last promised anything: the latest of this vote, any ack to that claimant, and this node's
+    /// start, plus W. From then on a silent claimant's vote is free.
+    pub silent_from: Mono,
+    /// The rule that is broken on purpose.
+    pub broken: Option<Sabotage>,
+}
+
+/// Why a vote no longer binds (V2), or that it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// Free to vote anew.
+    Free,
+    /// Bound until this instant, unless an ack moves it.
+    Until(Mono),
+    /// Bound until its claimant says that its run is over.
+    Open,
+}
+
+impl Witness<'_> {
+    fn majority(&self) -> usize {
+        self.committee.len() / 2 + 1
+    }
+
+    /// Says whether the present vote still binds at `now`: rule V2 (0), (a), (b), (c), (d).
+    #[must_use]
+    pub fn binding(&self, now: Mono) -> Binding {
+        let Some(vote) = self.registers.vote(self.me) else { return Binding::Free };
+        if vote.is_done() || self.registers.is_over(vote.claimant, vote.epoch) {
+            return Binding::Free;
+        }
+        let against = self
+            .committee
+            .iter()
+            .filter_map(|member| self.registers.vote(*member))
+            .filter(|other| other.epoch == vote.epoch && other.claimant != vote.claimant)
+            .count();
+        if against > self.committee.len() - self.majority() {
+            return Binding::Free;
+        }
+        if vote.claimant == self.me && self.broken != Some(Sabotage::SelfTimeout) {
+            return Binding::Open;
+        }
+        if now >= self.silent_from { Binding::Free } else { Binding::Until(self.silent_from) }
+    }
+
+    /// Returns the vote to write now, if any: an accept (V4) before a new vote (V1, L4). `rank` orders claimants of one epoch,
+    /// the least first; a witness never prefers itself.
+    #[must_use]
+    pub fn next(&self, now: Mono, rank: impl Fn(Tag, Epoch) -> u64) -> Option<VoteRegister> {
+        if resolve::complete(self.registers, self.committee, None).is_some() {
+            return None;
+        }
+        if let Some(accepting) = self.accept() {
+            return Some(accepting);
+        }
+        if self.binding(now) != Binding::Free {
+            return None;
+        }
+        let own = self.registers.vote(self.me);
+        let least = own.map_or(Epoch::NONE, |vote| vote.epoch);
+        let (claimant, bid) = self
+            .registers
+            .bids()
+            .filter(|(_, bid)| bid.epoch > least && !bid.gave_up)
+            .min_by_key(|(claimant, bid)| {
+                (u32::MAX - bid.epoch.0, *claimant == self.me, rank(*claimant, bid.epoch))
+            })?;
+        let kept = own.and_then(|vote| vote.accepted);
+        let accepted = if self.broken == Some(Sabotage::AcceptsDropped) { None } else { kept };
+        Some(VoteRegister { epoch: bid.epoch, claimant, accepted })
+    }
+
+    /// V4: accepts the final outcome of the present vote's own claimant and epoch.
+    fn accept(&self) -> Option<VoteRegister> {
+        let vote = self.registers.vote(self.me)?;
+        let outcome = self.registers.outcome(vote.claimant)?;
+        let fits = outcome.epoch == vote.epoch && outcome.outcome.verdict.is_final();
+        if vote.is_done() || !fits {
+            return None;
+        }
+        let accept = Accept { epoch: vote.epoch, digest: outcome.digest };
+        Some(VoteRegister { accepted: Some(accept), ..vote })
+    }
+}

@@ -1,0 +1,336 @@
+//! What a node and its guard say to each other.
+//!
+//! Both are the same program, so there is one version of this at a time; [`VERSION`] catches the rest.
+//! Times are [`Duration`]s since boot ([`crate::clock::boottime`]). Paths, arguments and environment are
+//! bytes: Linux does not promise text.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the messages, told in [`Reply::Ready`].
+pub const VERSION: u32 = 1;
+
+/// A node's handle for one run. Never used twice in the life of a node's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunKey(pub u64);
+
+impl fmt::Display for RunKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A node's handle for an environment that it defined once for many runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EnvId(pub u64);
+
+/// Name and value of an environment variable.
+pub type Var = (Vec<u8>, Vec<u8>);
+
+/// From the node to the guard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Keep these variables under this id; the node forgets what it no longer needs.
+    DefineEnv {
+        /// A fresh id.
+        id: EnvId,
+        /// The variables, in the order in which the run is to find them.
+        vars: Vec<Var>,
+    },
+    /// Drop a defined environment. Runs that have started keep it.
+    ForgetEnv {
+        /// The id of its definition.
+        id: EnvId,
+    },
+    /// Start a run.
+    Start(Box<StartRun>),
+    /// Move a run's deadline back; ignored once it has passed, and when it is not later.
+    Extend {
+        /// Which run.
+        key: RunKey,
+        /// The new deadline.
+        deadline: Duration,
+    },
+    /// Send a signal to a run's process group.
+    Signal {
+        /// Which run.
+        key: RunKey,
+        /// Number of the signal.
+        signo: i32,
+    },
+    /// End a run at once, with all that it started.
+    Kill {
+        /// Which run.
+        key: RunKey,
+    },
+    /// Start nothing more, ask all runs to end, kill those that have not ended after `grace`, then exit.
+    Shutdown {
+        /// Time between `SIGTERM` and `SIGKILL`.
+        grace: Duration,
+    },
+}
+
+/// All that a guard must know to start a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StartRun {
+    /// The node's handle.
+    pub key: RunKey,
+    /// Program and arguments; the program is looked up in the run's own `PATH`.
+    pub argv: Vec<Vec<u8>>,
+    /// A defined environment.
+    pub env: EnvId,
+    /// Variables of this run alone; they win over those of `env`.
+    pub extra: Vec<Var>,
+    /// Working directory.
+    pub cwd: Vec<u8>,
+    /// Where input comes from.
+    pub stdin: Stdin,
+    /// File for the output: made, or emptied.
+    pub stdout: Vec<u8>,
+    /// File for the errors; the same path as `stdout` puts both in one file, in the order of writing.
+    pub stderr: Vec<u8>,
+    /// The instant at which the run is killed, and from which on it is not started.
+    pub deadline: Duration,
+    /// Added niceness, 0 to 19.
+    pub nice: u8,
+}
+
+/// Where a run's input comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stdin {
+    /// `/dev/null`.
+    Null,
+    /// A file.
+    File(Vec<u8>),
+}
+
+/// From the guard to the node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// First of all: the guard works.
+    Ready {
+        /// [`VERSION`] of the guard.
+        version: u32,
+    },
+    /// The program runs.
+    Started {
+        /// Which run.
+        key: RunKey,
+        /// Process id of its leader, which is also the number of its process group and its session.
+        pid: i32,
+        /// When.
+        at: Duration,
+    },
+    /// The run was not started and will not be; nothing of it lives.
+    Refused {
+        /// Which run.
+        key: RunKey,
+        /// Why.
+        why: Refusal,
+    },
+    /// Nothing of the run lives any more.
+    Ended(Ended),
+    /// The run should have ended, but these processes resist `SIGKILL` so far (another user's, or stuck
+    /// in the kernel). Told once a run; [`Reply::Ended`] follows when they are gone.
+    Stuck {
+        /// Which run.
+        key: RunKey,
+        /// The processes that were found, at most 16.
+        pids: Vec<i32>,
+    },
+}
+
+/// Why a run was not started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// Its deadline had passed.
+    #[error("the deadline had passed before the run could start")]
+    DeadlinePassed,
+    /// The guard is about to exit.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+    /// The guard died before it could start the run.
+    #[error("the guard ended before the run could start")]
+    GuardLost,
+    /// The order makes no sense: a mistake of the node, not of a person.
+    #[error("bad order: {0}")]
+    BadOrder(String),
+    /// The working directory cannot be entered.
+    #[error("working directory {path}: {}", errno_text(*errno))]
+    Cwd {
+        /// The directory.
+        path: String,
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// The file for input cannot be read.
+    #[error("input file {path}: {}", errno_text(*errno))]
+    Stdin {
+        /// The file.
+        path: String,
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// A file for output cannot be made.
+    #[error("output file {path}: {}", errno_text(*errno))]
+    Output {
+        /// The file.
+        path: String,
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// The program cannot be executed.
+    #[error("program {program}: {}", program_text(program, *errno))]
+    Program {
+        /// The first argument.
+        program: String,
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// No process could be made: too many, or too little memory.
+    #[error("no new process: {}", errno_text(*errno))]
+    Process {
+        /// The kernel's error number.
+        errno: i32,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Which run.
+    pub key: RunKey,
+    /// What its leader said.
+    pub how: How,
+    /// Who wanted it.
+    pub cause: Cause,
+    /// What it used.
+    pub usage: Usage,
+    /// When its program was started.
+    pub started_at: Duration,
+    /// When its last process was gone.
+    pub ended_at: Duration,
+    /// Size of its output; the file of an empty one has been removed already.
+    pub stdout_bytes: u64,
+    /// Size of its errors; the file of an empty one has been removed already. 0 when both share a file.
+    pub stderr_bytes: u64,
+}
+
+/// What a run's leader said at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum How {
+    /// It exited with this code.
+    Exited(i32),
+    /// A signal ended it.
+    Signalled {
+        /// Number of the signal.
+        signo: i32,
+        /// Whether it left a core dump.
+        core: Core,
+    },
+}
+
+/// Whether a core dump was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Core {
+    /// Yes.
+    Dumped,
+    /// No.
+    None,
+}
+
+/// Who wanted a run's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// Nobody: the run came to its end.
+    ByItself,
+    /// The guard, at the deadline. Such a run has no outcome.
+    DeadlineKill,
+    /// The node: by `Kill`, by `Shutdown`, or by the very signal that ended it.
+    Asked,
+    /// The guard died, and its runs were killed with it. Such a run has no outcome.
+    GuardLost,
+}
+
+/// What a run used: its leader, the descendants that were waited for, and the strays that were found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time in programs.
+    pub utime_us: u64,
+    /// Processor time in the kernel.
+    pub stime_us: u64,
+    /// Largest resident size of one process.
+    pub max_rss_kib: u64,
+    /// Blocks of 512 bytes read from disks.
+    pub inblock: u64,
+    /// Blocks of 512 bytes written to disks.
+    pub oublock: u64,
+}
+
+impl Usage {
+    /// Adds what another process of the same run used.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.utime_us = self.utime_us.saturating_add(other.utime_us);
+        self.stime_us = self.stime_us.saturating_add(other.stime_us);
+        self.max_rss_kib = self.max_rss_kib.max(other.max_rss_kib);
+        self.inblock = self.inblock.saturating_add(other.inblock);
+        self.oublock = self.oublock.saturating_add(other.oublock);
+    }
+}
+
+/// The usual text of an error number, without std's "(os error N)".
+fn errno_text(errno: i32) -> String {
+    match errno {
+        libc::ENOENT => "does not exist".to_owned(),
+        libc::ENOTDIR => "is not a directory".to_owned(),
+        _ => {
+            let text = std::io::Error::from_raw_os_error(errno).to_string();
+            let end = text.rfind(" (os error").unwrap_or(text.len());
+            text[..end].to_lowercase()
+        }
+    }
+}
+
+fn program_text(program: &str, errno: i32) -> String {
+    match errno {
+        libc::ENOENT if program.contains('/') => {
+            "not found (neither it nor, for a script, its interpreter may be missing)".to_owned()
+        }
+        libc::ENOENT => "not found in PATH".to_owned(),
+        libc::EACCES => "not executable, or its directory may not be entered".to_owned(),
+        libc::E2BIG => "arguments and environment together are too long".to_owned(),
+        libc::ENOEXEC => "not a program for this machine".to_owned(),
+        libc::ENOTDIR => "not found (a part of its path is not a directory)".to_owned(),
+        _ => errno_text(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_text_table() {
+        let program = |program: &str, errno| Refusal::Program { program: program.into(), errno };
+        let rows = [
+            (program("frob", libc::ENOENT), "program frob: not found in PATH"),
+            (
+                program("./x", libc::EACCES),
+                "program ./x: not executable, or its directory may not be entered",
+            ),
+            (
+                Refusal::Cwd { path: "/no".into(), errno: libc::ENOENT },
+                "working directory /no: does not exist",
+            ),
+            (
+                Refusal::Process { errno: libc::EAGAIN },
+                "no new process: resource temporarily unavailable",
+            ),
+        ];
+        for (refusal, text) in rows {
+            assert_eq!(refusal.to_string(), text);
+        }
+    }
+}
