@@ -32,24 +32,10 @@ pub struct Config {
     pub offer: Offer,
     /// Seeds the jitter of back-off.
     pub seed: u64,
-    /// The rule that is broken on purpose; exists in test builds only.
-    #[cfg(feature = "sabotage")]
-    pub sabotage: Option<Sabotage>,
 }
 
-impl Config {
-    /// Returns the rule that is broken on purpose: none in the programs.
-    #[must_use]
-    pub fn broken(&self) -> Option<Sabotage> {
-        #[cfg(feature = "sabotage")]
-        return self.sabotage;
-        #[cfg(not(feature = "sabotage"))]
-        None
-    }
-}
-
-/// Rules that can be broken, one at a time, to show that the judges of the simulation see it. Names in brackets are those of
-/// `docs/protocol.md`.
+/// Rules that can be broken, one at a time, to show that the judges of the simulation see it; only test builds can switch one
+/// on. Names in brackets are those of `docs/protocol.md`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sabotage {
     /// Votes are sent before they are durable (n1).

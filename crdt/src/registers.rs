@@ -70,7 +70,7 @@ pub struct Registers {
 #[error("a register went back")]
 pub struct WentBack;
 
-fn slot<T: Clone>(list: &mut Vec<(Tag, T)>, writer: Tag, fresh: &T) -> &mut T {
+fn slot<'a, T: Clone>(list: &'a mut Vec<(Tag, T)>, writer: Tag, fresh: &T) -> &'a mut T {
     let place = match list.binary_search_by_key(&writer, |(tag, _)| *tag) {
         Ok(place) => place,
         Err(place) => {

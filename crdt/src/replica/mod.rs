@@ -169,7 +169,6 @@ impl Replica {
     /// Bids of an earlier incarnation are given up: the caller has made sure that none of its runs is alive (C2, G3).
     #[must_use]
     pub fn new(config: Config, records: Vec<Arc<[u8]>>, now: Now) -> Self {
-        let broken = config.broken();
         let me = config.keys.me();
         let mut replica = Self {
             me,
@@ -180,7 +179,7 @@ impl Replica {
             timing: config.timing,
             committee_size: config.committee,
             offered: config.offer,
-            broken,
+            broken: None,
             chance: fastrand::Rng::with_seed(config.seed),
             now,
             booted: now.mono,
@@ -230,6 +229,12 @@ impl Replica {
         replica.set_timer(now.mono, Timer::Sync);
         replica.work();
         replica
+    }
+
+    /// Breaks one rule of the protocol from now on: for negative controls.
+    #[cfg(feature = "sabotage")]
+    pub fn sabotage(&mut self, rule: Sabotage) {
+        self.broken = Some(rule);
     }
 
     fn recover(&mut self, records: &[Arc<[u8]>]) {

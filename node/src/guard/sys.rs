@@ -219,7 +219,7 @@ unsafe fn approach(flight: &Flight) -> Result<(), Step> {
     // SAFETY: plain system calls on memory that the caller vouches for.
     unsafe {
         libc::setsid();
-        check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL), Step::Parent)?;
+        check(libc::prctl(libc::PR_SET_PDEATHSIG, DEATH_SIGNAL), Step::Parent)?;
         if libc::getppid() != flight.guard {
             return Err(Step::Parent);
         }
@@ -228,17 +228,17 @@ unsafe fn approach(flight: &Flight) -> Result<(), Step> {
             libc::nice(flight.nice);
         }
         check(libc::chdir(flight.cwd), Step::Cwd)?;
-        let input = match flight.stdin.is_null() {
-            true => flight.null,
-            false => libc::open(flight.stdin, libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOCTTY),
+        let input = if flight.stdin.is_null() {
+            flight.null
+        } else {
+            libc::open(flight.stdin, libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOCTTY)
         };
         check(input, Step::Stdin)?;
         check(libc::dup2(input, 0), Step::Stdin)?;
         check(output(flight.stdout, 1), Step::Stdout)?;
-        match flight.stderr.is_null() {
-            true => check(libc::dup2(1, 2), Step::Stderr)?,
-            false => check(output(flight.stderr, 2), Step::Stderr)?,
-        }
+        let errors =
+            if flight.stderr.is_null() { libc::dup2(1, 2) } else { output(flight.stderr, 2) };
+        check(errors, Step::Stderr)?;
         reset_signals();
         let mut now = timespec(Duration::ZERO);
         check(libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now), Step::Deadline)?;
@@ -282,6 +282,9 @@ unsafe fn reset_signals() {
     }
 }
 
+/// `SIGKILL`, in the width that `prctl` reads.
+const DEATH_SIGNAL: libc::c_ulong = 9;
+
 /// Signals for which a guard has a handler, or which Rust's runtime ignores.
 const HANDLED: [c_int; 6] =
     [libc::SIGCHLD, libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE];
@@ -297,14 +300,14 @@ unsafe fn execute(flight: &mut Flight) -> c_int {
     // SAFETY: all three lists end with null; the slot in front of the arguments is for a shell.
     unsafe {
         while !(*next).is_null() {
-            libc::execve(*next, flight.argv.add(1), flight.env);
+            libc::execve(*next, flight.argv.add(1).cast_const(), flight.env);
             match *libc::__errno_location() {
                 libc::ENOENT | libc::ENOTDIR => {}
                 libc::EACCES => best = libc::EACCES,
                 libc::ENOEXEC => {
                     // A script without a first line that names its interpreter: as shells do.
                     *flight.argv.add(1) = *next;
-                    libc::execve(*flight.argv, flight.argv, flight.env);
+                    libc::execve(*flight.argv, flight.argv.cast_const(), flight.env);
                     return libc::ENOEXEC;
                 }
                 errno => return errno,

@@ -1,0 +1,314 @@
+//! How entries are spelled as keys and values of a document: the only file that knows it.
+//!
+//! Every document is one flat map. Keys of a segment: `!h` header, `!0000` specs from that index on (four hex digits),
+//! `!e` and a digest: an environment, `!z` end; `b`, `v`, `o` with the writer's tag and the number of the change (six hex
+//! digits): write-once chunks of bids, votes and outcomes; `c` and an index: claim register, `w` and an index: what people want;
+//! `k` and a tag: PN-counter of live claims; `u`, a letter and a tag: PN-counters of totals. Directory: `m` and a peer's key in
+//! hex. Presence: `p` and a tag. What starts with `!` sorts first, so that bulk stays ahead of what is inserted later.
+//! Values are postcard; those of counters are Automerge's.
+
+use std::fmt;
+
+use data_encoding::HEXLOWER;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::entry::{ClaimMark, Entry, SpecChunk, Total};
+use crate::ids::{Digest, PeerId, Tag};
+use crate::task::TaskSpec;
+
+use super::chunk::RawValue;
+use super::refused::Rule;
+use super::validate::MAX_CHUNK;
+
+/// A key of a document.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Key {
+    Header,
+    Specs(u16),
+    Environment(Digest),
+    End,
+    Bids(Tag, u32),
+    Votes(Tag, u32),
+    Outcomes(Tag, u32),
+    Claim(u16),
+    Want(u16),
+    Live(Tag),
+    Count(Total, Tag),
+    Member(PeerId),
+    Beat(Tag),
+}
+
+/// What a write does to its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Value {
+    /// Put of bytes.
+    Bytes(Vec<u8>),
+    /// A step of a counter: a put where its writer has none yet, then increments.
+    Step(i64),
+}
+
+/// Who writes, in which change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Writer {
+    pub(super) peer: PeerId,
+    pub(super) tag: Tag,
+    /// The number of the change in its chain.
+    pub(super) count: u32,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header => f.write_str("!h"),
+            Self::Specs(first) => write!(f, "!{first:04x}"),
+            Self::Environment(digest) => write!(f, "!e{digest}"),
+            Self::End => f.write_str("!z"),
+            Self::Bids(tag, count) => write!(f, "b{tag}{count:06x}"),
+            Self::Votes(tag, count) => write!(f, "v{tag}{count:06x}"),
+            Self::Outcomes(tag, count) => write!(f, "o{tag}{count:06x}"),
+            Self::Claim(index) => write!(f, "c{index:04x}"),
+            Self::Want(index) => write!(f, "w{index:04x}"),
+            Self::Live(tag) => write!(f, "k{tag}"),
+            Self::Count(total, tag) => write!(f, "u{}{tag}", letter(*total)),
+            Self::Member(peer) => write!(f, "m{peer}"),
+            Self::Beat(tag) => write!(f, "p{tag}"),
+        }
+    }
+}
+
+impl Key {
+    /// Returns the key that `text` spells. Some keys have more spellings than one; the comparison with the rebuilt change
+    /// refuses all but that of `Display`.
+    fn parse(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_at_checked(1)?;
+        Some(match kind {
+            "!" => Self::parse_bulk(rest)?,
+            "b" => tagged(rest).and_then(|(tag, n)| Some(Self::Bids(tag, hex(n)?)))?,
+            "v" => tagged(rest).and_then(|(tag, n)| Some(Self::Votes(tag, hex(n)?)))?,
+            "o" => tagged(rest).and_then(|(tag, n)| Some(Self::Outcomes(tag, hex(n)?)))?,
+            "c" => Self::Claim(index(rest)?),
+            "w" => Self::Want(index(rest)?),
+            "k" => Self::Live(rest.parse().ok()?),
+            "u" => {
+                let (kind, tag) = rest.split_at_checked(1)?;
+                let total = Total::ALL.into_iter().find(|total| letter(*total) == kind)?;
+                Self::Count(total, tag.parse().ok()?)
+            }
+            "m" => Self::Member(PeerId(bytes32(rest)?)),
+            "p" => Self::Beat(rest.parse().ok()?),
+            _ => return None,
+        })
+    }
+
+    fn parse_bulk(rest: &str) -> Option<Self> {
+        match rest {
+            "h" => Some(Self::Header),
+            "z" => Some(Self::End),
+            _ => match rest.strip_prefix('e') {
+                Some(digest) if digest.len() == 64 => {
+                    bytes32(digest).map(Digest).map(Self::Environment)
+                }
+                Some(_) | None => index(rest).map(Self::Specs),
+            },
+        }
+    }
+
+    /// Says whether a later write of the same author may supersede an earlier one.
+    pub(super) fn is_register(&self) -> bool {
+        match self {
+            Self::Claim(_)
+            | Self::Want(_)
+            | Self::Live(_)
+            | Self::Count(..)
+            | Self::Member(_)
+            | Self::Beat(_) => true,
+            Self::Header
+            | Self::Specs(_)
+            | Self::Environment(_)
+            | Self::End
+            | Self::Bids(..)
+            | Self::Votes(..)
+            | Self::Outcomes(..) => false,
+        }
+    }
+}
+
+fn letter(total: Total) -> &'static str {
+    match total {
+        Total::Submitted => "s",
+        Total::Started => "r",
+        Total::Succeeded => "g",
+        Total::Failed => "f",
+        Total::Lost => "l",
+    }
+}
+
+fn tagged(text: &str) -> Option<(Tag, &str)> {
+    let (tag, rest) = text.split_at_checked(6)?;
+    Some((tag.parse().ok()?, rest))
+}
+
+fn hex(text: &str) -> Option<u32> {
+    u32::from_str_radix(text, 16).ok()
+}
+
+fn index(text: &str) -> Option<u16> {
+    if text.len() == 4 { u16::from_str_radix(text, 16).ok() } else { None }
+}
+
+fn bytes32(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 {
+        return None;
+    }
+    HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
+}
+
+/// Returns the key and value of an entry of `writer`.
+pub(super) fn spell(entry: &Entry, writer: &Writer) -> (Key, Value) {
+    let Writer { peer, tag, count } = *writer;
+    match entry {
+        Entry::Header(header) => (Key::Header, bytes(header)),
+        Entry::Specs(chunk) => (Key::Specs(chunk.first), bytes(&chunk.specs)),
+        Entry::Environment(digest, environment) => {
+            (Key::Environment(*digest), bytes(environment))
+        }
+        Entry::End(specs) => (Key::End, bytes(specs)),
+        Entry::Bids(bids) => (Key::Bids(tag, count), bytes(bids)),
+        Entry::Votes(votes) => (Key::Votes(tag, count), bytes(votes)),
+        Entry::Outcomes(outcomes) => (Key::Outcomes(tag, count), bytes(outcomes)),
+        Entry::Claim(index, mark) => (Key::Claim(*index), bytes(&(tag, mark))),
+        Entry::Want(index, want) => (Key::Want(*index), bytes(want)),
+        Entry::Live(step) => (Key::Live(tag), Value::Step(*step)),
+        Entry::Count(total, step) => (Key::Count(*total, tag), Value::Step(*step)),
+        Entry::Member(member) => (Key::Member(peer), bytes(member)),
+        Entry::Beat(beat) => (Key::Beat(tag), bytes(beat)),
+    }
+}
+
+/// Returns the entry that `writer` spelled so.
+pub(super) fn read(text: &str, value: RawValue<'_>, writer: &Writer) -> Result<Entry, Rule> {
+    let key = Key::parse(text).ok_or(Rule::Key)?;
+    owned(&key, writer)?;
+    Ok(match key {
+        Key::Header => Entry::Header(decode(value)?),
+        Key::Specs(first) => Entry::Specs(SpecChunk { first, specs: decode_specs(value)? }),
+        Key::Environment(digest) => Entry::Environment(digest, decode(value)?),
+        Key::End => Entry::End(decode(value)?),
+        Key::Bids(..) => Entry::Bids(decode(value)?),
+        Key::Votes(..) => Entry::Votes(decode(value)?),
+        Key::Outcomes(..) => Entry::Outcomes(decode(value)?),
+        Key::Claim(index) => match decode::<(Tag, ClaimMark)>(value)? {
+            (tag, mark) if tag == writer.tag => Entry::Claim(index, mark),
+            _ => return Err(Rule::Writer),
+        },
+        Key::Want(index) => Entry::Want(index, decode(value)?),
+        Key::Live(_) => Entry::Live(step(value)?),
+        Key::Count(total, _) => Entry::Count(total, step(value)?),
+        Key::Member(_) => Entry::Member(decode(value)?),
+        Key::Beat(_) => Entry::Beat(decode(value)?),
+    })
+}
+
+/// Returns who wrote a value of a claim register, and what.
+pub(super) fn read_claim(value: &[u8]) -> Option<(Tag, ClaimMark)> {
+    decode(RawValue::Bytes(value)).ok()
+}
+
+/// Checks that a key that names its writer names this one.
+fn owned(key: &Key, writer: &Writer) -> Result<(), Rule> {
+    let (tag, count) = match key {
+        Key::Bids(tag, count) | Key::Votes(tag, count) | Key::Outcomes(tag, count) => {
+            (*tag, *count)
+        }
+        Key::Live(tag) | Key::Count(_, tag) | Key::Beat(tag) => (*tag, writer.count),
+        Key::Member(peer) if *peer != writer.peer => return Err(Rule::Writer),
+        Key::Member(_)
+        | Key::Header
+        | Key::Specs(_)
+        | Key::Environment(_)
+        | Key::End
+        | Key::Claim(_)
+        | Key::Want(_) => return Ok(()),
+    };
+    if tag != writer.tag {
+        Err(Rule::Writer)
+    } else if count != writer.count {
+        Err(Rule::Number)
+    } else {
+        Ok(())
+    }
+}
+
+fn bytes<T: Serialize + ?Sized>(value: &T) -> Value {
+    Value::Bytes(postcard::to_stdvec(value).expect("entries encode"))
+}
+
+fn decode<T: DeserializeOwned>(value: RawValue<'_>) -> Result<T, Rule> {
+    let RawValue::Bytes(bytes) = value else { return Err(Rule::Value) };
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(Rule::Value),
+    }
+}
+
+/// Decodes specs one by one, so that none is larger than it may be.
+fn decode_specs(value: RawValue<'_>) -> Result<Vec<TaskSpec>, Rule> {
+    let RawValue::Bytes(bytes) = value else { return Err(Rule::Value) };
+    let (count, mut rest) = postcard::take_from_bytes::<u32>(bytes).map_err(|_| Rule::Value)?;
+    if count > u32::from(MAX_CHUNK) {
+        return Err(Rule::Specs);
+    }
+    let mut specs = Vec::new();
+    for _ in 0..count {
+        let window = &rest[..rest.len().min(TaskSpec::MAX_BYTES)];
+        let (spec, tail) = postcard::take_from_bytes(window).map_err(|_| Rule::Specs)?;
+        specs.push(spec);
+        rest = &rest[window.len() - tail.len()..];
+    }
+    if rest.is_empty() { Ok(specs) } else { Err(Rule::Value) }
+}
+
+fn step(value: RawValue<'_>) -> Result<i64, Rule> {
+    match value {
+        RawValue::Counter(step) | RawValue::Increment(step) => Ok(step),
+        RawValue::Bytes(_) => Err(Rule::Value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_spelled_as_documented() {
+        let peer = PeerId([7; 32]);
+        let tag = peer.tag();
+        let rows = [
+            (Key::Header, "!h".to_owned()),
+            (Key::Specs(64), "!0040".to_owned()),
+            (Key::Environment(Digest([0xab; 32])), format!("!e{}", "ab".repeat(32))),
+            (Key::End, "!z".to_owned()),
+            (Key::Bids(tag, 31), format!("b{tag}00001f")),
+            (Key::Votes(tag, 1 << 24), format!("v{tag}1000000")),
+            (Key::Outcomes(tag, 2), format!("o{tag}000002")),
+            (Key::Claim(1023), "c03ff".to_owned()),
+            (Key::Want(0), "w0000".to_owned()),
+            (Key::Live(tag), format!("k{tag}")),
+            (Key::Count(Total::Lost, tag), format!("ul{tag}")),
+            (Key::Member(peer), format!("m{}", "07".repeat(32))),
+            (Key::Beat(tag), format!("p{tag}")),
+        ];
+        for (key, text) in rows {
+            assert_eq!(key.to_string(), text);
+            assert_eq!(Key::parse(&text), Some(key));
+        }
+    }
+
+    #[test]
+    fn other_texts_are_no_keys() {
+        for text in ["", "!", "x", "c123", "c12345", "!e12", "uxaaaaaa", "b", "mzz", "é", "bééé"] {
+            assert_eq!(Key::parse(text), None, "{text}");
+        }
+    }
+}

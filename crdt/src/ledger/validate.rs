@@ -1,0 +1,326 @@
+//! What a change may say: who may write which entry, in which document, within which bounds.
+//!
+//! Pure, and a function of the segment's header and the author's own chain alone, never of what other authors wrote: so every
+//! replica judges a change alike, in whatever order changes reach it. What holds between authors (epochs, majorities) is for
+//! the roles above, which read these entries.
+
+use std::collections::BTreeSet;
+
+use crate::entry::{Beat, Bid, Entry, Header, Member, OutcomeAt, SpecChunk, Vote};
+use crate::ids::{Digest, DocId, Epoch, PeerId, SegmentId};
+use crate::task::{Environment, Outcome, TaskSpec, Verdict, Want, Wish, Work};
+
+use super::chunk::MAX_OPERATIONS;
+use super::refused::Rule;
+use super::schema::Writer;
+
+/// The most tasks in a segment.
+pub const MAX_TASKS: u16 = 1024;
+/// The most specs in one chunk.
+pub const MAX_CHUNK: u16 = 64;
+/// The largest step of a counter: more than any segment can count at once, and far from where a sum of all steps overflows.
+const MAX_STEP: u64 = 1 << 20;
+/// The longest reason, message or user name, bytes.
+const MAX_TEXT: usize = 4096;
+const MAX_NAME: usize = 64;
+const MAX_ADDRESSES: usize = 8;
+const MAX_ADDRESS: usize = 128;
+const MAX_NEIGHBOURS: usize = 1024;
+
+/// What the author of a segment has put into it so far.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Contents {
+    specs: u16,
+    environments: BTreeSet<Digest>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Stage {
+    #[default]
+    Open,
+    /// With so many specs.
+    Ended(u16),
+}
+
+/// What a change adds to [`Contents`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Additions {
+    specs: u16,
+    environments: Vec<Digest>,
+    stage: Stage,
+}
+
+impl Contents {
+    /// Notes what an accepted change added.
+    pub(super) fn add(&mut self, additions: Additions) {
+        self.specs = additions.specs;
+        self.stage = additions.stage;
+        self.environments.extend(additions.environments);
+    }
+}
+
+/// A change before its judge.
+pub(super) struct Case<'a> {
+    pub(super) doc: DocId,
+    pub(super) writer: &'a Writer,
+    /// Of the segment; for the segment's first change, which brings it, the one in it.
+    pub(super) header: Option<&'a Header>,
+    pub(super) contents: &'a Contents,
+    /// The admission proof that its author must show.
+    pub(super) proof: &'a dyn Fn(&PeerId) -> [u8; 32],
+}
+
+impl Case<'_> {
+    /// Checks every entry.
+    pub(super) fn judge(&self, entries: &[Entry]) -> Result<Additions, Rule> {
+        if entries.is_empty() || entries.len() > MAX_OPERATIONS {
+            return Err(Rule::Operations);
+        }
+        match self.doc {
+            DocId::Directory => self.judge_directory(entries)?,
+            DocId::Presence(_) => self.judge_presence(entries)?,
+            DocId::Segment(segment) => return self.judge_segment(segment, entries),
+        }
+        Ok(self.unchanged())
+    }
+
+    fn unchanged(&self) -> Additions {
+        let Contents { specs, stage, .. } = *self.contents;
+        Additions { specs, environments: Vec::new(), stage }
+    }
+
+    fn judge_directory(&self, entries: &[Entry]) -> Result<(), Rule> {
+        for entry in entries {
+            let Entry::Member(member) = entry else { return Err(Rule::Document) };
+            check_member(member)?;
+            if member.proof != (self.proof)(&self.writer.peer) {
+                return Err(Rule::Proof);
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_presence(&self, entries: &[Entry]) -> Result<(), Rule> {
+        for entry in entries {
+            let Entry::Beat(beat) = entry else { return Err(Rule::Document) };
+            check_beat(beat)?;
+        }
+        Ok(())
+    }
+
+    fn judge_segment(&self, segment: SegmentId, entries: &[Entry]) -> Result<Additions, Rule> {
+        let opens = segment.author == self.writer.peer && self.writer.count == 1;
+        if opens != matches!(entries.first(), Some(Entry::Header(_))) {
+            return Err(Rule::Header);
+        }
+        let mut additions = self.unchanged();
+        let ended = additions.stage;
+        for (place, entry) in entries.iter().enumerate() {
+            match entry {
+                Entry::Header(header) if place == 0 => check_header(header)?,
+                Entry::Header(_) => return Err(Rule::Header),
+                Entry::Specs(_) | Entry::Environment(..) | Entry::End(_) => {
+                    within(ended == Stage::Open, Rule::End)?;
+                    self.judge_bulk(segment, entry, &mut additions)?;
+                }
+                Entry::Votes(votes) => self.judge_votes(votes)?,
+                Entry::Bids(_)
+                | Entry::Outcomes(_)
+                | Entry::Claim(..)
+                | Entry::Want(..)
+                | Entry::Live(_)
+                | Entry::Count(..)
+                | Entry::Member(_)
+                | Entry::Beat(_) => self.judge_register(entry)?,
+            }
+        }
+        // The end may stand anywhere in its change, and counts all of it.
+        match additions.stage {
+            Stage::Ended(specs) if specs != additions.specs => Err(Rule::End),
+            Stage::Open | Stage::Ended(_) => Ok(additions),
+        }
+    }
+
+    /// What the segment's author alone writes.
+    fn judge_bulk(
+        &self,
+        segment: SegmentId,
+        entry: &Entry,
+        additions: &mut Additions,
+    ) -> Result<(), Rule> {
+        if segment.author != self.writer.peer {
+            return Err(Rule::Writer);
+        }
+        match entry {
+            Entry::Specs(chunk) => additions.specs = check_specs(chunk, additions.specs)?,
+            Entry::Environment(digest, environment) => {
+                self.judge_environment(*digest, environment, additions)?;
+            }
+            Entry::End(specs) if additions.stage == Stage::Open => {
+                additions.stage = Stage::Ended(*specs);
+            }
+            _ => return Err(Rule::End),
+        }
+        Ok(())
+    }
+
+    fn judge_environment(
+        &self,
+        digest: Digest,
+        environment: &Environment,
+        additions: &mut Additions,
+    ) -> Result<(), Rule> {
+        let held = self.contents.environments.contains(&digest)
+            || additions.environments.contains(&digest);
+        if held || environment.digest() != digest {
+            return Err(Rule::Environment);
+        }
+        additions.environments.push(digest);
+        Ok(())
+    }
+
+    fn judge_votes(&self, votes: &[Vote]) -> Result<(), Rule> {
+        let peer = self.writer.peer;
+        if !self.header.is_some_and(|header| header.committee.contains(&peer)) {
+            return Err(Rule::Writer);
+        }
+        check_batch(votes.iter().map(|vote| vote.index))?;
+        for vote in votes {
+            check_epoch(vote.epoch)?;
+            if let Some(accept) = vote.accepted {
+                check_epoch(accept.epoch)?;
+                if accept.epoch > vote.epoch {
+                    return Err(Rule::Epoch);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What any member writes, each into registers of its own.
+    fn judge_register(&self, entry: &Entry) -> Result<(), Rule> {
+        match entry {
+            Entry::Bids(bids) => check_bids(bids),
+            Entry::Outcomes(outcomes) => check_outcomes(outcomes),
+            Entry::Claim(index, mark) => {
+                check_index(*index)?;
+                check_epoch(mark.epoch)
+            }
+            Entry::Want(index, want) => {
+                check_index(*index)?;
+                if want.stamp.tag != self.writer.tag.0 {
+                    return Err(Rule::Stamp);
+                }
+                check_want(want)
+            }
+            Entry::Live(step) | Entry::Count(_, step) => {
+                within(step.unsigned_abs() <= MAX_STEP, Rule::Step)
+            }
+            Entry::Member(_)
+            | Entry::Beat(_)
+            | Entry::Header(_)
+            | Entry::Specs(_)
+            | Entry::Environment(..)
+            | Entry::End(_)
+            | Entry::Votes(_) => Err(Rule::Document),
+        }
+    }
+}
+
+fn within(holds: bool, rule: Rule) -> Result<(), Rule> {
+    if holds { Ok(()) } else { Err(rule) }
+}
+
+fn check_index(index: u16) -> Result<(), Rule> {
+    within(index < MAX_TASKS, Rule::Index)
+}
+
+fn check_epoch(epoch: Epoch) -> Result<(), Rule> {
+    within(epoch != Epoch::NONE, Rule::Epoch)
+}
+
+/// A batch has 1 to [`MAX_TASKS`] entries, at most one for a task.
+fn check_batch(indices: impl ExactSizeIterator<Item = u16>) -> Result<(), Rule> {
+    let mut seen = [0_u64; MAX_TASKS as usize / 64];
+    within((1..=usize::from(MAX_TASKS)).contains(&indices.len()), Rule::Batch)?;
+    for index in indices {
+        check_index(index)?;
+        let (word, bit) = (usize::from(index / 64), 1_u64 << (index % 64));
+        within(seen[word] & bit == 0, Rule::Batch)?;
+        seen[word] |= bit;
+    }
+    Ok(())
+}
+
+fn check_header(header: &Header) -> Result<(), Rule> {
+    let sorted = header.committee.is_sorted_by(|a, b| a < b);
+    let fits = matches!(header.committee.len(), 1 | 3 | 5);
+    let counts = header.first >= 1 && header.first.checked_add(u64::from(MAX_TASKS)).is_some();
+    within(header.format == Header::FORMAT && sorted && fits && counts, Rule::Header)
+}
+
+/// Returns how many specs there are after this chunk.
+fn check_specs(chunk: &SpecChunk, so_far: u16) -> Result<u16, Rule> {
+    let count = u16::try_from(chunk.specs.len()).map_err(|_| Rule::Specs)?;
+    let after = so_far.checked_add(count).ok_or(Rule::Specs)?;
+    let fits = (1..=MAX_CHUNK).contains(&count) && after <= MAX_TASKS;
+    within(fits && chunk.first == so_far, Rule::Specs)?;
+    for spec in &chunk.specs {
+        check_spec(spec)?;
+    }
+    Ok(after)
+}
+
+/// Its encoded size is bounded where it is decoded, and the sum of all by the largest envelope.
+fn check_spec(spec: &TaskSpec) -> Result<(), Rule> {
+    match &spec.work {
+        Work::Command { argv, .. } => within(!argv.is_empty(), Rule::Specs),
+        Work::Group { .. } => Ok(()),
+    }
+}
+
+fn check_bids(bids: &[Bid]) -> Result<(), Rule> {
+    check_batch(bids.iter().map(|bid| bid.index))?;
+    bids.iter().try_for_each(|bid| check_epoch(bid.epoch))
+}
+
+fn check_outcomes(outcomes: &[OutcomeAt]) -> Result<(), Rule> {
+    check_batch(outcomes.iter().map(|at| at.index))?;
+    for at in outcomes {
+        check_epoch(at.epoch)?;
+        check_outcome(&at.outcome)?;
+    }
+    Ok(())
+}
+
+fn check_outcome(outcome: &Outcome) -> Result<(), Rule> {
+    let failure = match &outcome.verdict {
+        Verdict::Failure(text) => text.as_deref(),
+        Verdict::Success | Verdict::Killed | Verdict::Cancelled | Verdict::Retry => None,
+    };
+    check_text(failure)?;
+    check_text(outcome.reason.as_deref())
+}
+
+fn check_want(want: &Want) -> Result<(), Rule> {
+    check_text(Some(&want.by))?;
+    match &want.wish {
+        Wish::Kill { reason, .. } => check_text(reason.as_deref()),
+    }
+}
+
+fn check_text(text: Option<&str>) -> Result<(), Rule> {
+    within(text.is_none_or(|text| text.len() <= MAX_TEXT), Rule::Length)
+}
+
+fn check_member(member: &Member) -> Result<(), Rule> {
+    let addresses = member.addresses.len() <= MAX_ADDRESSES
+        && member.addresses.iter().all(|address| address.len() <= MAX_ADDRESS);
+    within(addresses && member.name.len() <= MAX_NAME, Rule::Length)
+}
+
+fn check_beat(beat: &Beat) -> Result<(), Rule> {
+    let fits = beat.neighbours.len() <= MAX_NEIGHBOURS && beat.version.len() <= MAX_NAME;
+    within(fits, Rule::Length)
+}
