@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn members_may_arrive_in_any_order() {
         let mut group = Group::default();
-        assert_eq!(group.add(1, 1, 1), []);
+        assert_eq!(group.add(1, 1, 1), Vec::<TaskIx>::new());
         assert_eq!(group.add(0, 1, 0), [0]);
         assert!(group.lets(0) && !group.lets(1));
         assert_eq!(group.moved(0, TaskState::Creating, TaskState::Error), [1]);

@@ -136,7 +136,8 @@ impl Chain {
             Step::Same | Step::Restart => self.tip.or(root),
             Step::Afresh => root,
         };
-        if dependency.is_some_and(|tip| tip.last >= MAX_COUNTER) {
+        let last = dependency.map_or(0, |tip| tip.last);
+        if last.max(u64::from(writer.count)) >= MAX_COUNTER {
             return Err(Rule::Space);
         }
         let (actor, sequence) = match (step, self.actors.last()) {
@@ -176,6 +177,11 @@ fn actor_of(author: &PeerId, doc: DocId, incarnation: Incarnation) -> ActorId {
 }
 
 impl Place<'_> {
+    /// Says whether it leaves everything before it behind.
+    pub(super) fn begins_afresh(&self) -> bool {
+        self.step == Step::Afresh
+    }
+
     /// Returns the counter of the first operation.
     pub(super) fn start(&self) -> u64 {
         self.dependency.map_or(1, |tip| tip.last + 1)

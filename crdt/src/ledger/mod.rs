@@ -1,17 +1,57 @@
-//! The document layer: Automerge documents, each a star of signed chains, one chain an author.
+//! The ledger: every Automerge document that this node holds, as chains of signed changes.
 //!
-//! Skeleton of the signatures; the implementation replaces it.
+//! One idea carries it: *a change is accepted only if this code would have written the very same bytes*. What an author says
+//! (entries), and where it stands (document, author, incarnation, count), determine the change; see [`chain`]. So bytes from
+//! afar are read by a strict reader of our own, judged, rebuilt, and compared; Automerge itself never decodes them, and what it
+//! is given is always of our own making.
+//!
+//! Files, in reading order: `schema` spells entries as keys and values, `chain` gives a change its place, `chunk` reads raw
+//! changes, `validate` says who may write what, `envelope` signs, `document` adds chains up, `refused` names what is refused.
+//!
+//! A node that has lost its log must take a new key: with the old one it would write other changes at places that its peers
+//! hold already, which is the one thing that ends a chain for good.
 
+mod chain;
+mod chunk;
+mod document;
+mod envelope;
+#[cfg(test)]
+mod hostile;
+mod refused;
+mod schema;
+mod validate;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::entry::{ClaimMark, Entry, Header, Member, Total};
 use crate::ids::{DocId, Incarnation, PeerId, SegmentId, Tag};
 use crate::keys::Keys;
 
-/// Every document this node holds.
+use document::{Document, Judged, Settled};
+use envelope::{Envelope, Head};
+
+pub use envelope::MAX_ENVELOPE;
+pub use refused::{LedgerStats, Refused, Rule};
+pub use validate::{MAX_CHUNK, MAX_TASKS};
+
+/// Every document of this node.
+///
+/// Start: [`Self::new`], [`Self::recover`] for each record of the log. Own words: [`Self::open_segment`], [`Self::write`],
+/// [`Self::persisted`]. Others': [`Self::accept`]. Repair: [`Self::root`], [`Self::documents`], [`Self::vector`],
+/// [`Self::since`]. What Automerge holds is read by [`Self::claims`], [`Self::live`], [`Self::total`] and [`Self::heads`].
 #[derive(Debug)]
 pub struct Ledger {
     keys: Box<dyn Keys>,
+    me: PeerId,
+    incarnation: Incarnation,
+    documents: BTreeMap<DocId, Document>,
+    members: BTreeMap<PeerId, Member>,
+    peers: BTreeMap<Tag, PeerId>,
+    next_segment: u32,
+    root: u64,
+    quarantined: Vec<(DocId, PeerId, String)>,
+    stats: LedgerStats,
 }
 
 /// One accepted change, as entries.
@@ -46,104 +86,321 @@ pub enum Accepted {
     },
 }
 
-/// Why a change was refused.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refused {
-    /// Not an envelope of this version.
-    #[error("malformed envelope")]
-    Malformed,
-    /// Longer than a change may be.
-    #[error("change of {0} bytes")]
-    Oversized(usize),
-    /// Not signed by its author.
-    #[error("bad signature")]
-    Signature,
-    /// The author signed two changes for one place of its chain.
-    #[error("author signed two different changes for one place")]
-    Equivocation,
-    /// The author's chain in that document is closed since an earlier breach.
-    #[error("author is quarantined in this document")]
-    Quarantined,
-    /// The signed change breaks a rule.
-    #[error("change breaks a rule: {0}")]
-    Rule(&'static str),
+/// Where a record comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Source {
+    /// The own log: its signature was checked when it was written there.
+    Log,
+    /// A peer.
+    Afar,
 }
 
-/// Counts for people.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct LedgerStats {
-    /// New changes.
-    pub accepted: u64,
-}
-
-#[expect(unused_variables, reason = "skeleton")]
-#[expect(missing_docs, reason = "skeleton")]
+/// Life and own words.
 impl Ledger {
+    /// Returns an empty ledger of the node with these keys, for this start of its process.
     #[must_use]
     pub fn new(keys: Box<dyn Keys>, incarnation: Incarnation) -> Self {
-        Self { keys }
+        Self {
+            me: keys.me(),
+            keys,
+            incarnation,
+            documents: BTreeMap::new(),
+            members: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            next_segment: 0,
+            root: 0,
+            quarantined: Vec::new(),
+            stats: LedgerStats::default(),
+        }
     }
+
+    /// Returns the keys.
+    #[must_use]
     pub fn keys(&self) -> &dyn Keys {
         &*self.keys
     }
+
+    /// Returns this node's identity.
+    #[must_use]
     pub fn me(&self) -> PeerId {
-        self.keys.me()
+        self.me
     }
+
+    /// Takes back a record of the own log, in the order in which they were written. Own changes count as durable, and own
+    /// segments and chains go on after them.
+    ///
+    /// # Errors
+    /// As [`Self::accept`], but for signatures, which are not checked again.
     pub fn recover(&mut self, record: &Arc<[u8]>) -> Result<Accepted, Refused> {
-        unimplemented!()
+        self.take(record, Source::Log)
     }
+
+    /// Opens the next segment of this node; its header goes out with the first write to it.
     pub fn open_segment(&mut self, header: Header) -> SegmentId {
-        unimplemented!()
+        let segment = SegmentId { author: self.me, n: self.next_segment };
+        self.next_segment += 1;
+        let doc = DocId::Segment(segment);
+        self.documents.insert(doc, Document::open(doc, self.me, header));
+        segment
     }
+
+    /// Writes entries as one change and returns its record, to be logged and sent, and its count. It is shown to nobody until
+    /// [`Self::persisted`] says that it is durable.
+    ///
+    /// # Panics
+    /// When the entries break a rule, name one register twice, or exceed [`MAX_ENVELOPE`]; when this node is no member and
+    /// this is not its `Member` entry; when the segment is unknown.
     pub fn write(&mut self, doc: DocId, entries: &[Entry]) -> (Arc<[u8]>, u32) {
-        unimplemented!()
+        let known = !matches!(doc, DocId::Segment(_)) || self.documents.contains_key(&doc);
+        assert!(known, "a segment is open before anything is written to it");
+        assert!(doc == DocId::Directory || self.is_member(&self.me), "a node joins before it writes");
+        let document = self.documents.entry(doc).or_insert_with(|| Document::new(doc, self.me));
+        let (record, count) = document.write(entries, self.incarnation, &*self.keys);
+        let settled = document.settle_if_due();
+        self.note_settled(doc, settled);
+        self.note_members(self.me, entries);
+        self.stats.written += 1;
+        (record, count)
     }
+
+    /// Own changes in `doc` are durable up to `count`: from now on they are shown.
     pub fn persisted(&mut self, doc: DocId, count: u32) {
-        unimplemented!()
+        self.shift(doc, |document| document.persisted(count));
     }
-    pub fn accept(&mut self, envelope: &Arc<[u8]>) -> Result<Accepted, Refused> {
-        unimplemented!()
+
+    /// Forgets a document. The caller keeps it from coming back.
+    pub fn drop_document(&mut self, doc: DocId) {
+        if let Some(document) = self.documents.remove(&doc) {
+            self.root = self.root.wrapping_sub(document.digest());
+        }
     }
+}
+
+/// Others' words.
+impl Ledger {
+    /// Returns where a change stands, unverified; `None` if it is no envelope.
     #[must_use]
     pub fn peek(envelope: &[u8]) -> Option<(DocId, PeerId, u32)> {
-        unimplemented!()
+        let head = Envelope::parse(envelope).ok()?.head;
+        Some((head.doc, head.author, head.count))
     }
-    pub fn settle(&mut self, doc: DocId) {
-        unimplemented!()
+
+    /// Takes a change from afar.
+    ///
+    /// # Errors
+    /// Everything that an honest peer's change cannot be. Nothing of it is stored; a signed breach by a member in a document
+    /// held here ends its chain there (see [`Self::take_quarantined`]).
+    pub fn accept(&mut self, envelope: &Arc<[u8]>) -> Result<Accepted, Refused> {
+        self.take(envelope, Source::Afar)
     }
-    pub fn settle_all(&mut self, at_least: usize) {
-        unimplemented!()
+
+    fn take(&mut self, record: &Arc<[u8]>, source: Source) -> Result<Accepted, Refused> {
+        let taken = self.try_take(record, source);
+        match &taken {
+            Ok(Accepted::New(_)) => self.stats.accepted += 1,
+            Ok(Accepted::Known) => self.stats.known += 1,
+            Ok(Accepted::Gap { .. }) => self.stats.gaps += 1,
+            Ok(Accepted::Stranger { .. }) => self.stats.strangers += 1,
+            Err(why) => self.stats.refuse(*why),
+        }
+        taken
     }
+
+    fn try_take(&mut self, record: &Arc<[u8]>, source: Source) -> Result<Accepted, Refused> {
+        let envelope = Envelope::parse(record)?;
+        let Head { doc, author, count, .. } = envelope.head;
+        if count == 0 {
+            return Err(Refused::Malformed);
+        }
+        if count <= self.count(doc, &author) {
+            return self.compare(record, &envelope, source);
+        }
+        let nothing = Document::new(doc, self.me);
+        let document = self.documents.get(&doc).unwrap_or(&nothing);
+        if document.is_quarantined(&author) {
+            return Err(Refused::Quarantined);
+        }
+        if !self.is_member(&author) && doc != DocId::Directory {
+            return Ok(Accepted::Stranger { author });
+        }
+        if document.lacks_before(&envelope.head) {
+            return Ok(Accepted::Gap { doc });
+        }
+        self.check_signature(&envelope, source)?;
+        let proof = |peer: &PeerId| self.keys.admission(peer);
+        match document.judge(&envelope, &proof).and_then(|judged| self.admit(&author, judged)) {
+            Ok(Judged::Fits(fit)) => {
+                let entries = self.append(&envelope.head, *fit, record, source);
+                Ok(Accepted::New(Change { doc, author, count, entries }))
+            }
+            Ok(Judged::Early) => Ok(Accepted::Gap { doc }),
+            Err(rule) => {
+                self.quarantine(doc, author, rule.to_string());
+                Err(Refused::Rule(rule))
+            }
+        }
+    }
+
+    /// A change for a place that is taken: the same again, or an author that says two things.
+    fn compare(
+        &mut self,
+        record: &Arc<[u8]>,
+        envelope: &Envelope<'_>,
+        source: Source,
+    ) -> Result<Accepted, Refused> {
+        let Head { doc, author, incarnation, count } = envelope.head;
+        let held = self.documents.get(&doc).and_then(|document| document.record(&author, count));
+        let Some(held) = held else { return Ok(Accepted::Known) };
+        if held == record || envelope.says_the_same(held) {
+            return Ok(Accepted::Known);
+        }
+        // A restarted author whose clock went back may reuse places of presence.
+        let other_start = Envelope::parse(held).is_ok_and(|h| h.head.incarnation != incarnation);
+        if matches!(doc, DocId::Presence(_)) && other_start {
+            return Ok(Accepted::Known);
+        }
+        self.check_signature(envelope, source)?;
+        let refused = Refused::Equivocation;
+        self.quarantine(doc, author, refused.to_string());
+        Err(refused)
+    }
+
+    fn check_signature(&self, envelope: &Envelope<'_>, source: Source) -> Result<(), Refused> {
+        match source {
+            Source::Log => Ok(()),
+            Source::Afar if envelope.is_signed(&*self.keys) => Ok(()),
+            Source::Afar => Err(Refused::Signature),
+        }
+    }
+
+    /// A newcomer's tag must be free. Its proof was judged with its `Member` entry.
+    fn admit(&self, author: &PeerId, judged: Judged) -> Result<Judged, Rule> {
+        match self.peers.get(&author.tag()) {
+            Some(holder) if holder != author => Err(Rule::Tag),
+            Some(_) | None => Ok(judged),
+        }
+    }
+
+    fn append(
+        &mut self,
+        head: &Head,
+        fit: document::Fit,
+        record: &Arc<[u8]>,
+        source: Source,
+    ) -> Vec<Entry> {
+        let Head { doc, author, count, .. } = *head;
+        let me = self.me;
+        self.documents.entry(doc).or_insert_with(|| Document::new(doc, me));
+        let mut entries = Vec::new();
+        let mut settled = Settled::default();
+        self.shift(doc, |document| {
+            entries = document.append(author, fit, record);
+            // An own change that comes from a log or a peer is held outside this process already.
+            let stored = source == Source::Log || document.durable() + 1 == count;
+            if author == me && stored {
+                document.persisted(count);
+            }
+            settled = document.settle_if_due();
+        });
+        self.note_settled(doc, settled);
+        self.note_members(author, &entries);
+        if let DocId::Segment(segment) = doc
+            && segment.author == me
+        {
+            self.next_segment = self.next_segment.max(segment.n.saturating_add(1));
+        }
+        entries
+    }
+
+    fn note_members(&mut self, author: PeerId, entries: &[Entry]) {
+        for entry in entries {
+            if let Entry::Member(member) = entry {
+                self.peers.insert(author.tag(), author);
+                self.members.insert(author, member.clone());
+            }
+        }
+    }
+
+    /// Ends a member's chain in a document held here. A stranger's is not worth the memory, nor is a document that was never
+    /// begun: such a change is judged anew each time.
+    fn quarantine(&mut self, doc: DocId, author: PeerId, why: String) {
+        let member = self.is_member(&author);
+        if let Some(document) = self.documents.get_mut(&doc)
+            && member
+            && document.quarantine(author, why.clone())
+        {
+            self.quarantined.push((doc, author, why));
+        }
+    }
+
+    /// Returns the chains that ended since the last call, and why.
     pub fn take_quarantined(&mut self) -> Vec<(DocId, PeerId, String)> {
-        unimplemented!()
+        std::mem::take(&mut self.quarantined)
     }
+
+    fn note_settled(&mut self, doc: DocId, settled: Settled) {
+        self.stats.applies += settled.applies;
+        self.stats.failed_applies += settled.failed;
+        let ended = settled.quarantined.into_iter().map(|(author, why)| (doc, author, why));
+        self.quarantined.extend(ended);
+    }
+
+    /// Changes a document and keeps the root in step.
+    fn shift(&mut self, doc: DocId, change: impl FnOnce(&mut Document)) {
+        if let Some(document) = self.documents.get_mut(&doc) {
+            let before = document.digest();
+            change(document);
+            self.root = self.root.wrapping_sub(before).wrapping_add(document.digest());
+        }
+    }
+}
+
+/// What is held, and its repair.
+impl Ledger {
+    /// Says whether this document is held.
     #[must_use]
     pub fn has(&self, doc: DocId) -> bool {
-        unimplemented!()
+        self.documents.contains_key(&doc)
     }
+
+    /// Returns how many changes of `author` are held; of this node's own, those not durable yet included.
     #[must_use]
     pub fn count(&self, doc: DocId, author: &PeerId) -> u32 {
-        unimplemented!()
+        self.documents.get(&doc).map_or(0, |document| document.count(author))
     }
+
+    /// Returns how many own changes are durable.
     #[must_use]
     pub fn durable_count(&self, doc: DocId) -> u32 {
-        unimplemented!()
+        self.documents.get(&doc).map_or(0, Document::durable)
     }
+
+    /// Returns the documents that have something to show, each with the digest of its vector.
     pub fn documents(&self) -> impl Iterator<Item = (DocId, u64)> {
-        std::iter::empty()
+        let shown = self.documents.iter().filter(|(_, document)| document.vector().next().is_some());
+        shown.map(|(doc, document)| (*doc, document.digest()))
     }
+
+    /// Returns the digest of a document's vector; `None` if it is not held.
     #[must_use]
     pub fn digest(&self, doc: DocId) -> Option<u64> {
-        unimplemented!()
+        self.documents.get(&doc).map(Document::digest)
     }
+
+    /// Returns the digest of every document's vector.
     #[must_use]
     pub fn root(&self) -> u64 {
-        unimplemented!()
+        self.root
     }
+
+    /// Returns how many changes of each author a document shows.
     #[must_use]
     pub fn vector(&self, doc: DocId) -> Vec<(PeerId, u32)> {
-        unimplemented!()
+        self.documents.get(&doc).map_or_else(Vec::new, |document| document.vector().collect())
     }
+
+    /// Returns the envelopes that `have` lacks, each chain in order and the segment's header first: as many as fit into
+    /// `limit_bytes`, and at least one.
     #[must_use]
     pub fn since(
         &self,
@@ -151,40 +408,84 @@ impl Ledger {
         have: &[(PeerId, u32)],
         limit_bytes: usize,
     ) -> Vec<Arc<[u8]>> {
-        unimplemented!()
+        let document = self.documents.get(&doc);
+        document.map_or_else(Vec::new, |document| document.since(have, limit_bytes))
     }
-    pub fn drop_document(&mut self, doc: DocId) {
-        unimplemented!()
-    }
+
+    /// Returns a segment's header; of an own segment as soon as it is open.
     #[must_use]
     pub fn header(&self, seg: SegmentId) -> Option<&Header> {
-        unimplemented!()
+        self.documents.get(&DocId::Segment(seg)).and_then(Document::header)
     }
+
+    /// Says whether this peer's `Member` entry was seen.
     #[must_use]
     pub fn is_member(&self, peer: &PeerId) -> bool {
-        unimplemented!()
+        self.members.contains_key(peer)
     }
+
+    /// Returns every member's latest entry, those that left included.
     pub fn members(&self) -> impl Iterator<Item = (PeerId, &Member)> {
-        std::iter::empty()
+        self.members.iter().map(|(peer, member)| (*peer, member))
     }
+
+    /// Returns the member with this tag.
     #[must_use]
     pub fn peer_of(&self, tag: Tag) -> Option<PeerId> {
-        unimplemented!()
+        self.peers.get(&tag).copied()
     }
-    pub fn claims(&mut self, seg: SegmentId, index: u16) -> Vec<(PeerId, ClaimMark)> {
-        unimplemented!()
-    }
-    pub fn live(&mut self, seg: SegmentId) -> Vec<(PeerId, i64)> {
-        unimplemented!()
-    }
-    pub fn total(&mut self, seg: SegmentId, total: Total) -> i64 {
-        unimplemented!()
-    }
-    pub fn heads(&mut self, doc: DocId) -> [u8; 32] {
-        unimplemented!()
-    }
+
+    /// Returns counts for people.
     #[must_use]
     pub fn stats(&self) -> LedgerStats {
-        unimplemented!()
+        let queued = self.documents.values().map(Document::queued).sum();
+        LedgerStats { documents: self.documents.len(), queued, ..self.stats.clone() }
+    }
+}
+
+/// What Automerge makes of it.
+impl Ledger {
+    /// Gives a document's queued changes to Automerge.
+    pub fn settle(&mut self, doc: DocId) {
+        if let Some(document) = self.documents.get_mut(&doc) {
+            let settled = document.settle();
+            self.note_settled(doc, settled);
+        }
+    }
+
+    /// Settles every document with at least so many queued changes.
+    pub fn settle_all(&mut self, at_least: usize) {
+        let due = self.documents.iter().filter(|(_, document)| document.queued() >= at_least.max(1));
+        let due: Vec<_> = due.map(|(doc, _)| *doc).collect();
+        for doc in due {
+            self.settle(doc);
+        }
+    }
+
+    fn settled(&mut self, doc: DocId) -> Option<&Document> {
+        self.settle(doc);
+        self.documents.get(&doc)
+    }
+
+    /// Returns the conflict set of a task's claim register: the latest value of each writer, by epoch and then tag.
+    pub fn claims(&mut self, seg: SegmentId, index: u16) -> Vec<(PeerId, ClaimMark)> {
+        let claims = self.settled(DocId::Segment(seg)).map_or_else(Vec::new, |d| d.claims(index));
+        claims.into_iter().filter_map(|(tag, mark)| Some((self.peer_of(tag)?, mark))).collect()
+    }
+
+    /// Returns each peer's PN-counter of live claims in a segment.
+    pub fn live(&mut self, seg: SegmentId) -> Vec<(PeerId, i64)> {
+        self.settled(DocId::Segment(seg)).map_or_else(Vec::new, Document::live)
+    }
+
+    /// Returns the sum over all peers of a segment's PN-counters of `total`.
+    pub fn total(&mut self, seg: SegmentId, total: Total) -> i64 {
+        self.settled(DocId::Segment(seg)).map_or(0, |document| document.total(total))
+    }
+
+    /// Returns the blake3 digest of a document's sorted Automerge heads: equal documents have equal heads.
+    pub fn heads(&mut self, doc: DocId) -> [u8; 32] {
+        let nothing = Document::new(doc, self.me).heads();
+        self.settled(doc).map_or(nothing, Document::heads)
     }
 }

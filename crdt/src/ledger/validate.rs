@@ -64,7 +64,7 @@ impl Contents {
 pub(super) struct Case<'a> {
     pub(super) doc: DocId,
     pub(super) writer: &'a Writer,
-    /// Of the segment; for the segment's first change, which brings it, the one in it.
+    /// Of the segment; `None` before its first change, which brings it.
     pub(super) header: Option<&'a Header>,
     pub(super) contents: &'a Contents,
     /// The admission proof that its author must show.
@@ -124,7 +124,13 @@ impl Case<'_> {
                     within(ended == Stage::Open, Rule::End)?;
                     self.judge_bulk(segment, entry, &mut additions)?;
                 }
-                Entry::Votes(votes) => self.judge_votes(votes)?,
+                Entry::Votes(votes) => {
+                    let header = match entries.first() {
+                        Some(Entry::Header(header)) => Some(header),
+                        Some(_) | None => self.header,
+                    };
+                    self.judge_votes(header, votes)?;
+                }
                 Entry::Bids(_)
                 | Entry::Outcomes(_)
                 | Entry::Claim(..)
@@ -180,9 +186,9 @@ impl Case<'_> {
         Ok(())
     }
 
-    fn judge_votes(&self, votes: &[Vote]) -> Result<(), Rule> {
+    fn judge_votes(&self, header: Option<&Header>, votes: &[Vote]) -> Result<(), Rule> {
         let peer = self.writer.peer;
-        if !self.header.is_some_and(|header| header.committee.contains(&peer)) {
+        if !header.is_some_and(|header| header.committee.contains(&peer)) {
             return Err(Rule::Writer);
         }
         check_batch(votes.iter().map(|vote| vote.index))?;
@@ -307,6 +313,7 @@ fn check_want(want: &Want) -> Result<(), Rule> {
     check_text(Some(&want.by))?;
     match &want.wish {
         Wish::Kill { reason, .. } => check_text(reason.as_deref()),
+        Wish::Close { .. } => Ok(()),
     }
 }
 

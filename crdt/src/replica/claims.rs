@@ -13,6 +13,7 @@ use crate::graph::TaskIx;
 use crate::ids::{RunId, SegmentId};
 use crate::message::{Heartbeat, Message};
 use crate::registers::BidRegister;
+use crate::resolve;
 use crate::task::{Exit, Needs, Outcome, RunReport, Verdict, Wish};
 use crate::time::Mono;
 
@@ -89,6 +90,7 @@ impl Replica {
             return;
         }
         match self.as_claimant(ix).promise(claim.epoch) {
+            Promise::None if self.is_outvoted(ix, &claim) => return self.give_up(ix),
             Promise::None | Promise::Await(_) => {}
             Promise::Adopt(outcome) => {
                 self.counters.adoptions += 1;
@@ -110,6 +112,12 @@ impl Replica {
             self.counters.bids_timed_out += 1;
             self.give_up(ix);
         }
+    }
+
+    /// Says whether a majority is seen behind another claimant at this epoch or a later one.
+    fn is_outvoted(&self, ix: TaskIx, claim: &Claim) -> bool {
+        resolve::holder(&self.known(ix).registers, &self.segment_of(ix).committee)
+            .is_some_and(|(claimant, epoch)| claimant != self.tag && epoch >= claim.epoch)
     }
 
     fn press_run(&mut self, ix: TaskIx, claim: Claim) {

@@ -144,7 +144,10 @@ impl Replica {
 
     /// The disk holds everything up to `token`: it counts, and it may be seen.
     pub(super) fn persisted(&mut self, token: PersistToken) {
-        self.stalled = false;
+        if std::mem::take(&mut self.stalled) {
+            // What was left undone meanwhile is looked at again.
+            self.dirty.extend((0..self.tasks.len()).map(super::index));
+        }
         let Some(flight) = self.flight.take_if(|flight| flight.token <= token) else {
             self.counters.strange_persists += 1;
             return;

@@ -16,6 +16,8 @@ use crate::time::Mono;
 
 /// Digests are exchanged with every neighbour this often, give or take a quarter.
 const SYNC_EVERY: Duration = Duration::from_secs(10);
+/// After a difference was found, digests are exchanged again after this.
+const SYNC_AGAIN: Duration = Duration::from_secs(1);
 /// One document is asked for at most this often from one peer.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// What waits for the disk at most; more is refused and comes again by repair. Bytes.
@@ -58,7 +60,18 @@ impl Replica {
         let quarter = SYNC_EVERY.as_millis() / 4;
         let spread = u64::try_from(quarter).unwrap_or(0);
         let jitter = Duration::from_millis(self.chance.u64(0..=2 * spread));
-        self.set_timer(now + SYNC_EVERY * 3 / 4 + jitter, Timer::Sync);
+        self.sync_by(now + SYNC_EVERY * 3 / 4 + jitter);
+    }
+
+    /// Compares digests again at this instant, or earlier if that is planned.
+    pub(super) fn sync_by(&mut self, at: Mono) {
+        if self.next_sync.is_some_and(|planned| planned > self.now.mono && planned <= at) {
+            return;
+        }
+        if let Some(planned) = self.next_sync.replace(at) {
+            self.timers.remove(&(planned, Timer::Sync));
+        }
+        self.set_timer(at, Timer::Sync);
     }
 
     fn tell_quarantined(&mut self) {
@@ -197,6 +210,8 @@ impl Replica {
                 self.ask(from, *doc);
             }
         }
+        // What one round could not carry is asked for soon.
+        self.sync_by(self.now.mono + SYNC_AGAIN);
         let theirs: std::collections::BTreeSet<DocId> = list.iter().map(|(doc, _)| *doc).collect();
         let missing: Vec<DocId> = self
             .ledger

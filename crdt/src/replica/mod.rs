@@ -157,6 +157,7 @@ pub struct Replica {
     load_centi: u32,
 
     forward: BTreeMap<PeerId, Vec<Arc<[u8]>>>,
+    next_sync: Option<Mono>,
     asked: BTreeMap<(PeerId, DocId), Mono>,
     timers: BTreeSet<(Mono, Timer)>,
     outputs: VecDeque<Output>,
@@ -219,6 +220,7 @@ impl Replica {
             beats: 0,
             load_centi: 0,
             forward: BTreeMap::new(),
+            next_sync: None,
             asked: BTreeMap::new(),
             timers: BTreeSet::new(),
             outputs: VecDeque::new(),
@@ -226,7 +228,7 @@ impl Replica {
         };
         replica.recover(&records);
         replica.set_timer(now.mono, Timer::Beat);
-        replica.set_timer(now.mono, Timer::Sync);
+        replica.sync_by(now.mono);
         replica.work();
         replica
     }

@@ -54,6 +54,7 @@ pub(super) struct Unanswered {
 #[derive(Debug)]
 enum Answer {
     Submitted { ids: Vec<TaskId>, written: Vec<(SegmentId, u32)>, durable: Durability },
+    /// Durable with this flush.
     Noted { flush: u64, ended: Vec<(TaskId, TaskState)> },
 }
 
@@ -241,16 +242,17 @@ impl Replica {
         if let Some(id) = tasks.iter().find(|id| !self.ids.contains_key(id)) {
             return self.reply(token, Reply::Refused(Refusal::Unknown(*id)));
         }
-        let mut ended = Vec::new();
+        let (mut ended, mut flush) = (Vec::new(), 0);
         for ix in self.meant_by(tasks, wish) {
             let task = self.known(ix);
             if task.state.is_complete() {
                 ended.push((task.id, task.state));
             } else {
                 self.want(ix, by, wish);
+                flush = self.flush;
             }
         }
-        self.await_answer(token, Answer::Noted { flush: self.flush, ended });
+        self.await_answer(token, Answer::Noted { flush, ended });
         self.answer_submissions();
     }
 
@@ -313,8 +315,7 @@ impl Replica {
     fn ripe(&self, answer: &Answer, late: bool) -> Option<Reply> {
         match answer {
             Answer::Noted { flush, ended } => {
-                let durable = self.durable >= *flush || !self.is_pending(*flush);
-                durable.then(|| Reply::Noted { ended: ended.clone() })
+                (self.durable >= *flush).then(|| Reply::Noted { ended: ended.clone() })
             }
             Answer::Submitted { ids, written, durable } => {
                 let mut copies = (u8::MAX, 0);
@@ -332,11 +333,6 @@ impl Replica {
                 ripe.then(|| Reply::Submitted { ids: ids.clone(), copies })
             }
         }
-    }
-
-    /// Says whether anything is staged or in flight that a wish may have written.
-    fn is_pending(&self, flush: u64) -> bool {
-        !self.staged.is_empty() || self.flight.is_some() || self.flush > flush
     }
 
     fn copies(&self, id: SegmentId, count: u32) -> (u8, u8) {

@@ -120,7 +120,7 @@ impl Replica {
                 self.schedule.withdraw(ix);
                 self.wake_task(ix, at);
             }
-            Some(_) if self.kill_wanted(ix) => {
+            Some(_) if self.kill_wanted(ix) && !self.stalled => {
                 self.schedule.withdraw(ix);
                 self.bid(ix);
             }
@@ -148,7 +148,7 @@ impl Replica {
         let task = self.known(ix);
         let spec = task.spec.as_ref()?;
         let over = task.complete.is_some() || task.doomed.is_some() || task.staged > self.durable;
-        if over || matches!(spec.work, Work::Group { .. }) || self.stalled {
+        if over || matches!(spec.work, Work::Group { .. }) {
             return None;
         }
         if !self.kill_wanted(ix) && !self.is_ready(ix) {

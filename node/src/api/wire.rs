@@ -1,7 +1,7 @@
 //! The words of the API: JSON lines over the node's Unix socket, and over a stream between peers.
 //!
 //! A client sends [`Request`] lines and reads [`Reply`] lines; a reply carries its request's `id`. Most requests have one reply;
-//! `output` with `follow` and `wait` have several, the last with `"end": true`. A line is at most [`MAX_LINE`] bytes.
+//! `output`, `wait` and a long `status` have several. The last (or only) one has `"end": true`. A line is at most [`MAX_LINE`] bytes.
 //! The server greets with a [`Hello`] line. Unknown fields are ignored, so that versions may differ.
 
 use std::time::Duration;
@@ -55,7 +55,14 @@ pub enum Call {
     },
     /// The output of one task. Answered by [`OutputPiece`]s.
     Output(OutputQuery),
-    /// Wait until tasks have ended. Answered by [`Progress`] lines.
+    /// A group has all its members. Answered by [`Closed`]; closing it again with the same size is no error.
+    Close {
+        /// The group's id.
+        group: String,
+        /// How many members it has.
+        size: u32,
+    },
+    /// Wait until tasks have ended. Answered by [`Progress`] lines. A group has ended when it is closed and all its members have.
     Wait {
         /// Which.
         ids: Vec<String>,
@@ -65,6 +72,10 @@ pub enum Call {
         /// Wait for this state (or any complete one) instead of for the end.
         #[serde(default)]
         state: Option<TaskState>,
+        /// Every line tells in [`Progress::tasks`] the tasks (of a group: its members) that have ended since the line before,
+        /// each task once; the first line tells those that had ended before.
+        #[serde(default)]
+        each: bool,
     },
     /// End tasks. Answered by [`Killed`].
     Kill {
@@ -248,6 +259,8 @@ pub enum Body {
     Details(Details),
     /// To `output`.
     Output(OutputPiece),
+    /// To `close`.
+    Closed(Closed),
     /// To `wait`.
     Progress(Progress),
     /// To `kill`.
@@ -299,7 +312,16 @@ pub struct Submitted {
     pub committee: u8,
 }
 
-/// A list of tasks.
+/// A group that takes no more members.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Closed {
+    /// Its id.
+    pub group: String,
+    /// How many members it has.
+    pub size: u32,
+}
+
+/// A list of tasks; a long one comes in several lines.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tasks {
     /// In order of submission.
@@ -415,7 +437,7 @@ pub struct Progress {
     pub failed: u64,
     /// Running now.
     pub running: u64,
-    /// On the last line: the tasks that were named, as they are now.
+    /// On the last line the tasks that were named, as they are now; with `each`, on any line those that have just ended.
     #[serde(default)]
     pub tasks: Vec<TaskLine>,
 }

@@ -1,0 +1,116 @@
+//! The guard: one small process beside each node that starts every run, and ends it.
+//!
+//! Why a process of its own: starting children from it costs the same whatever the node's size, and it
+//! keeps its promises when the node is stopped, slow or dead.
+//!
+//! **What it promises** (rules G1 to G3 of the protocol):
+//! - a run is started only if the guard itself sees its deadline lie ahead, with the timer armed before;
+//! - at the deadline the run is killed, with everything that it started; nothing revives it;
+//! - an end is reported only when nothing of the run lives: its group is empty, and so is the list of
+//!   strays that left the group (see `strays`);
+//! - when the node's end of the socket closes, all runs are killed, and then the guard exits;
+//! - when the guard itself is killed, the kernel kills the leaders of its runs (parent-death signal), and
+//!   the next executor the rest (see `executor::leftovers`). A program that changes its user loses that
+//!   signal, as Linux has it;
+//! - `<data>/guard.lock` is held as long as the guard lives.
+//!
+//! Two limits of the kernel are shown rather than hidden: a process of another user (`sudo`) or one stuck
+//! in the kernel cannot be killed. Its run is not reported as ended, and [`Reply::Stuck`] names it.
+//!
+//! Each run gets: a session and process group of its own, default signals, an empty signal mask,
+//! descriptors 0 to 2 only, its working directory, its environment and nothing of the node's.
+//!
+//! Reading order: `protocol`, `server`, `run`, `deadlines`, `strays`, `plan`, `sys`.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rustix::process::{Pid, set_child_subreaper};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+mod deadlines;
+pub(crate) mod frame;
+mod link;
+mod plan;
+pub(crate) mod proc;
+pub mod protocol;
+pub(crate) mod records;
+mod run;
+mod server;
+mod strays;
+mod sys;
+
+pub use frame::FrameError;
+pub use protocol::{
+    Cause, Core, Ended, EnvId, How, Refusal, Reply, Request, RunKey, StartRun, Stdin, Usage, Var,
+};
+
+/// The verb under which a node starts its own program as a guard.
+pub const VERB: &str = "guard";
+
+/// The guard's whole life, for the hidden verb `aque-node guard RECORDS MARK`.
+///
+/// `args` are those after the verb. Standard input is the socket to the node, standard output the locked
+/// `guard.lock`; a person who types this gets an error and nothing else.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parsed = match args.as_slice() {
+        [records, mark] => mark
+            .to_str()
+            .and_then(|mark| u64::from_str_radix(mark, 16).ok())
+            .map(|mark| (Path::new(records), mark)),
+        _ => None,
+    };
+    let Some((records, mark)) = parsed else {
+        return fail("the guard is started by aque-node itself");
+    };
+    match prepare(records, mark).and_then(server::Server::work) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("the guard cannot work: {error}")),
+    }
+}
+
+fn prepare(records: &Path, mark: u64) -> io::Result<server::Server> {
+    sys::clean_slate()?;
+    let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let socket = UnixStream::from(socket);
+    socket.peer_addr()?;
+    rustix::thread::set_name(c"aque-guard")?;
+    set_child_subreaper(Some(Pid::INIT))?;
+    proc::children()?;
+    let children = signals()?;
+    let records = records::Records::create(records, mark)?;
+    let null: OwnedFd = File::open("/dev/null")?.into();
+    let shot = sys::Shot::new(null.as_raw_fd());
+    // Open as long as the process: every run's input.
+    std::mem::forget(null);
+    let deadlines = deadlines::Deadlines::new(shot.pid())?;
+    let link = link::Link::new(socket)?;
+    Ok(server::Server::new(link, children, deadlines, shot, records, mark))
+}
+
+/// Lets the end of children be heard, and nothing else disturb: an interrupt at the terminal is for the
+/// node to understand.
+fn signals() -> io::Result<UnixStream> {
+    let (hear, tell) = UnixStream::pair()?;
+    hear.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(SIGCHLD, tell)?;
+    for signo in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
+        // A handler, not "ignore": that would be inherited by the runs.
+        signal_hook::flag::register(signo, Arc::new(AtomicBool::new(false)))?;
+    }
+    Ok(hear)
+}
+
+fn fail(text: &str) -> ExitCode {
+    // Without a reader there is nobody to tell.
+    let _told = writeln!(std::io::stderr(), "aque-node guard: {text}");
+    ExitCode::from(2)
+}

@@ -1,0 +1,218 @@
+//! One run, from its start to the moment when nothing of it lives.
+//!
+//! ```text
+//! Running --exit--> Leaving --nothing lives--> (ended)
+//!    |                 ^
+//!    +-kill-> Dying ---+ exit
+//! ```
+//! `Dying`: all has been killed, the leader has not been reaped. `Leaving`: the leader has been reaped;
+//! its group was killed just before, while its number was still its own.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process_group};
+
+use super::deadlines::kill_run;
+use super::proc;
+use super::protocol::{Cause, Core, Ended, How, RunKey, StartRun, Usage};
+use super::records::Slot;
+use super::strays::{Owner, Place};
+
+/// How long the kernel may take for a `SIGKILL` before the node is told.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
+
+/// A run whose program was executed.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// The node's handle.
+    pub(super) key: RunKey,
+    /// Its leader.
+    pub(super) leader: Pid,
+    /// When it was started.
+    pub(super) started_at: Duration,
+    /// Its place in the guard's file.
+    pub(super) slot: Slot,
+    started_ticks: u64,
+    stdout: PathBuf,
+    stderr: Option<PathBuf>,
+    usage: Usage,
+    phase: Phase,
+    stop: Option<Cause>,
+    signals: u64,
+    stuck: Stuck,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Running,
+    Dying { since: Duration },
+    Leaving { since: Duration, how: How },
+}
+
+/// Whether the node was told that a run does not die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stuck {
+    Untold,
+    Told,
+}
+
+impl Run {
+    /// A run that has just been started.
+    pub(super) fn new(order: &StartRun, leader: Pid, started_at: Duration, slot: Slot) -> Self {
+        let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+        Self {
+            key: order.key,
+            leader,
+            started_at,
+            slot,
+            started_ticks: proc::ticks(started_at),
+            stdout: path(&order.stdout),
+            stderr: (order.stderr != order.stdout).then(|| path(&order.stderr)),
+            usage: Usage::default(),
+            phase: Phase::Running,
+            stop: None,
+            signals: 0,
+            stuck: Stuck::Untold,
+        }
+    }
+
+    /// Where its leader is.
+    pub(super) fn place(&self) -> Place {
+        match self.phase {
+            Phase::Running | Phase::Dying { .. } => Place::Here,
+            Phase::Leaving { .. } => Place::Reaped,
+        }
+    }
+
+    /// Whether it still runs, and nobody has killed it.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running)
+    }
+
+    /// Since when it should be gone.
+    pub(super) fn ending_since(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Running => None,
+            Phase::Dying { since } | Phase::Leaving { since, .. } => Some(since),
+        }
+    }
+
+    /// Kills its group. The first cause stands.
+    pub(super) fn kill(&mut self, cause: Cause, now: Duration) {
+        self.stop.get_or_insert(cause);
+        match self.phase {
+            Phase::Running => {
+                kill_run(self.leader);
+                self.phase = Phase::Dying { since: now };
+            }
+            // Again: it may have become killable since (it gave up another user's rights).
+            Phase::Dying { .. } => kill_run(self.leader),
+            Phase::Leaving { .. } => {}
+        }
+    }
+
+    /// Notes that the node asked it to end in its own way.
+    pub(super) fn ask(&mut self) {
+        self.stop.get_or_insert(Cause::Asked);
+    }
+
+    /// Notes a signal that the node sent.
+    pub(super) fn signalled(&mut self, signo: i32) {
+        self.signals |= 1_u64.checked_shl(signo.unsigned_abs()).unwrap_or(0);
+    }
+
+    /// Adds what one of its processes used.
+    pub(super) fn add_usage(&mut self, usage: Usage) {
+        self.usage.add(usage);
+    }
+
+    /// Notes the end of its leader, which has been reaped.
+    pub(super) fn leader_ended(&mut self, status: ExitStatus, now: Duration) {
+        let how = how(status);
+        let since = self.ending_since().unwrap_or(now);
+        if self.stop == Some(Cause::DeadlineKill) && !is_sigkill(how) {
+            // It came to its end just before it was killed.
+            self.stop = Some(Cause::ByItself);
+        }
+        self.phase = Phase::Leaving { since, how };
+    }
+
+    /// Whether a stray is to be killed for this run to have ended.
+    pub(super) fn owns(&self, owner: Owner) -> bool {
+        match owner {
+            Owner::Run(key) => key == self.key,
+            Owner::Anyone { start } | Owner::Unclear { start } => start >= self.started_ticks,
+        }
+    }
+
+    /// Whether any process is left in its group.
+    pub(super) fn group_lives(&self) -> bool {
+        match self.phase {
+            Phase::Running | Phase::Dying { .. } => true,
+            Phase::Leaving { .. } => test_kill_process_group(self.leader) != Err(Errno::SRCH),
+        }
+    }
+
+    /// Whether the node must be told now that this run does not die; true once.
+    pub(super) fn turned_stuck(&mut self, now: Duration) -> bool {
+        let late = self.ending_since().is_some_and(|since| now >= since + STUCK_AFTER);
+        let turned = late && self.stuck == Stuck::Untold;
+        if turned {
+            self.stuck = Stuck::Told;
+        }
+        turned
+    }
+
+    /// The report of a run of which nothing lives; removes the files of empty outputs. `None` if its
+    /// leader lives.
+    pub(super) fn report(&self, now: Duration) -> Option<Ended> {
+        let Phase::Leaving { how, .. } = self.phase else { return None };
+        Some(Ended {
+            key: self.key,
+            how,
+            cause: self.stop.unwrap_or_else(|| self.own_cause(how)),
+            usage: self.usage,
+            started_at: self.started_at,
+            ended_at: now,
+            stdout_bytes: bytes_of(&self.stdout),
+            stderr_bytes: self.stderr.as_ref().map_or(0, bytes_of),
+        })
+    }
+
+    fn own_cause(&self, how: How) -> Cause {
+        match how {
+            How::Signalled { signo, .. } if self.signals >> signo & 1 == 1 => Cause::Asked,
+            How::Signalled { .. } | How::Exited(_) => Cause::ByItself,
+        }
+    }
+}
+
+fn how(status: ExitStatus) -> How {
+    match status.signal() {
+        Some(signo) => {
+            let core = if status.core_dumped() { Core::Dumped } else { Core::None };
+            How::Signalled { signo, core }
+        }
+        None => How::Exited(status.code().unwrap_or(-1)),
+    }
+}
+
+fn is_sigkill(how: How) -> bool {
+    matches!(how, How::Signalled { signo: libc::SIGKILL, .. })
+}
+
+/// Size of an output; an empty one is removed, since there is nothing to keep.
+fn bytes_of(path: &PathBuf) -> u64 {
+    let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
+    if bytes == 0 {
+        // One that is gone already, or cannot be removed, is as empty as before.
+        let _removed = std::fs::remove_file(path);
+    }
+    bytes
+}

@@ -1,0 +1,407 @@
+//! The guard's loop: requests in, children out, and no report before nothing of a run lives.
+//!
+//! One thread does all of this; it waits in one `poll` for the node's socket, for the end of a child and
+//! for the deadline thread. The order in one turn: deadlines, ended children, requests, endings, replies.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use super::deadlines::Deadlines;
+use super::link::{Heard, Link};
+use super::plan::{Environments, refusal};
+use super::proc::Mark;
+use super::protocol::{Cause, Refusal, Reply, Request, RunKey, StartRun, VERSION};
+use super::records::{Recorded, Records};
+use super::run::Run;
+use super::strays::{Owner, Place, Stray, Strays};
+use super::sys;
+use crate::clock::boottime;
+
+/// Shortest and longest time between two looks at a run that should be gone. The usual end needs none:
+/// a child's end wakes the guard.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+
+/// Most requests in one turn, so that endings are not kept waiting by a flood of starts.
+const REQUESTS_PER_TURN: usize = 64;
+
+/// Most processes named in [`Reply::Stuck`].
+const NAMED_PIDS: usize = 16;
+
+/// A guard at work.
+#[derive(Debug)]
+pub(super) struct Server {
+    link: Link,
+    children: UnixStream,
+    deadlines: Deadlines,
+    shot: sys::Shot,
+    records: Records,
+    guard: u64,
+    environments: Environments,
+    runs: BTreeMap<RunKey, Run>,
+    /// By number of the leader, which is the session's.
+    sessions: HashMap<i32, RunKey>,
+    /// Those that should be gone.
+    ending: BTreeSet<RunKey>,
+    strays: Strays,
+    mode: Mode,
+    heard: Backlog,
+}
+
+/// What the guard lives for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Runs.
+    Open,
+    /// The end of its runs, by themselves until then.
+    Draining { until: Duration },
+    /// The end of its runs, now: nobody listens any more.
+    Closing,
+}
+
+/// Whether decoded requests may be waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backlog {
+    None,
+    Perhaps,
+}
+
+impl Server {
+    /// Puts the parts together; `children` becomes readable when a child has ended.
+    pub(super) fn new(
+        link: Link,
+        children: UnixStream,
+        deadlines: Deadlines,
+        shot: sys::Shot,
+        records: Records,
+        guard: u64,
+    ) -> Self {
+        Self {
+            link,
+            children,
+            deadlines,
+            shot,
+            records,
+            guard,
+            environments: Environments::default(),
+            runs: BTreeMap::new(),
+            sessions: HashMap::new(),
+            ending: BTreeSet::new(),
+            strays: Strays::new(guard),
+            mode: Mode::Open,
+            heard: Backlog::None,
+        }
+    }
+
+    /// Works until the node wants no more or is gone, and nothing that was started lives.
+    ///
+    /// # Errors
+    /// The kernel's, when the guard cannot wait or cannot see its children; its runs die with it.
+    pub(super) fn work(mut self) -> io::Result<()> {
+        self.link.say(&Reply::Ready { version: VERSION });
+        self.link.flush();
+        loop {
+            self.wait()?;
+            self.take_fired();
+            self.reap();
+            self.hear();
+            self.drain();
+            let quiet = self.settle()?;
+            self.link.flush();
+            if quiet && self.is_done() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match self.mode {
+            Mode::Open => false,
+            Mode::Draining { .. } => self.runs.is_empty() && !self.link.is_full(),
+            Mode::Closing => self.runs.is_empty(),
+        }
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        let mut wanted = PollFlags::empty();
+        wanted.set(PollFlags::IN, self.mode != Mode::Closing && self.link.may_hear());
+        wanted.set(PollFlags::OUT, self.link.is_full());
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(self.children.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.deadlines.fired(), PollFlags::IN),
+        ];
+        if !wanted.is_empty() {
+            fds.push(PollFd::new(&self.link, wanted));
+        }
+        let timeout = self.patience().map(|span| Timespec {
+            tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: span.subsec_nanos().into(),
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How long nothing need be looked at.
+    fn patience(&self) -> Option<Duration> {
+        if self.heard == Backlog::Perhaps && self.link.may_hear() {
+            return Some(Duration::ZERO);
+        }
+        let now = boottime();
+        let again = |since: Duration| {
+            (now.saturating_sub(since) / 4).clamp(LOOK_AGAIN.0, LOOK_AGAIN.1)
+        };
+        let ending = self.ending.iter().filter_map(|key| self.runs.get(key)?.ending_since());
+        let mut times: Vec<Duration> = ending.map(again).collect();
+        match self.mode {
+            Mode::Open => {}
+            Mode::Draining { until } if !self.runs.is_empty() => {
+                times.push(until.saturating_sub(now));
+            }
+            // Strays that no run answers for.
+            Mode::Draining { .. } | Mode::Closing => times.push(LOOK_AGAIN.0),
+        }
+        times.into_iter().min()
+    }
+
+    fn take_fired(&mut self) {
+        for key in self.deadlines.take_fired() {
+            self.kill(key, Cause::DeadlineKill);
+        }
+    }
+
+    fn kill(&mut self, key: RunKey, cause: Cause) {
+        if let Some(run) = self.runs.get_mut(&key) {
+            run.kill(cause, boottime());
+            self.ending.insert(key);
+        }
+    }
+
+    fn reap(&mut self) {
+        let mut buffer = [0; 256];
+        while rustix::io::read(&self.children, &mut buffer).is_ok_and(|bytes| bytes == buffer.len()) {}
+        while let Some(pid) = sys::next_ended() {
+            match self.leader(pid) {
+                Some(key) => self.reap_leader(key, pid),
+                None => self.reap_stray(pid),
+            }
+        }
+    }
+
+    fn leader(&self, pid: i32) -> Option<RunKey> {
+        let (key, place) = place_of(&self.runs, &self.sessions, pid)?;
+        (place == Place::Here).then_some(key)
+    }
+
+    fn reap_leader(&mut self, key: RunKey, pid: i32) {
+        // Before its number can be given to another: no deadline kills it any more, and what it left in
+        // its group is killed now.
+        self.deadlines.release(key);
+        if let Some(leader) = Pid::from_raw(pid) {
+            let _left = kill_process_group(leader, Signal::KILL);
+        }
+        let Some((status, usage)) = sys::reap(pid) else { return };
+        if let Some(run) = self.runs.get_mut(&key) {
+            run.add_usage(usage);
+            run.leader_ended(status, boottime());
+            self.ending.insert(key);
+        }
+    }
+
+    fn reap_stray(&mut self, pid: i32) {
+        let owner = self.strays.bury(pid, |sid| place_of(&self.runs, &self.sessions, sid));
+        let Some((_, usage)) = sys::reap(pid) else { return };
+        if let Some(run) = owner.and_then(|key| self.runs.get_mut(&key)) {
+            run.add_usage(usage);
+        }
+    }
+
+    fn hear(&mut self) {
+        self.heard = Backlog::None;
+        if self.mode == Mode::Closing {
+            return;
+        }
+        for _ in 0..REQUESTS_PER_TURN {
+            if !self.link.may_hear() {
+                break;
+            }
+            match self.link.hear() {
+                Ok(Heard::Request(request)) => self.obey(request),
+                Ok(Heard::Silence) => return,
+                // Garbage is no better than silence for ever.
+                Ok(Heard::End) | Err(_) => return self.close(),
+            }
+        }
+        self.heard = Backlog::Perhaps;
+    }
+
+    fn obey(&mut self, request: Request) {
+        match request {
+            Request::DefineEnv { id, vars } => self.environments.define(id, &vars),
+            Request::ForgetEnv { id } => self.environments.forget(id),
+            Request::Start(order) => match self.start(&order) {
+                Ok(started) => self.link.say(&started),
+                Err(why) => self.link.say(&Reply::Refused { key: order.key, why }),
+            },
+            Request::Extend { key, deadline } => self.deadlines.extend(key, deadline),
+            Request::Signal { key, signo } => self.signal(key, signo),
+            Request::Kill { key } => self.kill(key, Cause::Asked),
+            Request::Shutdown { grace } => self.shut_down(grace),
+        }
+    }
+
+    fn start(&mut self, order: &StartRun) -> Result<Reply, Refusal> {
+        let key = order.key;
+        if self.mode != Mode::Open {
+            return Err(Refusal::ShuttingDown);
+        }
+        if self.runs.contains_key(&key) {
+            return Err(Refusal::BadOrder("this run has been started already".into()));
+        }
+        let plan = self.environments.plan(order, Mark { guard: self.guard, key })?;
+        self.deadlines.arm(key, order.deadline).map_err(|_late| Refusal::DeadlinePassed)?;
+        let at = boottime();
+        let fired = self.shot.fire(&plan);
+        let leader = fired.and_then(|pid| {
+            let fault = sys::Fault { step: sys::Step::Clone, errno: 0 };
+            Pid::from_raw(pid).ok_or(fault)
+        });
+        let leader = match leader {
+            Ok(leader) => leader,
+            Err(fault) => {
+                self.deadlines.release(key);
+                return Err(refusal(order, fault));
+            }
+        };
+        self.deadlines.started(key, leader);
+        let pid = leader.as_raw_pid();
+        let slot = self.records.add(Recorded { key, pid, started_at: at });
+        self.runs.insert(key, Run::new(order, leader, at, slot));
+        self.sessions.insert(pid, key);
+        Ok(Reply::Started { key, pid, at })
+    }
+
+    fn signal(&mut self, key: RunKey, signo: i32) {
+        let signal = Signal::from_named_raw(signo);
+        if let Some(run) = self.runs.get_mut(&key)
+            && let Some(signal) = signal
+            && run.place() == Place::Here
+        {
+            run.signalled(signo);
+            // A group that is gone has ended by itself: its report is under way.
+            let _sent = kill_process_group(run.leader, signal);
+        }
+    }
+
+    fn shut_down(&mut self, grace: Duration) {
+        self.mode = Mode::Draining { until: boottime().saturating_add(grace) };
+        for run in self.runs.values_mut().filter(|run| run.is_running()) {
+            run.ask();
+            // A stopped run could not obey.
+            for signal in [Signal::TERM, Signal::CONT] {
+                let _sent = kill_process_group(run.leader, signal);
+            }
+        }
+    }
+
+    /// The node is gone: everything ends now.
+    fn close(&mut self) {
+        self.mode = Mode::Closing;
+        self.kill_all();
+    }
+
+    fn drain(&mut self) {
+        if let Mode::Draining { until } = self.mode
+            && boottime() >= until
+        {
+            self.kill_all();
+        }
+    }
+
+    fn kill_all(&mut self) {
+        let running = self.runs.values().filter(|run| run.is_running());
+        let keys: Vec<RunKey> = running.map(|run| run.key).collect();
+        for key in keys {
+            self.kill(key, Cause::Asked);
+        }
+    }
+
+    /// Brings the ends about: kills strays, reports the runs of which nothing lives. Tells whether
+    /// everything is quiet, for a guard that wants to exit.
+    fn settle(&mut self) -> io::Result<bool> {
+        let last = self.mode != Mode::Open && self.runs.is_empty();
+        if self.ending.is_empty() && !last {
+            return Ok(false);
+        }
+        let now = boottime();
+        let place = |sid| place_of(&self.runs, &self.sessions, sid);
+        let strays = self.strays.survey(now, place)?;
+        for stray in &strays {
+            if last || self.is_due(*stray) {
+                let _sent = Pid::from_raw(stray.pid).map(|pid| kill_process(pid, Signal::KILL));
+            }
+        }
+        let keys: Vec<RunKey> = self.ending.iter().copied().collect();
+        for key in keys {
+            self.settle_one(key, &strays, now);
+        }
+        Ok(strays.is_empty())
+    }
+
+    /// Whether a stray must die now.
+    fn is_due(&self, stray: Stray) -> bool {
+        match stray.owner {
+            Owner::Unclear { .. } => false,
+            // Its run has ended: it should not be.
+            Owner::Run(key) if !self.runs.contains_key(&key) => true,
+            owner => self.ending_runs().any(|run| run.owns(owner)),
+        }
+    }
+
+    fn ending_runs(&self) -> impl Iterator<Item = &Run> {
+        self.ending.iter().filter_map(|key| self.runs.get(key))
+    }
+
+    fn settle_one(&mut self, key: RunKey, strays: &[Stray], now: Duration) {
+        let Some(run) = self.runs.get_mut(&key) else { return };
+        let left = || strays.iter().filter(|stray| run.owns(stray.owner)).map(|stray| stray.pid);
+        if !run.group_lives()
+            && left().next().is_none()
+            && let Some(ended) = run.report(now)
+        {
+            self.records.clear(run.slot);
+            let pid = run.leader.as_raw_pid();
+            if self.sessions.get(&pid) == Some(&key) {
+                self.sessions.remove(&pid);
+            }
+            self.runs.remove(&key);
+            self.ending.remove(&key);
+            self.link.say(&Reply::Ended(ended));
+            return;
+        }
+        let pids: Vec<i32> = left().chain([run.leader.as_raw_pid()]).take(NAMED_PIDS).collect();
+        if run.place() == Place::Here {
+            run.kill(Cause::Asked, now);
+        }
+        if run.turned_stuck(now) {
+            self.link.say(&Reply::Stuck { key, pids });
+        }
+    }
+}
+
+/// Which run a session belongs to, and where its leader is.
+fn place_of(
+    runs: &BTreeMap<RunKey, Run>,
+    sessions: &HashMap<i32, RunKey>,
+    sid: i32,
+) -> Option<(RunKey, Place)> {
+    let run = runs.get(sessions.get(&sid)?)?;
+    Some((run.key, run.place()))
+}

@@ -1,0 +1,469 @@
+//! The judges. They know the truth that no replica knows: when each process really started and ended. They look only at what an
+//! event touched, so they sit in every run; a world stops at the first violation.
+//!
+//! S1 to S4 are the promises of `docs/protocol.md`; the others are listed at [`Judge`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crdt::entry::Vote;
+use crdt::ids::{Epoch, RunId, Tag, TaskId};
+use crdt::task::{Exit, Outcome, OutcomeDigest};
+
+use crate::queue::HostIx;
+
+/// Who found a promise broken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Judge {
+    /// No two runs of a task overlap in true time.
+    S1,
+    /// At most one value is ever committed, it never changes, and it is what a real process did.
+    S2,
+    /// Nothing starts, and nothing runs, once an outcome is committed.
+    S3,
+    /// A run starts once at an epoch, and a majority may have voted for it there.
+    S4,
+    /// What was acknowledged as durable on a majority is never lost.
+    D1,
+    /// Once healed, all replicas are equal.
+    C1,
+    /// Once healed, everything ends within a bound in leases.
+    L1,
+    /// At the end no claim, run or guard is left over.
+    R1,
+    /// Memory, queues and wake-ups stay bounded.
+    B1,
+    /// Never more members of a group run at once than its window allows.
+    N1,
+}
+
+impl Judge {
+    /// Every judge.
+    pub const ALL: [Self; 10] = [
+        Self::S1,
+        Self::S2,
+        Self::S3,
+        Self::S4,
+        Self::D1,
+        Self::C1,
+        Self::L1,
+        Self::R1,
+        Self::B1,
+        Self::N1,
+    ];
+}
+
+impl fmt::Display for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A broken promise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Whose promise.
+    pub judge: Judge,
+    /// When, in true nanoseconds.
+    pub at: u64,
+    /// Which task, if one.
+    pub task: Option<TaskId>,
+    /// What happened.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, micros) = (self.at / 1_000_000_000, self.at % 1_000_000_000 / 1_000);
+        write!(f, "{} at {seconds}.{micros:06}s", self.judge)?;
+        if let Some(task) = self.task {
+            write!(f, ", task {task}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+/// What really happened so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// Processes started.
+    pub starts: u64,
+    /// Of these: not the first of their task.
+    pub reruns: u64,
+    /// Processes that ended by themselves or by a signal that was asked for.
+    pub exits: u64,
+    /// Processes killed at their deadline or with their node.
+    pub expired: u64,
+    /// Guards that refused to start because it was too late.
+    pub too_late: u64,
+    /// Tasks of which some replica saw the committed outcome.
+    pub commits: u64,
+    /// Tasks acknowledged as durable on a majority.
+    pub acked: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Executing {
+    epoch: Epoch,
+    host: HostIx,
+    since: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Commit {
+    digest: OutcomeDigest,
+    host: HostIx,
+    at: u64,
+}
+
+#[derive(Debug, Default)]
+struct Truth {
+    executing: Vec<Executing>,
+    started: Vec<(Epoch, HostIx)>,
+    exits: Vec<(Epoch, HostIx, Exit)>,
+    commit: Option<Commit>,
+    acked: bool,
+    group: Option<(TaskId, u32)>,
+}
+
+/// What a start is judged by.
+#[derive(Debug)]
+pub struct StartFacts {
+    /// The host on which the process started.
+    pub host: HostIx,
+    /// Its tag.
+    pub tag: Tag,
+    /// The size of the task's committee.
+    pub committee: usize,
+    /// The own votes of those members that can be asked now.
+    pub votes: Vec<(Tag, Option<Vote>)>,
+    /// Its group and the group's window, if it has one.
+    pub group: Option<(TaskId, u32)>,
+}
+
+/// All judges of one world.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    tasks: BTreeMap<TaskId, Truth>,
+    groups: BTreeMap<TaskId, u32>,
+    tally: Tally,
+    violation: Option<Violation>,
+}
+
+fn seconds(ns: u64) -> String {
+    format!("{}.{:06}s", ns / 1_000_000_000, ns % 1_000_000_000 / 1_000)
+}
+
+impl Oracle {
+    /// Returns the first broken promise.
+    #[must_use]
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// Returns what really happened so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Notes a broken promise, unless there is one already.
+    pub fn accuse(&mut self, judge: Judge, at: u64, task: Option<TaskId>, what: String) {
+        self.violation.get_or_insert(Violation { judge, at, task, what });
+    }
+
+    /// Returns the tasks that were acknowledged as durable on a majority.
+    pub fn acked(&self) -> impl Iterator<Item = TaskId> + '_ {
+        self.tasks.iter().filter(|(_, truth)| truth.acked).map(|(id, _)| *id)
+    }
+
+    /// Returns how many processes of a task ran to an end of their own.
+    #[must_use]
+    pub fn exits(&self, task: TaskId) -> u32 {
+        let count = self.tasks.get(&task).map_or(0, |truth| truth.exits.len());
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// Returns how many processes of a task were started.
+    #[must_use]
+    pub fn starts(&self, task: TaskId) -> usize {
+        self.tasks.get(&task).map_or(0, |truth| truth.started.len())
+    }
+
+    /// Returns where processes of a task execute now.
+    pub fn executing(&self, task: TaskId) -> impl Iterator<Item = (Epoch, HostIx)> + '_ {
+        let list = self.tasks.get(&task).map_or(&[][..], |truth| &truth.executing);
+        list.iter().map(|run| (run.epoch, run.host))
+    }
+
+    /// Says whether some replica saw the committed outcome of a task.
+    #[must_use]
+    pub fn is_committed(&self, task: TaskId) -> bool {
+        self.tasks.get(&task).is_some_and(|truth| truth.commit.is_some())
+    }
+
+    /// A person was told that a task is durable on a majority.
+    pub fn acknowledged(&mut self, task: TaskId) {
+        let truth = self.tasks.entry(task).or_default();
+        if !truth.acked {
+            truth.acked = true;
+            self.tally.acked += 1;
+        }
+    }
+
+    /// A process started. Judges S1, S3, S4 and N1.
+    pub fn started(&mut self, now: u64, run: RunId, facts: &StartFacts) {
+        self.tally.starts += 1;
+        let truth = self.tasks.entry(run.task).or_default();
+        self.tally.reruns += u64::from(!truth.started.is_empty());
+        let mut wrong: Option<(Judge, String)> = None;
+        if let Some((_, host)) = truth.started.iter().find(|(epoch, _)| *epoch == run.epoch) {
+            let what = format!("started at epoch {} on host {host} and again on {}", run.epoch, facts.host);
+            wrong = Some((Judge::S4, what));
+        } else if let Some(what) = no_majority(run, facts) {
+            wrong = Some((Judge::S4, what));
+        }
+        if let Some(commit) = truth.commit {
+            let when = seconds(commit.at);
+            let what = format!(
+                "started at epoch {} on host {} after host {} saw it committed at {when}",
+                run.epoch, facts.host, commit.host
+            );
+            wrong = Some((Judge::S3, what));
+        }
+        truth.group = facts.group;
+        truth.started.push((run.epoch, facts.host));
+        if let Some((judge, what)) = wrong {
+            self.accuse(judge, now, Some(run.task), what);
+        }
+        self.execute(now, run, facts.host);
+    }
+
+    /// A process executes from now on. Judges S1 and N1.
+    fn execute(&mut self, now: u64, run: RunId, host: HostIx) {
+        let truth = self.tasks.entry(run.task).or_default();
+        let other = truth.executing.first().copied();
+        truth.executing.push(Executing { epoch: run.epoch, host, since: now });
+        if let Some(other) = other {
+            let what = format!(
+                "epoch {} on host {host} while epoch {} runs on host {} since {}",
+                run.epoch,
+                other.epoch,
+                other.host,
+                seconds(other.since)
+            );
+            // An overlap says more than anything else about the same start.
+            self.violation = None;
+            self.accuse(Judge::S1, now, Some(run.task), what);
+        }
+        let Some((group, window)) = truth_group(&self.tasks, run.task) else { return };
+        let count = self.groups.entry(group).or_default();
+        *count += 1;
+        if window > 0 && *count > window {
+            let what = format!("{count} members of group {group} run at once; its window is {window}");
+            self.accuse(Judge::N1, now, Some(run.task), what);
+        }
+    }
+
+    fn leave(&mut self, run: RunId, host: HostIx) -> bool {
+        let Some(truth) = self.tasks.get_mut(&run.task) else { return false };
+        let found =
+            truth.executing.iter().position(|other| (other.epoch, other.host) == (run.epoch, host));
+        let Some(place) = found else { return false };
+        truth.executing.remove(place);
+        if let Some(count) = truth.group.and_then(|(group, _)| self.groups.get_mut(&group)) {
+            *count = count.saturating_sub(1);
+        }
+        true
+    }
+
+    /// A process ended by itself, or by a signal that was asked for.
+    pub fn exited(&mut self, run: RunId, host: HostIx, exit: Exit) {
+        self.tally.exits += 1;
+        self.leave(run, host);
+        self.tasks.entry(run.task).or_default().exits.push((run.epoch, host, exit));
+    }
+
+    /// A process was killed at its deadline or with its node.
+    pub fn expired(&mut self, run: RunId, host: HostIx) {
+        self.tally.expired += 1;
+        self.leave(run, host);
+    }
+
+    /// A guard refused to start a process.
+    pub fn too_late(&mut self) {
+        self.tally.too_late += 1;
+    }
+
+    /// A process does not execute for now: its host is frozen.
+    pub fn frozen(&mut self, run: RunId, host: HostIx) {
+        self.leave(run, host);
+    }
+
+    /// A frozen process executes again before its deadline. (One thawed after it may execute until its guard has killed it;
+    /// no lease can prevent that, and tasks get a fencing token against it: it is not counted.)
+    pub fn thawed(&mut self, now: u64, run: RunId, host: HostIx) {
+        self.execute(now, run, host);
+    }
+
+    /// A replica shows a committed outcome. Judges S2 and S3.
+    pub fn committed(&mut self, now: u64, task: TaskId, host: HostIx, outcome: &Outcome, tags: &[Tag]) {
+        let digest = outcome.digest();
+        let truth = self.tasks.entry(task).or_default();
+        let Some(commit) = truth.commit else {
+            truth.commit = Some(Commit { digest, host, at: now });
+            let running = truth.executing.first().copied();
+            let invented = invented(outcome, &truth.exits, tags);
+            self.tally.commits += 1;
+            if let Some(run) = running {
+                let what = format!(
+                    "host {host} sees {:?} committed while epoch {} runs on host {}",
+                    outcome.verdict, run.epoch, run.host
+                );
+                self.accuse(Judge::S3, now, Some(task), what);
+            }
+            if let Some(what) = invented {
+                self.accuse(Judge::S2, now, Some(task), what);
+            }
+            return;
+        };
+        if commit.digest != digest {
+            let what = format!(
+                "host {host} sees {:?} of epoch {} committed ({digest:?}), host {} saw {:?} at {}",
+                outcome.verdict,
+                outcome.origin.0,
+                commit.host,
+                commit.digest,
+                seconds(commit.at)
+            );
+            self.accuse(Judge::S2, now, Some(task), what);
+        }
+    }
+
+    /// Returns a process that still executes, if there is one.
+    #[must_use]
+    pub fn leftover(&self) -> Option<(TaskId, Epoch, HostIx)> {
+        self.tasks.iter().find_map(|(task, truth)| {
+            truth.executing.first().map(|run| (*task, run.epoch, run.host))
+        })
+    }
+}
+
+fn truth_group(tasks: &BTreeMap<TaskId, Truth>, task: TaskId) -> Option<(TaskId, u32)> {
+    tasks.get(&task).and_then(|truth| truth.group)
+}
+
+/// Says why a majority cannot have voted for a run, by the votes that members hold now.
+fn no_majority(run: RunId, facts: &StartFacts) -> Option<String> {
+    let against = facts
+        .votes
+        .iter()
+        .filter(|(_, vote)| match vote {
+            Some(vote) if vote.epoch == run.epoch => vote.claimant != facts.tag,
+            Some(vote) => vote.epoch < run.epoch,
+            None => true,
+        })
+        .count();
+    let majority = facts.committee / 2 + 1;
+    (against > facts.committee - majority).then(|| {
+        format!(
+            "started at epoch {} on host {}, but {against} of {} members never voted for it",
+            run.epoch, facts.host, facts.committee
+        )
+    })
+}
+
+/// Says why an outcome is not what a process did.
+fn invented(outcome: &Outcome, exits: &[(Epoch, HostIx, Exit)], tags: &[Tag]) -> Option<String> {
+    let report = outcome.report?;
+    let (epoch, writer) = outcome.origin;
+    let real = exits.iter().any(|(at, host, exit)| {
+        *at == epoch && tags.get(*host) == Some(&writer) && *exit == report.exit
+    });
+    (!real).then(|| format!("{:?} of epoch {epoch} by {writer} was never the end of a process", report.exit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crdt::task::Verdict;
+
+    fn run(epoch: u32) -> RunId {
+        RunId { task: TaskId { tag: Tag(1), n: 1 }, epoch: Epoch(epoch) }
+    }
+
+    fn facts(host: HostIx) -> StartFacts {
+        StartFacts { host, tag: Tag(1), committee: 3, votes: Vec::new(), group: None }
+    }
+
+    fn found(oracle: &Oracle) -> Option<Judge> {
+        oracle.violation().map(|violation| violation.judge)
+    }
+
+    #[test]
+    fn overlap_is_seen_and_succession_is_not_one() {
+        let mut oracle = Oracle::default();
+        oracle.started(10, run(1), &facts(0));
+        oracle.expired(run(1), 0);
+        oracle.started(20, run(2), &facts(1));
+        assert_eq!(found(&oracle), None);
+        oracle.started(30, run(3), &facts(0));
+        assert_eq!(found(&oracle), Some(Judge::S1));
+    }
+
+    #[test]
+    fn a_start_after_the_commit_is_seen() {
+        let mut oracle = Oracle::default();
+        let outcome = Outcome {
+            origin: (Epoch(1), Tag(1)),
+            verdict: Verdict::Success,
+            report: None,
+            reason: None,
+        };
+        oracle.committed(10, run(1).task, 0, &outcome, &[]);
+        oracle.started(20, run(2), &facts(1));
+        assert_eq!(found(&oracle), Some(Judge::S3));
+    }
+
+    #[test]
+    fn two_values_and_invented_ones_are_seen() {
+        let mut oracle = Oracle::default();
+        let outcome = |epoch| Outcome {
+            origin: (Epoch(epoch), Tag(1)),
+            verdict: Verdict::Success,
+            report: None,
+            reason: None,
+        };
+        oracle.committed(10, run(1).task, 0, &outcome(1), &[]);
+        oracle.committed(11, run(1).task, 1, &outcome(1), &[]);
+        assert_eq!(found(&oracle), None);
+        oracle.committed(12, run(1).task, 1, &outcome(2), &[]);
+        assert_eq!(found(&oracle), Some(Judge::S2));
+    }
+
+    #[test]
+    fn one_epoch_starts_once_with_a_majority() {
+        let mut oracle = Oracle::default();
+        oracle.started(10, run(1), &facts(0));
+        oracle.expired(run(1), 0);
+        oracle.started(20, run(1), &facts(0));
+        assert_eq!(found(&oracle), Some(Judge::S4));
+        let mut oracle = Oracle::default();
+        let votes = vec![(Tag(1), None), (Tag(2), None)];
+        oracle.started(10, run(1), &StartFacts { votes, ..facts(0) });
+        assert_eq!(found(&oracle), Some(Judge::S4));
+    }
+
+    #[test]
+    fn a_window_counts_what_executes() {
+        let mut oracle = Oracle::default();
+        let group = Some((TaskId { tag: Tag(1), n: 99 }, 1));
+        let member = |n| RunId { task: TaskId { tag: Tag(1), n }, epoch: Epoch(1) };
+        oracle.started(1, member(1), &StartFacts { group, ..facts(0) });
+        oracle.exited(member(1), 0, Exit::Code(0));
+        oracle.started(2, member(2), &StartFacts { group, ..facts(0) });
+        assert_eq!(found(&oracle), None);
+        oracle.started(3, member(3), &StartFacts { group, ..facts(1) });
+        assert_eq!(found(&oracle), Some(Judge::N1));
+    }
+}

@@ -1,0 +1,164 @@
+//! What simulated tasks do: their plan travels in the words of their command, so that any host can play them.
+
+use std::time::Duration;
+
+use crdt::event::{Links, NewTask};
+use crdt::ids::{Tag, TaskId};
+use crdt::task::{Arg, Membership, Needs, TaskSpec, Work};
+
+/// How a simulated process obeys signals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Manners {
+    /// The first signal ends it.
+    #[default]
+    Obeys,
+    /// Only SIGKILL ends it.
+    Stubborn,
+}
+
+/// What the processes of one task do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// How long a process takes, in true time.
+    pub length: Duration,
+    /// So many of its first runs to their own end fail.
+    pub failures: u32,
+    /// The exit code of those.
+    pub code: i32,
+    /// How it takes signals.
+    pub manners: Manners,
+}
+
+impl Plan {
+    const PROGRAM: &'static str = "simulated";
+
+    /// Returns the plan of a task that succeeds after `length`.
+    #[must_use]
+    pub fn succeed(length: Duration) -> Self {
+        Self { length, failures: 0, code: 1, manners: Manners::Obeys }
+    }
+
+    /// Returns the plan of a task that never succeeds.
+    #[must_use]
+    pub fn fail(length: Duration, code: i32) -> Self {
+        Self { length, failures: u32::MAX, code, manners: Manners::Obeys }
+    }
+
+    /// Returns the command that carries this plan.
+    #[must_use]
+    pub fn spec(&self) -> TaskSpec {
+        let stubborn = self.manners == Manners::Stubborn;
+        TaskSpec::command([
+            Self::PROGRAM.to_owned(),
+            self.length.as_micros().to_string(),
+            self.failures.to_string(),
+            self.code.to_string(),
+            u8::from(stubborn).to_string(),
+        ])
+    }
+
+    /// Returns the plan that a command carries, if it carries one.
+    #[must_use]
+    pub fn of(spec: &TaskSpec) -> Option<Self> {
+        let Work::Command { argv, shell: None } = &spec.work else { return None };
+        let [program, length, failures, code, stubborn] = argv.as_slice() else { return None };
+        if *program != Arg::from(Self::PROGRAM) {
+            return None;
+        }
+        Some(Self {
+            length: Duration::from_micros(length.to_text().parse().ok()?),
+            failures: failures.to_text().parse().ok()?,
+            code: code.to_text().parse().ok()?,
+            manners: if stubborn.to_text() == "1" { Manners::Stubborn } else { Manners::Obeys },
+        })
+    }
+}
+
+/// A submission under construction: tasks may name earlier ones of it by place.
+#[derive(Clone, Debug, Default)]
+pub struct Batch(Vec<NewTask>);
+
+impl Batch {
+    /// Returns a batch of one task.
+    #[must_use]
+    pub fn one(plan: Plan) -> Self {
+        let mut batch = Self::default();
+        batch.add(plan);
+        batch
+    }
+
+    /// Returns a batch of equal tasks.
+    #[must_use]
+    pub fn many(count: usize, plan: Plan) -> Self {
+        let mut batch = Self::default();
+        for _ in 0..count {
+            batch.add(plan);
+        }
+        batch
+    }
+
+    /// Returns a batch of a group and its members, of which `window` may run at once (0 = all).
+    #[must_use]
+    pub fn group(count: u32, window: u32, plan: Plan) -> Self {
+        let work = Work::Group { size: Some(count) };
+        let spec = TaskSpec { work, needs: Needs { cpu_milli: 0, memory_bytes: 0 }, ..plan.spec() };
+        let mut batch = Self(vec![NewTask { spec, env: None, links: Links::default() }]);
+        for index in 0..count {
+            let task = batch.add(plan);
+            // The replica puts in the group's real id.
+            let group = TaskId { tag: Tag(0), n: 0 };
+            task.spec.member_of = Some(Membership { group, index, window });
+            task.links.group = Some(0);
+        }
+        batch
+    }
+
+    /// Adds a task and returns it for changes.
+    pub fn add(&mut self, plan: Plan) -> &mut NewTask {
+        self.0.push(NewTask { spec: plan.spec(), env: None, links: Links::default() });
+        let last = self.0.len() - 1;
+        &mut self.0[last]
+    }
+
+    /// Adds a task that waits for earlier tasks of this batch, by place.
+    pub fn add_after(&mut self, plan: Plan, after: &[u32]) -> &mut NewTask {
+        let task = self.add(plan);
+        task.links.after = after.to_vec();
+        task
+    }
+
+    /// Returns how many tasks there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Says whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the tasks.
+    #[must_use]
+    pub fn into_tasks(self) -> Vec<NewTask> {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_survives_its_command() {
+        let plan = Plan {
+            length: Duration::from_micros(1_234_567),
+            failures: 2,
+            code: -7,
+            manners: Manners::Stubborn,
+        };
+        assert_eq!(Plan::of(&plan.spec()), Some(plan));
+        assert_eq!(Plan::of(&TaskSpec::command(["true"])), None);
+    }
+}
