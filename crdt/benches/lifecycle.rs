@@ -2,7 +2,6 @@
 //! links. One iteration takes a batch of tasks from submission to its commit on every replica.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use crdt::config::{Config, Offer};
 use crdt::event::{Durability, Input, Links, NewTask, Output, RunEnd};
@@ -23,7 +22,10 @@ struct Mesh {
 
 impl Mesh {
     fn new(size: u8) -> Self {
-        let now = Now { mono: Mono(1_000_000_000_000), wall: Wall(1_700_000_000_000) };
+        let now = Now {
+            mono: Mono(1_000_000_000_000),
+            wall: Wall(1_700_000_000_000),
+        };
         let replica = |n: u8| {
             let keys = Box::new(Ed25519Keys::new(&[n + 1; 32], &[99; 32]));
             let config = Config {
@@ -33,14 +35,20 @@ impl Mesh {
                 version: "bench".to_owned(),
                 timing: Timing::default(),
                 committee: 3,
-                offer: Offer { cpu_milli: 2_000, memory_bytes: 1 << 30 },
+                offer: Offer {
+                    cpu_milli: 2_000,
+                    memory_bytes: 1 << 30,
+                },
                 seed: u64::from(n),
             };
             let replica = Replica::new(config, Vec::new(), now);
             (replica.own_peer(), replica)
         };
         let replicas: BTreeMap<_, _> = (0..size).map(replica).collect();
-        let mut mesh = Self { replicas, clock: now.mono.0 };
+        let mut mesh = Self {
+            replicas,
+            clock: now.mono.0,
+        };
         let peers: Vec<PeerId> = mesh.replicas.keys().copied().collect();
         for one in &peers {
             for other in peers.iter().filter(|other| *other != one) {
@@ -54,12 +62,18 @@ impl Mesh {
     }
 
     fn now(&self) -> Now {
-        Now { mono: Mono(self.clock), wall: Wall(self.clock / 1_000_000) }
+        Now {
+            mono: Mono(self.clock),
+            wall: Wall(self.clock / 1_000_000),
+        }
     }
 
     fn feed(&mut self, to: PeerId, input: Input) {
         let now = self.now();
-        self.replicas.get_mut(&to).expect("a known peer").handle(now, input);
+        self.replicas
+            .get_mut(&to)
+            .expect("a known peer")
+            .handle(now, input);
     }
 
     /// Moves everything once around and the clock on by a millisecond. Says how many runs ended.
@@ -107,8 +121,18 @@ impl Mesh {
             links: Links::default(),
         };
         let first = *self.replicas.keys().next().expect("a mesh has a peer");
-        let list = (0..tasks).map(task).collect();
-        self.feed(first, Input::Submit { token: 1, tasks: list, durable: Durability::Local });
+        let list: Vec<NewTask> = (0..tasks).map(task).collect();
+        for chunk in list.chunks(1_000) {
+            let tasks = chunk.to_vec();
+            self.feed(
+                first,
+                Input::Submit {
+                    token: 1,
+                    tasks,
+                    durable: Durability::Local,
+                },
+            );
+        }
         let mut ended = 0;
         let mut steps = 0;
         while ended < tasks {
@@ -122,15 +146,14 @@ impl Mesh {
     }
 }
 
-const BATCH: usize = 1_000;
-
-#[divan::bench(args = [1, 3], sample_count = 5, sample_size = 1)]
-fn thousand_tasks(bencher: divan::Bencher<'_, '_>, size: u8) {
+/// Peers, and tasks waiting in one queue: the cost per task must not grow with the queue.
+#[divan::bench(args = [(1, 1_000), (3, 1_000), (1, 20_000), (3, 20_000)], sample_count = 3, sample_size = 1)]
+fn lives(bencher: divan::Bencher<'_, '_>, (peers, tasks): (u8, usize)) {
     bencher
-        .counter(divan::counter::ItemsCount::new(BATCH))
-        .with_inputs(|| Mesh::new(size))
+        .counter(divan::counter::ItemsCount::new(tasks))
+        .with_inputs(|| Mesh::new(peers))
         .bench_local_values(|mut mesh| {
-            mesh.run(BATCH);
-            Arc::new(mesh)
+            mesh.run(tasks);
+            mesh
         });
 }

@@ -74,7 +74,9 @@ impl Answers {
 
     /// Notes that `seen` changes of a witness are seen. Says whether a waiting ack counts now.
     pub fn progress(&mut self, key: (SegmentId, Tag), seen: u32) -> bool {
-        let Some(answer) = self.0.get_mut(&key) else { return false };
+        let Some(answer) = self.0.get_mut(&key) else {
+            return false;
+        };
         match answer.waiting {
             Some((sent, left)) if seen >= left => {
                 answer.waiting = None;
@@ -145,7 +147,13 @@ impl Claimant<'_> {
 
     /// C3 and C4: returns the instant until which `claim` is held, if a majority answers and that lies ahead of `now`.
     #[must_use]
-    pub fn hold(&self, claim: &Claim, answers: &Answers, timing: &Timing, now: Mono) -> Option<Mono> {
+    pub fn hold(
+        &self,
+        claim: &Claim,
+        answers: &Answers,
+        timing: &Timing,
+        now: Mono,
+    ) -> Option<Mono> {
         if claim.lost && self.broken != Some(Sabotage::NoLatch) {
             return None;
         }
@@ -160,7 +168,10 @@ impl Claimant<'_> {
             claim.since.max(acked.unwrap_or(claim.since))
         };
         let mut times: Vec<Mono> = if self.broken == Some(Sabotage::AnyAcks) {
-            self.committee.iter().map(|member| answer(*member)).collect()
+            self.committee
+                .iter()
+                .map(|member| answer(*member))
+                .collect()
         } else {
             self.voters(claim.epoch).map(answer).collect()
         };

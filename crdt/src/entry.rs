@@ -137,8 +137,13 @@ pub enum Total {
 
 impl Total {
     /// Every total.
-    pub const ALL: [Self; 5] =
-        [Self::Submitted, Self::Started, Self::Succeeded, Self::Failed, Self::Lost];
+    pub const ALL: [Self; 5] = [
+        Self::Submitted,
+        Self::Started,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Lost,
+    ];
 }
 
 /// A member of the mesh, in its own words.

@@ -51,7 +51,9 @@ impl Group {
     fn advance(&mut self) -> Vec<TaskIx> {
         let mut freed = Vec::new();
         while self.window == 0 || self.released < self.window.saturating_add(self.ended_before) {
-            let Some(member) = self.members.get(&self.released) else { break };
+            let Some(member) = self.members.get(&self.released) else {
+                break;
+            };
             freed.push(*member);
             if self.ended.remove(&self.released) {
                 self.ended_before += 1;

@@ -43,7 +43,9 @@ pub struct Tag(pub u32);
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // 30 bits in the upper part of four bytes give seven characters; the seventh carries no information.
-        let text = BASE32_NOPAD.encode(&(self.0 << 2).to_be_bytes()).to_ascii_lowercase();
+        let text = BASE32_NOPAD
+            .encode(&(self.0 << 2).to_be_bytes())
+            .to_ascii_lowercase();
         f.write_str(&text[..6])
     }
 }
@@ -97,9 +99,14 @@ impl FromStr for TaskId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let (tag, n) = text.split_once('-').ok_or_else(|| ParseIdError::Task(text.to_owned()))?;
+        let (tag, n) = text
+            .split_once('-')
+            .ok_or_else(|| ParseIdError::Task(text.to_owned()))?;
         let n = n.parse().map_err(|_| ParseIdError::Task(text.to_owned()))?;
-        Ok(Self { tag: tag.parse()?, n })
+        Ok(Self {
+            tag: tag.parse()?,
+            n,
+        })
     }
 }
 
@@ -221,14 +228,27 @@ mod tests {
             let tag = PeerId([seed; 32]).tag();
             assert_eq!(tag.to_string().len(), 6);
             assert_eq!(tag.to_string().parse::<Tag>().unwrap(), tag);
-            let id = TaskId { tag, n: u64::from(seed) * 1_000 + 1 };
+            let id = TaskId {
+                tag,
+                n: u64::from(seed) * 1_000 + 1,
+            };
             assert_eq!(id.to_string().parse::<TaskId>().unwrap(), id);
         }
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "abc", "abcdef", "abcdef-", "abcdef-x", "abc1ef-3", "äbcde-1", "-1", "abcdefg-1"] {
+        for text in [
+            "",
+            "abc",
+            "abcdef",
+            "abcdef-",
+            "abcdef-x",
+            "abc1ef-3",
+            "äbcde-1",
+            "-1",
+            "abcdefg-1",
+        ] {
             assert!(text.parse::<TaskId>().is_err(), "{text}");
         }
     }

@@ -40,13 +40,19 @@ impl Ed25519Keys {
     pub fn new(secret_key: &[u8; 32], mesh_secret: &[u8; 32]) -> Self {
         let key = SigningKey::from_bytes(secret_key);
         let me = PeerId(key.verifying_key().to_bytes());
-        Self { key, me, secret: blake3::derive_key("aque 2026 admission", mesh_secret) }
+        Self {
+            key,
+            me,
+            secret: blake3::derive_key("aque 2026 admission", mesh_secret),
+        }
     }
 }
 
 impl fmt::Debug for Ed25519Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ed25519Keys").field("me", &self.me).finish_non_exhaustive()
+        f.debug_struct("Ed25519Keys")
+            .field("me", &self.me)
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,6 +90,9 @@ mod tests {
         assert!(!theirs.verify(&theirs.me(), b"bid", &signature));
         assert_eq!(ours.admission(&theirs.me()), theirs.admission(&theirs.me()));
         let foreign = Ed25519Keys::new(&[1; 32], &[8; 32]);
-        assert_ne!(foreign.admission(&theirs.me()), theirs.admission(&theirs.me()));
+        assert_ne!(
+            foreign.admission(&theirs.me()),
+            theirs.admission(&theirs.me())
+        );
     }
 }

@@ -92,7 +92,9 @@ impl Message {
     /// Never: a message always encodes.
     #[must_use]
     pub fn encode(&self) -> Arc<[u8]> {
-        postcard::to_extend(self, vec![VERSION]).expect("a message encodes").into()
+        postcard::to_extend(self, vec![VERSION])
+            .expect("a message encodes")
+            .into()
     }
 
     /// Returns the message of a frame.
@@ -135,7 +137,10 @@ mod tests {
 
     fn sample() -> Message {
         let author = PeerId([7; 32]);
-        Message::Vector(DocId::Segment(SegmentId { author, n: 3 }), vec![(author, 9)])
+        Message::Vector(
+            DocId::Segment(SegmentId { author, n: 3 }),
+            vec![(author, 9)],
+        )
     }
 
     #[test]

@@ -34,7 +34,8 @@ impl VoteRegister {
     /// Says whether the outcome of this vote's own epoch is accepted, so that its run has ended.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.accepted.is_some_and(|accept| accept.epoch == self.epoch)
+        self.accepted
+            .is_some_and(|accept| accept.epoch == self.epoch)
     }
 }
 
@@ -55,6 +56,8 @@ pub struct Registers {
     bids: Vec<(Tag, BidRegister)>,
     votes: Vec<(Tag, VoteRegister)>,
     outcomes: Vec<(Tag, OutcomeRegister)>,
+    /// Every accept ever seen, by member: a vote keeps only the newest, but what was complete stays so (O1).
+    accepts: Vec<(Tag, Accept)>,
     /// What a person wants, the newest.
     pub want: Option<Box<Want>>,
     /// The claim register: who ran it last, by the highest epoch.
@@ -82,7 +85,9 @@ fn slot<'a, T: Clone>(list: &'a mut Vec<(Tag, T)>, writer: Tag, fresh: &T) -> &'
 }
 
 fn find<T>(list: &[(Tag, T)], writer: Tag) -> Option<&T> {
-    list.binary_search_by_key(&writer, |(tag, _)| *tag).ok().map(|place| &list[place].1)
+    list.binary_search_by_key(&writer, |(tag, _)| *tag)
+        .ok()
+        .map(|place| &list[place].1)
 }
 
 impl Registers {
@@ -119,10 +124,18 @@ impl Registers {
         self.outcomes.iter()
     }
 
+    /// Returns every accept ever seen, by member.
+    pub fn accepts(&self) -> impl Iterator<Item = (Tag, Accept)> + '_ {
+        self.accepts.iter().copied()
+    }
+
     /// Returns the outcome with this digest, from whichever writer.
     #[must_use]
     pub fn outcome_of(&self, digest: OutcomeDigest) -> Option<&Arc<Outcome>> {
-        self.outcomes.iter().find(|(_, register)| register.digest == digest).map(|(_, r)| &r.outcome)
+        self.outcomes
+            .iter()
+            .find(|(_, register)| register.digest == digest)
+            .map(|(_, r)| &r.outcome)
     }
 
     /// Returns the highest epoch in any bid or vote.
@@ -136,8 +149,11 @@ impl Registers {
     /// Says whether `claimant`'s run at `epoch` is known to be over: a higher bid, a give-up, or an outcome.
     #[must_use]
     pub fn is_over(&self, claimant: Tag, epoch: Epoch) -> bool {
-        self.bid(claimant).is_some_and(|bid| bid.epoch > epoch || bid.epoch == epoch && bid.gave_up)
-            || self.outcome(claimant).is_some_and(|outcome| outcome.epoch >= epoch)
+        self.bid(claimant)
+            .is_some_and(|bid| bid.epoch > epoch || bid.epoch == epoch && bid.gave_up)
+            || self
+                .outcome(claimant)
+                .is_some_and(|outcome| outcome.epoch >= epoch)
     }
 
     /// Folds a bid.
@@ -159,13 +175,18 @@ impl Registers {
     /// A lower epoch, another claimant at the same epoch, or an accept that goes back.
     pub fn fold_vote(&mut self, writer: Tag, new: VoteRegister) -> Result<(), WentBack> {
         let old = slot(&mut self.votes, writer, &new);
-        let accepts = |vote: &VoteRegister| vote.accepted.map_or(Epoch::NONE, |accept| accept.epoch);
-        let moved = new.epoch > old.epoch
-            || new.epoch == old.epoch && new.claimant == old.claimant;
+        let accepts =
+            |vote: &VoteRegister| vote.accepted.map_or(Epoch::NONE, |accept| accept.epoch);
+        let moved = new.epoch > old.epoch || new.epoch == old.epoch && new.claimant == old.claimant;
         if !moved || accepts(&new) < accepts(old) || accepts(&new) > new.epoch {
             return Err(WentBack);
         }
         *old = new;
+        if let Some(accept) = new.accepted
+            && !self.accepts.contains(&(writer, accept))
+        {
+            self.accepts.push((writer, accept));
+        }
         Ok(())
     }
 
@@ -185,7 +206,11 @@ impl Registers {
         if !outcome.verdict.is_final() {
             self.retries = self.retries.saturating_add(1);
         }
-        let new = OutcomeRegister { epoch, digest: outcome.digest(), outcome };
+        let new = OutcomeRegister {
+            epoch,
+            digest: outcome.digest(),
+            outcome,
+        };
         let old = slot(&mut self.outcomes, writer, &new);
         *old = new;
         Ok(())
@@ -217,7 +242,10 @@ mod tests {
     fn registers_never_go_back() {
         let mut registers = Registers::default();
         let tag = Tag(3);
-        let bid = |epoch, gave_up| BidRegister { epoch: Epoch(epoch), gave_up };
+        let bid = |epoch, gave_up| BidRegister {
+            epoch: Epoch(epoch),
+            gave_up,
+        };
         let vote = |epoch, claimant| VoteRegister {
             epoch: Epoch(epoch),
             claimant: Tag(claimant),

@@ -5,15 +5,19 @@ use crate::entry::Accept;
 use crate::ids::{Epoch, Tag};
 use crate::registers::Registers;
 
-/// Returns the accept behind which a majority of the committee stands at one and the same epoch. `uncounted` is a member whose
-/// vote is not durable yet.
+/// Returns the accept behind which a majority of the committee stands or stood at one and the same epoch. `uncounted` is a
+/// member whose newest entries are not durable yet.
 #[must_use]
-pub fn complete(registers: &Registers, committee: &[Tag], uncounted: Option<Tag>) -> Option<Accept> {
+pub fn complete(
+    registers: &Registers,
+    committee: &[Tag],
+    uncounted: Option<Tag>,
+) -> Option<Accept> {
     let accepts = || {
-        committee
-            .iter()
-            .filter(|member| Some(**member) != uncounted)
-            .filter_map(|member| registers.vote(*member)?.accepted)
+        registers
+            .accepts()
+            .filter(|(member, _)| Some(*member) != uncounted && committee.contains(member))
+            .map(|(_, accept)| accept)
     };
     let majority = committee.len() / 2 + 1;
     accepts().find(|accept| accepts().filter(|other| other == accept).count() >= majority)
@@ -22,11 +26,16 @@ pub fn complete(registers: &Registers, committee: &[Tag], uncounted: Option<Tag>
 /// Returns the claimant that a majority voted for at the highest epoch voted at, if its run may still be alive.
 #[must_use]
 pub fn holder(registers: &Registers, committee: &[Tag]) -> Option<(Tag, Epoch)> {
-    let votes = || committee.iter().filter_map(|member| registers.vote(*member));
+    let votes = || {
+        committee
+            .iter()
+            .filter_map(|member| registers.vote(*member))
+    };
     let epoch = votes().map(|vote| vote.epoch).max()?;
     let majority = committee.len() / 2 + 1;
     let claimant = votes().find(|vote| vote.epoch == epoch)?.claimant;
-    let count =
-        votes().filter(|vote| (vote.epoch, vote.claimant) == (epoch, claimant)).count();
+    let count = votes()
+        .filter(|vote| (vote.epoch, vote.claimant) == (epoch, claimant))
+        .count();
     (count >= majority && !registers.is_over(claimant, epoch)).then_some((claimant, epoch))
 }

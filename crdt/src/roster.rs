@@ -52,7 +52,10 @@ impl Roster {
     /// Returns the roster of a node that knows itself alone.
     #[must_use]
     pub fn new(me: PeerId) -> Self {
-        let mut roster = Self { me: me.tag(), entries: BTreeMap::new() };
+        let mut roster = Self {
+            me: me.tag(),
+            entries: BTreeMap::new(),
+        };
         roster.entry(me);
         roster
     }
@@ -82,7 +85,11 @@ impl Roster {
     pub fn beat(&mut self, peer: PeerId, beat: Beat, now: Mono) {
         let entry = self.entry(peer);
         let stamp = |beat: &Beat| (beat.wall, beat.count);
-        if entry.beat.as_ref().is_none_or(|old| stamp(old) < stamp(&beat)) {
+        if entry
+            .beat
+            .as_ref()
+            .is_none_or(|old| stamp(old) < stamp(&beat))
+        {
             entry.beat = Some(beat);
             entry.heard = entry.heard.max(Some(now));
         }
@@ -107,7 +114,10 @@ impl Roster {
 
     /// Returns the peers that frames can be sent to.
     pub fn connected(&self) -> impl Iterator<Item = PeerId> + '_ {
-        self.entries.values().filter(|entry| entry.connected).map(|entry| entry.peer)
+        self.entries
+            .values()
+            .filter(|entry| entry.connected)
+            .map(|entry| entry.peer)
     }
 
     /// Says whether frames can be sent to this peer.
@@ -145,7 +155,10 @@ impl Roster {
     pub fn is_alive(&self, tag: Tag, now: Mono) -> bool {
         tag == self.me
             || self.entries.get(&tag).is_some_and(|entry| {
-                entry.connected || entry.heard.is_some_and(|heard| now.since(heard) < AWAY_AFTER)
+                entry.connected
+                    || entry
+                        .heard
+                        .is_some_and(|heard| now.since(heard) < AWAY_AFTER)
             })
     }
 
@@ -161,7 +174,10 @@ impl Roster {
     #[must_use]
     pub fn place(&self, tag: Tag, now: Mono) -> (u64, u64) {
         let (mut before, mut all) = (0, 0);
-        for other in self.members().filter(|other| *other == tag || self.is_alive(*other, now)) {
+        for other in self
+            .members()
+            .filter(|other| *other == tag || self.is_alive(*other, now))
+        {
             before += u64::from(other < tag);
             all += 1;
         }
@@ -209,7 +225,11 @@ impl Roster {
             .filter(|n| *n <= usize::from(size.max(1)))
             .find(|n| ranked.len() >= *n && alive > n / 2)
             .unwrap_or(1);
-        let mut chosen: Vec<PeerId> = ranked.into_iter().take(size).map(|(.., peer)| peer).collect();
+        let mut chosen: Vec<PeerId> = ranked
+            .into_iter()
+            .take(size)
+            .map(|(.., peer)| peer)
+            .collect();
         chosen.sort_unstable();
         chosen
     }
@@ -261,10 +281,15 @@ mod tests {
         for peer in &peers[1..] {
             roster.up(*peer, now);
         }
-        let mut places: Vec<u64> =
-            peers.iter().map(|peer| roster.place(peer.tag(), now).0).collect();
+        let mut places: Vec<u64> = peers
+            .iter()
+            .map(|peer| roster.place(peer.tag(), now).0)
+            .collect();
         places.sort_unstable();
         assert_eq!(places, [0, 1, 2, 3]);
-        assert_eq!(*places.iter().max().unwrap() + 1, roster.place(peers[0].tag(), now).1);
+        assert_eq!(
+            *places.iter().max().unwrap() + 1,
+            roster.place(peers[0].tag(), now).1
+        );
     }
 }

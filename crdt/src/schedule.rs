@@ -74,9 +74,17 @@ impl Pace {
     fn roll(&mut self, now: Mono) {
         let age = now.since(self.since);
         if age >= 2 * Self::BUCKET {
-            *self = Self { since: now, current: 0, previous: 0 };
+            *self = Self {
+                since: now,
+                current: 0,
+                previous: 0,
+            };
         } else if age >= Self::BUCKET {
-            *self = Self { since: self.since + Self::BUCKET, current: 0, previous: self.current };
+            *self = Self {
+                since: self.since + Self::BUCKET,
+                current: 0,
+                previous: self.current,
+            };
         }
     }
 }
@@ -123,17 +131,33 @@ impl Schedule {
     }
 
     /// Adds a task to those that may be bid for. `rank` is this host's place for it (0 = first), `age` its place in line.
-    pub fn offer_task(&mut self, task: TaskIx, id: TaskId, needs: Needs, priority: i32, rank: u64, age: u64) {
+    pub fn offer_task(
+        &mut self,
+        task: TaskIx,
+        id: TaskId,
+        needs: Needs,
+        priority: i32,
+        rank: u64,
+        age: u64,
+    ) {
         self.withdraw(task);
         let age = if rank == 0 { age } else { u64::MAX - age };
-        let key = Key { priority: Reverse(priority), rank, age, id, task };
+        let key = Key {
+            priority: Reverse(priority),
+            rank,
+            age,
+            id,
+            task,
+        };
         self.ready.entry(needs).or_default().insert(key);
         self.places.insert(task, (needs, key));
     }
 
     /// Removes a task; one that is not there is no error.
     pub fn withdraw(&mut self, task: TaskIx) {
-        let Some((needs, key)) = self.places.remove(&task) else { return };
+        let Some((needs, key)) = self.places.remove(&task) else {
+            return;
+        };
         if let Some(keys) = self.ready.get_mut(&needs) {
             keys.remove(&key);
             if keys.is_empty() {
@@ -153,7 +177,8 @@ impl Schedule {
         let fits = |needs: &Needs| {
             self.could_ever(*needs)
                 && used + u64::from(needs.cpu_milli) <= cpu
-                && (needs.memory_bytes == 0 || memory + needs.memory_bytes <= self.offer.memory_bytes)
+                && (needs.memory_bytes == 0
+                    || memory + needs.memory_bytes <= self.offer.memory_bytes)
         };
         let task = self
             .ready
@@ -192,7 +217,10 @@ mod tests {
     use crate::ids::Tag;
 
     fn schedule() -> Schedule {
-        Schedule::new(Offer { cpu_milli: 2_000, memory_bytes: 1 << 30 })
+        Schedule::new(Offer {
+            cpu_milli: 2_000,
+            memory_bytes: 1 << 30,
+        })
     }
 
     fn id(n: u64) -> TaskId {
@@ -202,23 +230,46 @@ mod tests {
     #[test]
     fn order_table() {
         let mut schedule = schedule();
-        let needs = Needs { cpu_milli: 0, memory_bytes: 0 };
+        let needs = Needs {
+            cpu_milli: 0,
+            memory_bytes: 0,
+        };
         schedule.offer_task(1, id(1), needs, 1_000, 1, 1);
         schedule.offer_task(2, id(2), needs, 1_000, 0, 2);
         schedule.offer_task(3, id(3), needs, 1_000, 0, 3);
         schedule.offer_task(4, id(4), needs, 2_000, 2, 4);
         schedule.offer_task(5, id(5), needs, 1_000, 1, 5);
         let taken: Vec<TaskIx> = std::iter::from_fn(|| schedule.take(Mono(0))).collect();
-        assert_eq!(taken, [4, 2, 3, 5, 1], "priority, own rank from the front, others' from the back");
+        assert_eq!(
+            taken,
+            [4, 2, 3, 5, 1],
+            "priority, own rank from the front, others' from the back"
+        );
     }
 
     #[test]
     fn only_what_fits_is_taken() {
         let mut schedule = schedule();
-        let small = Needs { cpu_milli: 500, memory_bytes: 0 };
-        let big = Needs { cpu_milli: 2_000, memory_bytes: 0 };
+        let small = Needs {
+            cpu_milli: 500,
+            memory_bytes: 0,
+        };
+        let big = Needs {
+            cpu_milli: 2_000,
+            memory_bytes: 0,
+        };
         schedule.offer_task(1, id(1), big, 9_999, 0, 1);
-        schedule.offer_task(2, id(2), Needs { cpu_milli: 3_000, memory_bytes: 0 }, 9_999, 0, 2);
+        schedule.offer_task(
+            2,
+            id(2),
+            Needs {
+                cpu_milli: 3_000,
+                memory_bytes: 0,
+            },
+            9_999,
+            0,
+            2,
+        );
         schedule.offer_task(3, id(3), small, 1, 0, 3);
         schedule.ahead.take(small);
         assert_eq!(schedule.take(Mono(0)), Some(3));
@@ -243,6 +294,10 @@ mod tests {
             schedule.finished(needs, now);
         }
         assert!(schedule.take(now).is_some());
-        assert_eq!(schedule.take(now + Duration::from_secs(1)), None, "what was finished long ago does not count");
+        assert_eq!(
+            schedule.take(now + Duration::from_secs(1)),
+            None,
+            "what was finished long ago does not count"
+        );
     }
 }

@@ -57,7 +57,9 @@ impl Serialize for Arg {
         }
         match std::str::from_utf8(&self.0) {
             Ok(text) => ArgForm::Text(text.into()),
-            Err(_) => ArgForm::Bytes { base64: BASE64.encode(&self.0) },
+            Err(_) => ArgForm::Bytes {
+                base64: BASE64.encode(&self.0),
+            },
         }
         .serialize(serializer)
     }
@@ -108,7 +110,10 @@ pub struct Needs {
 
 impl Default for Needs {
     fn default() -> Self {
-        Self { cpu_milli: 1_000, memory_bytes: 0 }
+        Self {
+            cpu_milli: 1_000,
+            memory_bytes: 0,
+        }
     }
 }
 
@@ -193,7 +198,10 @@ impl TaskSpec {
     #[must_use]
     pub fn command<A: Into<Arg>>(argv: impl IntoIterator<Item = A>) -> Self {
         Self {
-            work: Work::Command { argv: argv.into_iter().map(Into::into).collect(), shell: None },
+            work: Work::Command {
+                argv: argv.into_iter().map(Into::into).collect(),
+                shell: None,
+            },
             name: None,
             cwd: Arg::from("/"),
             env: None,
@@ -484,7 +492,10 @@ mod tests {
             report: None,
             reason: None,
         };
-        let second = Outcome { origin: (Epoch(2), Tag(1)), ..first.clone() };
+        let second = Outcome {
+            origin: (Epoch(2), Tag(1)),
+            ..first.clone()
+        };
         assert_ne!(first.digest(), second.digest());
         assert_eq!(first.digest(), first.clone().digest());
     }

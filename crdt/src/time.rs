@@ -42,7 +42,12 @@ impl Sub<Duration> for Mono {
 
 impl fmt::Debug for Mono {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000 / 1_000)
+        write!(
+            f,
+            "{}.{:06}s",
+            self.0 / 1_000_000_000,
+            self.0 % 1_000_000_000 / 1_000
+        )
     }
 }
 
@@ -84,9 +89,17 @@ impl Hlc {
     #[must_use]
     pub fn after(last: Self, wall: Wall, tag: Tag) -> Self {
         if wall.0 > last.wall_ms {
-            Self { wall_ms: wall.0, count: 0, tag: tag.0 }
+            Self {
+                wall_ms: wall.0,
+                count: 0,
+                tag: tag.0,
+            }
         } else {
-            Self { wall_ms: last.wall_ms, count: last.count.saturating_add(1), tag: tag.0 }
+            Self {
+                wall_ms: last.wall_ms,
+                count: last.count.saturating_add(1),
+                tag: tag.0,
+            }
         }
     }
 }
@@ -121,7 +134,9 @@ impl Default for Timing {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TimingError {
     /// The witness wait is too short: two runs could overlap.
-    #[error("witness wait {wait:?} is unsafe: it must be at least (lease - margin + kill latency) * (1 + eps) + 2 * grain = {least:?}")]
+    #[error(
+        "witness wait {wait:?} is unsafe: it must be at least (lease - margin + kill latency) * (1 + eps) + 2 * grain = {least:?}"
+    )]
     Wait {
         /// As configured.
         wait: Duration,
@@ -137,7 +152,9 @@ pub enum TimingError {
         latency: Duration,
     },
     /// The lease does not outlast its renewals.
-    #[error("lease {lease:?} is too short: lease - margin must exceed 3 heartbeats of {heartbeat:?}, or holds are lost without cause")]
+    #[error(
+        "lease {lease:?} is too short: lease - margin must exceed 3 heartbeats of {heartbeat:?}, or holds are lost without cause"
+    )]
     Lease {
         /// As configured.
         lease: Duration,
@@ -172,10 +189,8 @@ impl Timing {
         let ppm = u64::from(self.drift_ppm.min(500_000));
         // eps = 2r / (1 - r), rounded up, in parts per million.
         let eps_ppm = (2 * ppm * 1_000_000).div_ceil(1_000_000 - ppm);
-        let extra = u64::try_from(
-            (span.as_nanos() * u128::from(eps_ppm)).div_ceil(1_000_000),
-        )
-        .unwrap_or(u64::MAX);
+        let extra = u64::try_from((span.as_nanos() * u128::from(eps_ppm)).div_ceil(1_000_000))
+            .unwrap_or(u64::MAX);
         span + Duration::from_nanos(extra) + 2 * self.grain
     }
 
@@ -195,7 +210,8 @@ impl Timing {
     #[must_use]
     pub fn problems(&self) -> Vec<TimingError> {
         let mut found = Vec::new();
-        if self.heartbeat < Duration::from_millis(1) || self.heartbeat > Duration::from_secs(3_600) {
+        if self.heartbeat < Duration::from_millis(1) || self.heartbeat > Duration::from_secs(3_600)
+        {
             found.push(TimingError::Range("heartbeat (1 ms to 1 h)"));
         }
         if self.lease > Duration::from_secs(86_400) {
@@ -205,13 +221,22 @@ impl Timing {
             found.push(TimingError::Range("drift (at most 200000 ppm)"));
         }
         if self.kill_margin < self.kill_latency {
-            found.push(TimingError::Margin { margin: self.kill_margin, latency: self.kill_latency });
+            found.push(TimingError::Margin {
+                margin: self.kill_margin,
+                latency: self.kill_latency,
+            });
         }
         if self.hold() <= 3 * self.heartbeat {
-            found.push(TimingError::Lease { lease: self.lease, heartbeat: self.heartbeat });
+            found.push(TimingError::Lease {
+                lease: self.lease,
+                heartbeat: self.heartbeat,
+            });
         }
         if self.wait() < self.least_wait() {
-            found.push(TimingError::Wait { wait: self.wait(), least: self.least_wait() });
+            found.push(TimingError::Wait {
+                wait: self.wait(),
+                least: self.least_wait(),
+            });
         }
         found
     }
@@ -226,9 +251,15 @@ mod tests {
         let timing = Timing::default();
         assert!(timing.problems().is_empty());
         assert!(timing.wait() > timing.lease.mul_f64(1.02));
-        let short = Timing { witness_wait: Some(timing.lease), ..timing };
+        let short = Timing {
+            witness_wait: Some(timing.lease),
+            ..timing
+        };
         assert!(matches!(short.problems()[..], [TimingError::Wait { .. }]));
-        let blunt = Timing { kill_margin: Duration::ZERO, ..timing };
+        let blunt = Timing {
+            kill_margin: Duration::ZERO,
+            ..timing
+        };
         assert!(matches!(blunt.problems()[..], [TimingError::Margin { .. }]));
         let hasty = Timing::with_lease(Duration::from_secs(1), Duration::from_secs(3), 10_000);
         assert!(matches!(hasty.problems()[..], [TimingError::Lease { .. }]));

@@ -45,7 +45,9 @@ impl Witness<'_> {
     /// Says whether the present vote still binds at `now`: rule V2 (0), (a), (b), (c), (d).
     #[must_use]
     pub fn binding(&self, now: Mono) -> Binding {
-        let Some(vote) = self.registers.vote(self.me) else { return Binding::Free };
+        let Some(vote) = self.registers.vote(self.me) else {
+            return Binding::Free;
+        };
         if vote.is_done() || self.registers.is_over(vote.claimant, vote.epoch) {
             return Binding::Free;
         }
@@ -61,7 +63,11 @@ impl Witness<'_> {
         if vote.claimant == self.me && self.broken != Some(Sabotage::SelfTimeout) {
             return Binding::Open;
         }
-        if now >= self.silent_from { Binding::Free } else { Binding::Until(self.silent_from) }
+        if now >= self.silent_from {
+            Binding::Free
+        } else {
+            Binding::Until(self.silent_from)
+        }
     }
 
     /// Returns the vote to write now, if any: an accept (V4) before a new vote (V1, L4). `rank` orders claimants of one epoch,
@@ -84,11 +90,23 @@ impl Witness<'_> {
             .bids()
             .filter(|(_, bid)| bid.epoch > least && !bid.gave_up)
             .min_by_key(|(claimant, bid)| {
-                (u32::MAX - bid.epoch.0, *claimant == self.me, rank(*claimant, bid.epoch))
+                (
+                    u32::MAX - bid.epoch.0,
+                    *claimant == self.me,
+                    rank(*claimant, bid.epoch),
+                )
             })?;
         let kept = own.and_then(|vote| vote.accepted);
-        let accepted = if self.broken == Some(Sabotage::AcceptsDropped) { None } else { kept };
-        Some(VoteRegister { epoch: bid.epoch, claimant, accepted })
+        let accepted = if self.broken == Some(Sabotage::AcceptsDropped) {
+            None
+        } else {
+            kept
+        };
+        Some(VoteRegister {
+            epoch: bid.epoch,
+            claimant,
+            accepted,
+        })
     }
 
     /// V4: accepts the final outcome of the present vote's own claimant and epoch.
@@ -99,7 +117,13 @@ impl Witness<'_> {
         if vote.is_done() || !fits {
             return None;
         }
-        let accept = Accept { epoch: vote.epoch, digest: outcome.digest };
-        Some(VoteRegister { accepted: Some(accept), ..vote })
+        let accept = Accept {
+            epoch: vote.epoch,
+            digest: outcome.digest,
+        };
+        Some(VoteRegister {
+            accepted: Some(accept),
+            ..vote
+        })
     }
 }

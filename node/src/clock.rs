@@ -9,13 +9,14 @@
 //! Units: [`Duration`] since boot for deadlines; milliseconds since 1970 for what people read.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
     timerfd_create, timerfd_settime,
 };
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Returns the time since this machine booted, the time spent asleep included.
@@ -86,8 +87,14 @@ impl BootTimer {
     }
 }
 
-impl std::os::fd::AsRawFd for BootTimer {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+impl AsFd for BootTimer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for BootTimer {
+    fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 }
@@ -112,8 +119,11 @@ impl Alarm {
     ///
     /// # Errors
     /// The kernel's, when no descriptor is left.
+    #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor")]
     pub fn new() -> io::Result<Self> {
-        let timer = AsyncFd::new(BootTimer::new(TimerfdFlags::NONBLOCK)?)?;
+        let timer = BootTimer::new(TimerfdFlags::NONBLOCK)?;
+        // SAFETY: the timer owns its descriptor, never changes it, and closes it only when dropped.
+        let timer = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) }?;
         Ok(Self { timer, set: None })
     }
 

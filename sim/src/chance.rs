@@ -40,9 +40,11 @@ fn mix(state: u64) -> u64 {
 /// Returns a number that depends on all of its arguments.
 #[must_use]
 pub fn number(seed: u64, purpose: Purpose, a: u64, b: u64) -> u64 {
-    [purpose as u64, a, b].into_iter().fold(mix(seed ^ 0x6171_7565), |state, part| {
-        mix(state.wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_add(part))
-    })
+    [purpose as u64, a, b]
+        .into_iter()
+        .fold(mix(seed ^ 0x6171_7565), |state, part| {
+            mix(state.wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_add(part))
+        })
 }
 
 /// Returns the stream of one purpose between two parties.

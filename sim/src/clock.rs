@@ -23,7 +23,12 @@ impl Clock {
     /// `wall_error_ms`.
     #[must_use]
     pub fn new(offset: u64, rate_ppm: i32, wall_error_ms: i64) -> Self {
-        Self { base_true: 0, base_local: offset, rate_ppm, wall_error_ms }
+        Self {
+            base_true: 0,
+            base_local: offset,
+            rate_ppm,
+            wall_error_ms,
+        }
     }
 
     /// Returns the local reading at a true time.
@@ -31,15 +36,23 @@ impl Clock {
     pub fn local(&self, now: u64) -> Mono {
         let passed = i128::from(now.saturating_sub(self.base_true));
         let scaled = passed * (MILLION + i128::from(self.rate_ppm)) / MILLION;
-        Mono(self.base_local.saturating_add(u64::try_from(scaled).unwrap_or(0)))
+        Mono(
+            self.base_local
+                .saturating_add(u64::try_from(scaled).unwrap_or(0)),
+        )
     }
 
     /// Returns both readings at a true time.
     #[must_use]
     pub fn read(&self, now: u64) -> Now {
         let passed_ms = i64::try_from(now / 1_000_000).unwrap_or(i64::MAX);
-        let wall = WALL_START_MS.saturating_add(passed_ms).saturating_add(self.wall_error_ms);
-        Now { mono: self.local(now), wall: Wall(u64::try_from(wall).unwrap_or(0)) }
+        let wall = WALL_START_MS
+            .saturating_add(passed_ms)
+            .saturating_add(self.wall_error_ms);
+        Now {
+            mono: self.local(now),
+            wall: Wall(u64::try_from(wall).unwrap_or(0)),
+        }
     }
 
     /// Returns the first true time, not before `now`, at which the local reading is `at` or later.
@@ -48,7 +61,9 @@ impl Clock {
         let ahead = i128::from(at.0.saturating_sub(self.base_local));
         let rate = MILLION + i128::from(self.rate_ppm);
         let passed = (ahead * MILLION + rate - 1) / rate;
-        let truth = self.base_true.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
+        let truth = self
+            .base_true
+            .saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
         truth.max(now)
     }
 

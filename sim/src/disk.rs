@@ -22,7 +22,10 @@ pub struct DiskModel {
 impl Default for DiskModel {
     /// A solid-state disk: 100 us and, on average, 300 us more.
     fn default() -> Self {
-        Self { least: Duration::from_micros(100), mean: Duration::from_micros(300) }
+        Self {
+            least: Duration::from_micros(100),
+            mean: Duration::from_micros(300),
+        }
     }
 }
 
@@ -53,7 +56,14 @@ impl Disk {
     /// Returns an empty disk.
     #[must_use]
     pub fn new(model: DiskModel, rng: Rng) -> Self {
-        Self { model, rng, log: Vec::new(), waiting: VecDeque::new(), syncing: 0, full: false }
+        Self {
+            model,
+            rng,
+            log: Vec::new(),
+            waiting: VecDeque::new(),
+            syncing: 0,
+            full: false,
+        }
     }
 
     /// Returns what is durable, in order.
@@ -117,9 +127,17 @@ impl Disk {
 
     /// The node or the host died: some prefix of what was not durable is there all the same.
     pub fn crash(&mut self) {
-        let lost: Vec<Arc<[u8]>> = self.waiting.drain(..).flat_map(|(_, records)| records).collect();
+        let lost: Vec<Arc<[u8]>> = self
+            .waiting
+            .drain(..)
+            .flat_map(|(_, records)| records)
+            .collect();
         // Half of the crashes lose everything that was not synced: the harshest and the most likely case.
-        let kept = if self.rng.bool() { 0 } else { self.rng.usize(0..=lost.len()) };
+        let kept = if self.rng.bool() {
+            0
+        } else {
+            self.rng.usize(0..=lost.len())
+        };
         self.log.extend(lost.into_iter().take(kept));
         self.syncing = 0;
     }
@@ -142,7 +160,10 @@ mod tests {
     #[test]
     fn one_sync_serves_what_waited_when_it_began() {
         let mut disk = Disk::new(DiskModel::default(), Rng::with_seed(1));
-        assert!(matches!(disk.append(1, vec![record(1)]), DiskStep::SyncIn(_)));
+        assert!(matches!(
+            disk.append(1, vec![record(1)]),
+            DiskStep::SyncIn(_)
+        ));
         assert_eq!(disk.append(2, vec![record(2)]), DiskStep::Nothing);
         assert_eq!(disk.finish(), Some(1));
         assert_eq!(disk.records().len(), 1);

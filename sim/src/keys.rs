@@ -21,7 +21,10 @@ impl SimKeys {
         chance::stream(seed, Purpose::Identity, u64::MAX, 0).fill(&mut secret);
         let mut me = [0; 32];
         chance::stream(seed, Purpose::Identity, host as u64, 0).fill(&mut me);
-        Self { me: PeerId(me), secret }
+        Self {
+            me: PeerId(me),
+            secret,
+        }
     }
 
     fn signature(&self, author: &PeerId, message: &[u8]) -> SignatureBytes {

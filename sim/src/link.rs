@@ -116,7 +116,12 @@ impl Network {
             .map(|place| {
                 let (from, to) = (place / hosts, place % hosts);
                 let rng = chance::stream(seed, Purpose::Link, from as u64, to as u64);
-                Direction { rng, cut: [false; 2], slow: 0, last: [0; 2] }
+                Direction {
+                    rng,
+                    cut: [false; 2],
+                    slow: 0,
+                    last: [0; 2],
+                }
             })
             .collect();
         Self {
@@ -222,7 +227,10 @@ impl Network {
         }
         let late = chance::nanos(model.copy_late);
         let second = copied.then(|| at + chance::up_to(&mut direction.rng, late));
-        Arrivals { first: Some(at), second }
+        Arrivals {
+            first: Some(at),
+            second,
+        }
     }
 
     /// Draws how long two ends wait before they give up a silent connection.

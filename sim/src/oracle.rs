@@ -169,12 +169,20 @@ impl Oracle {
 
     /// Notes a broken promise, unless there is one already.
     pub fn accuse(&mut self, judge: Judge, at: u64, task: Option<TaskId>, what: String) {
-        self.violation.get_or_insert(Violation { judge, at, task, what });
+        self.violation.get_or_insert(Violation {
+            judge,
+            at,
+            task,
+            what,
+        });
     }
 
     /// Returns the tasks that were acknowledged as durable on a majority.
     pub fn acked(&self) -> impl Iterator<Item = TaskId> + '_ {
-        self.tasks.iter().filter(|(_, truth)| truth.acked).map(|(id, _)| *id)
+        self.tasks
+            .iter()
+            .filter(|(_, truth)| truth.acked)
+            .map(|(id, _)| *id)
     }
 
     /// Returns how many processes of a task ran to an end of their own.
@@ -192,14 +200,19 @@ impl Oracle {
 
     /// Returns where processes of a task execute now.
     pub fn executing(&self, task: TaskId) -> impl Iterator<Item = (Epoch, HostIx)> + '_ {
-        let list = self.tasks.get(&task).map_or(&[][..], |truth| &truth.executing);
+        let list = self
+            .tasks
+            .get(&task)
+            .map_or(&[][..], |truth| &truth.executing);
         list.iter().map(|run| (run.epoch, run.host))
     }
 
     /// Says whether some replica saw the committed outcome of a task.
     #[must_use]
     pub fn is_committed(&self, task: TaskId) -> bool {
-        self.tasks.get(&task).is_some_and(|truth| truth.commit.is_some())
+        self.tasks
+            .get(&task)
+            .is_some_and(|truth| truth.commit.is_some())
     }
 
     /// A person was told that a task is durable on a majority.
@@ -218,7 +231,10 @@ impl Oracle {
         self.tally.reruns += u64::from(!truth.started.is_empty());
         let mut wrong: Option<(Judge, String)> = None;
         if let Some((_, host)) = truth.started.iter().find(|(epoch, _)| *epoch == run.epoch) {
-            let what = format!("started at epoch {} on host {host} and again on {}", run.epoch, facts.host);
+            let what = format!(
+                "started at epoch {} on host {host} and again on {}",
+                run.epoch, facts.host
+            );
             wrong = Some((Judge::S4, what));
         } else if let Some(what) = no_majority(run, facts) {
             wrong = Some((Judge::S4, what));
@@ -243,7 +259,11 @@ impl Oracle {
     fn execute(&mut self, now: u64, run: RunId, host: HostIx) {
         let truth = self.tasks.entry(run.task).or_default();
         let other = truth.executing.first().copied();
-        truth.executing.push(Executing { epoch: run.epoch, host, since: now });
+        truth.executing.push(Executing {
+            epoch: run.epoch,
+            host,
+            since: now,
+        });
         if let Some(other) = other {
             let what = format!(
                 "epoch {} on host {host} while epoch {} runs on host {} since {}",
@@ -256,22 +276,32 @@ impl Oracle {
             self.violation = None;
             self.accuse(Judge::S1, now, Some(run.task), what);
         }
-        let Some((group, window)) = truth_group(&self.tasks, run.task) else { return };
+        let Some((group, window)) = truth_group(&self.tasks, run.task) else {
+            return;
+        };
         let count = self.groups.entry(group).or_default();
         *count += 1;
         if window > 0 && *count > window {
-            let what = format!("{count} members of group {group} run at once; its window is {window}");
+            let what =
+                format!("{count} members of group {group} run at once; its window is {window}");
             self.accuse(Judge::N1, now, Some(run.task), what);
         }
     }
 
     fn leave(&mut self, run: RunId, host: HostIx) -> bool {
-        let Some(truth) = self.tasks.get_mut(&run.task) else { return false };
-        let found =
-            truth.executing.iter().position(|other| (other.epoch, other.host) == (run.epoch, host));
+        let Some(truth) = self.tasks.get_mut(&run.task) else {
+            return false;
+        };
+        let found = truth
+            .executing
+            .iter()
+            .position(|other| (other.epoch, other.host) == (run.epoch, host));
         let Some(place) = found else { return false };
         truth.executing.remove(place);
-        if let Some(count) = truth.group.and_then(|(group, _)| self.groups.get_mut(&group)) {
+        if let Some(count) = truth
+            .group
+            .and_then(|(group, _)| self.groups.get_mut(&group))
+        {
             *count = count.saturating_sub(1);
         }
         true
@@ -281,7 +311,11 @@ impl Oracle {
     pub fn exited(&mut self, run: RunId, host: HostIx, exit: Exit) {
         self.tally.exits += 1;
         self.leave(run, host);
-        self.tasks.entry(run.task).or_default().exits.push((run.epoch, host, exit));
+        self.tasks
+            .entry(run.task)
+            .or_default()
+            .exits
+            .push((run.epoch, host, exit));
     }
 
     /// A process was killed at its deadline or with its node.
@@ -307,11 +341,22 @@ impl Oracle {
     }
 
     /// A replica shows a committed outcome. Judges S2 and S3.
-    pub fn committed(&mut self, now: u64, task: TaskId, host: HostIx, outcome: &Outcome, tags: &[Tag]) {
+    pub fn committed(
+        &mut self,
+        now: u64,
+        task: TaskId,
+        host: HostIx,
+        outcome: &Outcome,
+        tags: &[Tag],
+    ) {
         let digest = outcome.digest();
         let truth = self.tasks.entry(task).or_default();
         let Some(commit) = truth.commit else {
-            truth.commit = Some(Commit { digest, host, at: now });
+            truth.commit = Some(Commit {
+                digest,
+                host,
+                at: now,
+            });
             let running = truth.executing.first().copied();
             let invented = invented(outcome, &truth.exits, tags);
             self.tally.commits += 1;
@@ -344,7 +389,10 @@ impl Oracle {
     #[must_use]
     pub fn leftover(&self) -> Option<(TaskId, Epoch, HostIx)> {
         self.tasks.iter().find_map(|(task, truth)| {
-            truth.executing.first().map(|run| (*task, run.epoch, run.host))
+            truth
+                .executing
+                .first()
+                .map(|run| (*task, run.epoch, run.host))
         })
     }
 }
@@ -380,7 +428,12 @@ fn invented(outcome: &Outcome, exits: &[(Epoch, HostIx, Exit)], tags: &[Tag]) ->
     let real = exits.iter().any(|(at, host, exit)| {
         *at == epoch && tags.get(*host) == Some(&writer) && *exit == report.exit
     });
-    (!real).then(|| format!("{:?} of epoch {epoch} by {writer} was never the end of a process", report.exit))
+    (!real).then(|| {
+        format!(
+            "{:?} of epoch {epoch} by {writer} was never the end of a process",
+            report.exit
+        )
+    })
 }
 
 #[cfg(test)]
@@ -389,11 +442,20 @@ mod tests {
     use crdt::task::Verdict;
 
     fn run(epoch: u32) -> RunId {
-        RunId { task: TaskId { tag: Tag(1), n: 1 }, epoch: Epoch(epoch) }
+        RunId {
+            task: TaskId { tag: Tag(1), n: 1 },
+            epoch: Epoch(epoch),
+        }
     }
 
     fn facts(host: HostIx) -> StartFacts {
-        StartFacts { host, tag: Tag(1), committee: 3, votes: Vec::new(), group: None }
+        StartFacts {
+            host,
+            tag: Tag(1),
+            committee: 3,
+            votes: Vec::new(),
+            group: None,
+        }
     }
 
     fn found(oracle: &Oracle) -> Option<Judge> {
@@ -458,7 +520,10 @@ mod tests {
     fn a_window_counts_what_executes() {
         let mut oracle = Oracle::default();
         let group = Some((TaskId { tag: Tag(1), n: 99 }, 1));
-        let member = |n| RunId { task: TaskId { tag: Tag(1), n }, epoch: Epoch(1) };
+        let member = |n| RunId {
+            task: TaskId { tag: Tag(1), n },
+            epoch: Epoch(1),
+        };
         oracle.started(1, member(1), &StartFacts { group, ..facts(0) });
         oracle.exited(member(1), 0, Exit::Code(0));
         oracle.started(2, member(2), &StartFacts { group, ..facts(0) });

@@ -35,13 +35,23 @@ impl Plan {
     /// Returns the plan of a task that succeeds after `length`.
     #[must_use]
     pub fn succeed(length: Duration) -> Self {
-        Self { length, failures: 0, code: 1, manners: Manners::Obeys }
+        Self {
+            length,
+            failures: 0,
+            code: 1,
+            manners: Manners::Obeys,
+        }
     }
 
     /// Returns the plan of a task that never succeeds.
     #[must_use]
     pub fn fail(length: Duration, code: i32) -> Self {
-        Self { length, failures: u32::MAX, code, manners: Manners::Obeys }
+        Self {
+            length,
+            failures: u32::MAX,
+            code,
+            manners: Manners::Obeys,
+        }
     }
 
     /// Returns the command that carries this plan.
@@ -60,8 +70,12 @@ impl Plan {
     /// Returns the plan that a command carries, if it carries one.
     #[must_use]
     pub fn of(spec: &TaskSpec) -> Option<Self> {
-        let Work::Command { argv, shell: None } = &spec.work else { return None };
-        let [program, length, failures, code, stubborn] = argv.as_slice() else { return None };
+        let Work::Command { argv, shell: None } = &spec.work else {
+            return None;
+        };
+        let [program, length, failures, code, stubborn] = argv.as_slice() else {
+            return None;
+        };
         if *program != Arg::from(Self::PROGRAM) {
             return None;
         }
@@ -69,7 +83,11 @@ impl Plan {
             length: Duration::from_micros(length.to_text().parse().ok()?),
             failures: failures.to_text().parse().ok()?,
             code: code.to_text().parse().ok()?,
-            manners: if stubborn.to_text() == "1" { Manners::Stubborn } else { Manners::Obeys },
+            manners: if stubborn.to_text() == "1" {
+                Manners::Stubborn
+            } else {
+                Manners::Obeys
+            },
         })
     }
 }
@@ -101,13 +119,28 @@ impl Batch {
     #[must_use]
     pub fn group(count: u32, window: u32, plan: Plan) -> Self {
         let work = Work::Group { size: Some(count) };
-        let spec = TaskSpec { work, needs: Needs { cpu_milli: 0, memory_bytes: 0 }, ..plan.spec() };
-        let mut batch = Self(vec![NewTask { spec, env: None, links: Links::default() }]);
+        let spec = TaskSpec {
+            work,
+            needs: Needs {
+                cpu_milli: 0,
+                memory_bytes: 0,
+            },
+            ..plan.spec()
+        };
+        let mut batch = Self(vec![NewTask {
+            spec,
+            env: None,
+            links: Links::default(),
+        }]);
         for index in 0..count {
             let task = batch.add(plan);
             // The replica puts in the group's real id.
             let group = TaskId { tag: Tag(0), n: 0 };
-            task.spec.member_of = Some(Membership { group, index, window });
+            task.spec.member_of = Some(Membership {
+                group,
+                index,
+                window,
+            });
             task.links.group = Some(0);
         }
         batch
@@ -115,7 +148,11 @@ impl Batch {
 
     /// Adds a task and returns it for changes.
     pub fn add(&mut self, plan: Plan) -> &mut NewTask {
-        self.0.push(NewTask { spec: plan.spec(), env: None, links: Links::default() });
+        self.0.push(NewTask {
+            spec: plan.spec(),
+            env: None,
+            links: Links::default(),
+        });
         let last = self.0.len() - 1;
         &mut self.0[last]
     }

@@ -159,7 +159,11 @@ impl Queue {
     /// Puts in an event that happens at a true time.
     pub fn push(&mut self, at: u64, event: Event) {
         self.serial += 1;
-        self.heap.push(Reverse(Scheduled { at, serial: self.serial, event }));
+        self.heap.push(Reverse(Scheduled {
+            at,
+            serial: self.serial,
+            event,
+        }));
     }
 
     /// Returns when the next event happens.

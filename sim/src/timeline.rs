@@ -182,7 +182,10 @@ impl Timeline {
     /// Returns an empty timeline.
     #[must_use]
     pub fn new(keep: Keep) -> Self {
-        Self { keep, ..Self::default() }
+        Self {
+            keep,
+            ..Self::default()
+        }
     }
 
     /// Says whether anything is kept.
@@ -192,9 +195,20 @@ impl Timeline {
     }
 
     /// Adds a line.
-    pub fn note(&mut self, at: u64, host: Option<HostIx>, mark: Mark, text: impl FnOnce() -> String) {
+    pub fn note(
+        &mut self,
+        at: u64,
+        host: Option<HostIx>,
+        mark: Mark,
+        text: impl FnOnce() -> String,
+    ) {
         if self.keeps() {
-            self.lines.push(Line { at, host, mark, text: text() });
+            self.lines.push(Line {
+                at,
+                host,
+                mark,
+                text: text(),
+            });
         }
     }
 
@@ -202,12 +216,22 @@ impl Timeline {
     pub fn bar_starts(&mut self, at: u64, host: HostIx, run: RunId, deadline: u64) {
         if self.keeps() {
             let deadlines = vec![deadline];
-            self.bars.push(Bar { host, run, from: at, to: None, natural: false, deadlines });
+            self.bars.push(Bar {
+                host,
+                run,
+                from: at,
+                to: None,
+                natural: false,
+                deadlines,
+            });
         }
     }
 
     fn bar(&mut self, host: HostIx, run: RunId) -> Option<&mut Bar> {
-        self.bars.iter_mut().rev().find(|bar| (bar.host, bar.run) == (host, run))
+        self.bars
+            .iter_mut()
+            .rev()
+            .find(|bar| (bar.host, bar.run) == (host, run))
     }
 
     /// A guard was given a later deadline.
@@ -229,7 +253,12 @@ impl Timeline {
     pub fn band_begins(&mut self, at: u64, host: HostIx, kind: BandKind) {
         let open = |band: &Band| (band.host, band.kind, band.to) == (host, kind, None);
         if self.keeps() && !self.bands.iter().any(open) {
-            self.bands.push(Band { host, kind, from: at, to: None });
+            self.bands.push(Band {
+                host,
+                kind,
+                from: at,
+                to: None,
+            });
         }
     }
 
@@ -251,12 +280,29 @@ impl Timeline {
         }
         text.push('\n');
         for line in &self.lines[self.lines.len().saturating_sub(last)..] {
-            let _ = write!(text, "{:5}.{:06} ", line.at / 1_000_000_000, line.at / 1_000 % 1_000_000);
+            let _ = write!(
+                text,
+                "{:5}.{:06} ",
+                line.at / 1_000_000_000,
+                line.at / 1_000 % 1_000_000
+            );
             for host in 0..hosts {
-                let symbol = if line.host == Some(host) { line.mark.symbol() } else { ' ' };
-                let _ = write!(text, " {symbol}{} ", if line.host == Some(host) { ' ' } else { '|' });
+                let symbol = if line.host == Some(host) {
+                    line.mark.symbol()
+                } else {
+                    ' '
+                };
+                let _ = write!(
+                    text,
+                    " {symbol}{} ",
+                    if line.host == Some(host) { ' ' } else { '|' }
+                );
             }
-            let symbol = if line.host.is_none() { line.mark.symbol() } else { ' ' };
+            let symbol = if line.host.is_none() {
+                line.mark.symbol()
+            } else {
+                ' '
+            };
             let _ = writeln!(text, "{symbol} {}", line.text);
         }
         text

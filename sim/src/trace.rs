@@ -15,7 +15,9 @@ pub struct TraceHash([u8; 32]);
 
 impl fmt::Display for TraceHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0[..8]
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -147,7 +149,9 @@ impl Trace {
                 self.head(38, at, host);
                 self.number(*token);
                 self.number(match reply {
-                    Reply::Submitted { copies, .. } => u64::from(copies.0) << 8 | u64::from(copies.1),
+                    Reply::Submitted { copies, .. } => {
+                        u64::from(copies.0) << 8 | u64::from(copies.1)
+                    }
                     Reply::Noted { ended } => 1 << 16 | ended.len() as u64,
                     Reply::Refused(_) => 1 << 17,
                 });

@@ -90,7 +90,8 @@ pub(super) struct Built {
 impl Chain {
     /// Returns how long it is.
     pub(super) fn count(&self) -> u32 {
-        self.base.saturating_add(u32::try_from(self.records.len()).unwrap_or(u32::MAX))
+        self.base
+            .saturating_add(u32::try_from(self.records.len()).unwrap_or(u32::MAX))
     }
 
     /// Returns the change at `count`, from 1; `None` also for what was left behind.
@@ -115,7 +116,9 @@ impl Chain {
 
     /// Says whether this incarnation wrote its last change.
     pub(super) fn is_current(&self, incarnation: Incarnation) -> bool {
-        self.incarnations.get(&incarnation).is_some_and(|actor| actor + 1 == self.actors.len())
+        self.incarnations
+            .get(&incarnation)
+            .is_some_and(|actor| actor + 1 == self.actors.len())
     }
 
     /// Returns the place of `writer`'s next change; `root` is what a first change depends on.
@@ -146,17 +149,29 @@ impl Chain {
                 (actor_of(&writer.peer, doc, incarnation), 1)
             }
         };
-        Ok(Place { chain: self, step, incarnation, writer, actor, sequence, dependency })
+        Ok(Place {
+            chain: self,
+            step,
+            incarnation,
+            writer,
+            actor,
+            sequence,
+            dependency,
+        })
     }
 
     /// Appends the change built for its next place.
     pub(super) fn append(&mut self, built: &Built, record: &Arc<[u8]>) {
         if built.step == Step::Afresh {
-            *self = Self { base: built.count - 1, ..Self::default() };
+            *self = Self {
+                base: built.count - 1,
+                ..Self::default()
+            };
         }
         assert_eq!(self.count() + 1, built.count, "a chain has no gaps");
         if built.step != Step::Same {
-            self.incarnations.insert(built.incarnation, self.actors.len());
+            self.incarnations
+                .insert(built.incarnation, self.actors.len());
             self.actors.push(built.actor.clone());
         }
         let actor = self.actors.len() - 1;
@@ -219,7 +234,10 @@ impl Place<'_> {
             author: None,
         });
         Ok(Built {
-            tip: Tip { hash: change.hash(), last: self.start() + count - 1 },
+            tip: Tip {
+                hash: change.hash(),
+                last: self.start() + count - 1,
+            },
             change,
             count: self.writer.count,
             step: self.step,

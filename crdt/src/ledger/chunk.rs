@@ -82,7 +82,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Chunk<'_>, Rule> {
 }
 
 fn read_body(mut reader: Reader<'_>) -> Result<Chunk<'_>, Rule> {
-    let dependencies = reader.size().and_then(|n| n.checked_mul(32)).ok_or(Rule::Chunk)?;
+    let dependencies = reader
+        .size()
+        .and_then(|n| n.checked_mul(32))
+        .ok_or(Rule::Chunk)?;
     let dependencies = reader.take(dependencies).ok_or(Rule::Chunk)?;
     let actor = reader.prefixed().ok_or(Rule::Chunk)?;
     let sequence = reader.unsigned().ok_or(Rule::Chunk)?;
@@ -98,7 +101,11 @@ fn read_body(mut reader: Reader<'_>) -> Result<Chunk<'_>, Rule> {
         actor,
         sequence,
         start,
-        decoration: if plain { Decoration::None } else { Decoration::Some },
+        decoration: if plain {
+            Decoration::None
+        } else {
+            Decoration::Some
+        },
         operations: columns.operations()?,
         predecessors: (columns.predecessors, others),
     })
@@ -175,9 +182,16 @@ impl<'a> Columns<'a> {
         let mut operations = Vec::with_capacity(keys.len());
         for ((key, action), meta) in keys.into_iter().zip(actions).zip(metas) {
             let key = std::str::from_utf8(key).map_err(|_| Rule::Key)?;
-            operations.push(Operation { key, value: values.value(action, meta)? });
+            operations.push(Operation {
+                key,
+                value: values.value(action, meta)?,
+            });
         }
-        if values.0.is_empty() { Ok(operations) } else { Err(Rule::Value) }
+        if values.0.is_empty() {
+            Ok(operations)
+        } else {
+            Err(Rule::Value)
+        }
     }
 }
 
@@ -247,7 +261,11 @@ impl<'a> Reader<'a> {
             number |= i64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 let negative = byte & 0x40 != 0 && shift < 57;
-                return Some(if negative { number | -1 << (shift + 7) } else { number });
+                return Some(if negative {
+                    number | -1 << (shift + 7)
+                } else {
+                    number
+                });
             }
         }
         None
@@ -282,7 +300,10 @@ impl<'a> Reader<'a> {
         let data = self.take(length).ok_or(Rule::Value)?;
         let number = || {
             let mut reader = Reader(data);
-            reader.signed().filter(|_| reader.0.is_empty()).ok_or(Rule::Value)
+            reader
+                .signed()
+                .filter(|_| reader.0.is_empty())
+                .ok_or(Rule::Value)
         };
         match (action, meta & 0xf) {
             (PUT, BYTES) => Ok(RawValue::Bytes(data)),

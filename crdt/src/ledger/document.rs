@@ -1,29 +1,23 @@
-//! One document: its authors' chains, what they add up to in Automerge, and the digest of what it shows to others.
+//! One document: its authors' chains, what they add up to, and the digest of what it shows to others.
 //!
-//! A change is judged against its author's chain alone and then queued: Automerge takes changes in batches, when somebody
-//! reads or [`SETTLE_AT`] of them wait. Each batch goes to a copy, under `catch_unwind`; the copy also gives back the memory
-//! that Automerge's columns hold after many small inserts.
+//! A change is judged against the segment's header and its author's chain alone, then appended and queued for Automerge. Own
+//! changes are shown (vector, digest, repair) from when they are durable on, others' at once.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use automerge::{ActorId, Automerge, ROOT, ReadDoc, ScalarValue};
-
-use crate::entry::{ClaimMark, Entry, Header, Total};
+use crate::entry::{Entry, Header, Total};
 use crate::ids::{DocId, Incarnation, PeerId, Tag};
 use crate::keys::Keys;
 
 use super::chain::{Built, Chain, Place, Tip};
 use super::chunk::{self, Chunk, Decoration};
+use super::content::{Content, Settled};
 use super::envelope::{Envelope, Head, seal};
 use super::refused::Rule;
 use super::schema::{self, Key, Writer};
 use super::validate::{Additions, Case, Contents};
 
-/// So many queued changes go to Automerge without being asked for. A call costs some 0.3 ms for a segment of 1,024 tasks
-/// whatever it carries (measured), so this is about 1 us a change; and the queue stays small beside the document.
-const SETTLE_AT: usize = 256;
 /// One presence document's span of the wall clock.
 const PRESENCE_MS: u64 = 60_000;
 
@@ -46,8 +40,7 @@ pub(super) struct Document {
     opening: Opening,
     contents: Contents,
     quarantined: BTreeMap<PeerId, String>,
-    settled: Option<Box<Automerge>>,
-    queue: Vec<(PeerId, automerge::Change)>,
+    content: Content,
     /// Own changes up to here are durable and shown.
     durable: u32,
     digest: u64,
@@ -69,14 +62,6 @@ pub(super) enum Judged {
     Early,
 }
 
-/// What a call of Automerge's apply came to.
-#[derive(Debug, Default)]
-pub(super) struct Settled {
-    pub(super) applies: u64,
-    pub(super) failed: u64,
-    pub(super) quarantined: Vec<(PeerId, String)>,
-}
-
 impl Document {
     pub(super) fn new(id: DocId, me: PeerId) -> Self {
         Self {
@@ -86,8 +71,7 @@ impl Document {
             opening: Opening::None,
             contents: Contents::default(),
             quarantined: BTreeMap::new(),
-            settled: None,
-            queue: Vec::new(),
+            content: Content::default(),
             durable: 0,
             digest: 0,
         }
@@ -95,7 +79,10 @@ impl Document {
 
     /// Returns a segment of this node's whose header goes out with the first write.
     pub(super) fn open(id: DocId, me: PeerId, header: Header) -> Self {
-        Self { opening: Opening::Pending(header), ..Self::new(id, me) }
+        Self {
+            opening: Opening::Pending(header),
+            ..Self::new(id, me)
+        }
     }
 
     pub(super) fn header(&self) -> Option<&Header> {
@@ -110,7 +97,9 @@ impl Document {
     }
 
     pub(super) fn record(&self, author: &PeerId, count: u32) -> Option<&Arc<[u8]>> {
-        self.chains.get(author).and_then(|chain| chain.record(count))
+        self.chains
+            .get(author)
+            .and_then(|chain| chain.record(count))
     }
 
     pub(super) fn durable(&self) -> u32 {
@@ -118,7 +107,7 @@ impl Document {
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.queue.len()
+        self.content.queued()
     }
 
     pub(super) fn is_quarantined(&self, author: &PeerId) -> bool {
@@ -165,15 +154,27 @@ impl Document {
             entries
         };
         let count = self.next_own_count(entries, incarnation);
-        let writer = Writer { peer: self.me, tag: self.me.tag(), count };
+        let writer = Writer {
+            peer: self.me,
+            tag: self.me.tag(),
+            count,
+        };
         let proof = |peer: &PeerId| keys.admission(peer);
         let fit = self
             .fit(writer, incarnation, entries.to_vec(), &proof)
             .unwrap_or_else(|rule| panic!("own changes keep the rules of {:?}: {rule}", self.id));
-        let head = Head { doc: self.id, author: self.me, incarnation, count };
+        let head = Head {
+            doc: self.id,
+            author: self.me,
+            incarnation,
+            count,
+        };
         let chunk = fit.built.change.raw_bytes();
         let record = seal(&head, chunk, keys);
-        assert!(record.len() <= super::MAX_ENVELOPE, "own changes fit an envelope");
+        assert!(
+            record.len() <= super::MAX_ENVELOPE,
+            "own changes fit an envelope"
+        );
         debug_assert_eq!(
             read_entries(&chunk::read(chunk).expect("own chunks are read"), &writer).as_ref(),
             Ok(&fit.entries),
@@ -206,9 +207,18 @@ impl Document {
         envelope: &Envelope<'_>,
         proof: &dyn Fn(&PeerId) -> [u8; 32],
     ) -> Result<Judged, Rule> {
-        let Head { author, incarnation, count, .. } = envelope.head;
+        let Head {
+            author,
+            incarnation,
+            count,
+            ..
+        } = envelope.head;
         let chunk = chunk::read(envelope.chunk)?;
-        let writer = Writer { peer: author, tag: author.tag(), count };
+        let writer = Writer {
+            peer: author,
+            tag: author.tag(),
+            count,
+        };
         let nothing = Chain::default();
         let place = self.place(&nothing, writer, incarnation)?;
         if chunk.sequence > 1 && place.begins_afresh() {
@@ -239,11 +249,23 @@ impl Document {
     ) -> Result<Fit, Rule> {
         let header = self.header();
         let contents = &self.contents;
-        let case = Case { doc: self.id, writer: &writer, header, contents, proof };
+        let case = Case {
+            doc: self.id,
+            writer: &writer,
+            header,
+            contents,
+            proof,
+        };
         let additions = case.judge(&entries)?;
         let nothing = Chain::default();
-        let built = self.place(&nothing, writer, incarnation)?.change(&entries)?;
-        Ok(Fit { built, additions, entries })
+        let built = self
+            .place(&nothing, writer, incarnation)?
+            .change(&entries)?;
+        Ok(Fit {
+            built,
+            additions,
+            entries,
+        })
     }
 
     fn place<'a>(
@@ -262,7 +284,11 @@ impl Document {
 
     /// Appends a change to its author's chain and returns its entries.
     pub(super) fn append(&mut self, author: PeerId, fit: Fit, record: &Arc<[u8]>) -> Vec<Entry> {
-        let Fit { built, additions, entries } = fit;
+        let Fit {
+            built,
+            additions,
+            entries,
+        } = fit;
         let before = self.shown(&author);
         let chain = self.chains.entry(author).or_default();
         chain.append(&built, record);
@@ -270,7 +296,7 @@ impl Document {
             self.opening = Opening::Written(header.clone(), tip);
         }
         self.contents.add(additions);
-        self.queue.push((author, built.change));
+        self.content.push(author, built.change);
         self.show(&author, before);
         entries
     }
@@ -295,14 +321,22 @@ fn check_place(chunk: &Chunk<'_>, place: &Place<'_>) -> Result<(), Rule> {
 }
 
 fn read_entries(chunk: &Chunk<'_>, writer: &Writer) -> Result<Vec<Entry>, Rule> {
-    chunk.operations.iter().map(|op| schema::read(op.key, op.value, writer)).collect()
+    chunk
+        .operations
+        .iter()
+        .map(|op| schema::read(op.key, op.value, writer))
+        .collect()
 }
 
 /// What others see of it.
 impl Document {
     /// Returns how many changes of `author` others may see.
     fn shown(&self, author: &PeerId) -> u32 {
-        if *author == self.me { self.durable } else { self.count(author) }
+        if *author == self.me {
+            self.durable
+        } else {
+            self.count(author)
+        }
     }
 
     /// Brings the digest up to date after `author`'s shown count was `before`.
@@ -330,7 +364,10 @@ impl Document {
 
     /// Returns the counts that it shows, without zeros.
     pub(super) fn vector(&self) -> impl Iterator<Item = (PeerId, u32)> {
-        self.chains.keys().map(|author| (*author, self.shown(author))).filter(|(_, n)| *n > 0)
+        self.chains
+            .keys()
+            .map(|author| (*author, self.shown(author)))
+            .filter(|(_, n)| *n > 0)
     }
 
     /// Returns envelopes that `have` lacks, those of the segment's author first, until `limit` bytes are exceeded.
@@ -344,7 +381,10 @@ impl Document {
             DocId::Segment(segment) => self.chains.get_key_value(&segment.author),
             DocId::Directory | DocId::Presence(_) => None,
         };
-        let others = self.chains.iter().filter(|(author, _)| first.is_none_or(|f| f.0 != *author));
+        let others = self
+            .chains
+            .iter()
+            .filter(|(author, _)| first.is_none_or(|f| f.0 != *author));
         let mut bytes = 0_usize;
         let mut records = Vec::new();
         for (author, chain) in first.into_iter().chain(others) {
@@ -370,123 +410,58 @@ fn stamp(doc: DocId, author: &PeerId, count: u32) -> u64 {
     let mut place = [0; 128];
     let place = postcard::to_slice(&(doc, author, count), &mut place).expect("places are short");
     let hash = blake3::keyed_hash(KEY, place);
-    hash.as_bytes().first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
+    hash.as_bytes()
+        .first_chunk()
+        .map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 /// What Automerge makes of it.
 impl Document {
     /// Settles if many changes wait.
     pub(super) fn settle_if_due(&mut self) -> Settled {
-        if self.queue.len() < SETTLE_AT { Settled::default() } else { self.settle() }
+        if self.content.is_due() {
+            self.settle()
+        } else {
+            Settled::default()
+        }
     }
 
-    /// Gives the queued changes to Automerge.
+    /// Gives the queued changes to Automerge. Authors whose changes it cannot take are quarantined; of the culprits returned,
+    /// all are newly so.
     pub(super) fn settle(&mut self) -> Settled {
-        let mut settled = Settled::default();
-        let queue = std::mem::take(&mut self.queue);
-        if queue.is_empty() {
-            return settled;
-        }
-        settled.applies += 1;
-        if self.apply(queue.iter().map(|(_, change)| change)).is_ok() {
-            return settled;
-        }
-        settled.failed += 1;
-        let mut by_author = BTreeMap::<PeerId, Vec<automerge::Change>>::new();
-        for (author, change) in queue {
-            by_author.entry(author).or_default().push(change);
-        }
-        // The header's author first: the others build on it.
-        let header = match self.id {
-            DocId::Segment(segment) => by_author.remove_entry(&segment.author),
+        let first = match &self.id {
+            DocId::Segment(segment) => Some(segment.author),
             DocId::Directory | DocId::Presence(_) => None,
         };
-        for (author, changes) in header.into_iter().chain(by_author) {
-            settled.applies += 1;
-            if let Err(why) = self.apply(changes.iter()) {
-                settled.failed += 1;
-                if self.quarantine(author, why.clone()) {
-                    settled.quarantined.push((author, why));
-                }
-            }
-        }
+        let mut settled = self.content.settle(first.as_ref());
+        settled
+            .culprits
+            .retain(|(author, why)| self.quarantine(*author, why.clone()));
         settled
     }
 
-    /// Applies changes to a copy and keeps it if all went well.
-    fn apply<'a>(
-        &mut self,
-        changes: impl Iterator<Item = &'a automerge::Change> + Clone,
-    ) -> Result<(), String> {
-        let empty = || Box::new(Automerge::new().with_actor(ActorId::from([0; 16])));
-        let mut copy = self.settled.clone().unwrap_or_else(empty);
-        match catch_unwind(AssertUnwindSafe(|| copy.apply_changes(changes.cloned()))) {
-            Ok(Ok(())) => {
-                self.settled = Some(copy);
-                Ok(())
-            }
-            Ok(Err(error)) => Err(format!("Automerge refuses a change: {error}")),
-            Err(_) => Err("Automerge panics on a change".to_owned()),
-        }
+    /// Returns what Automerge holds; settled changes only.
+    pub(super) fn content(&self) -> &Content {
+        &self.content
     }
 
-    /// Returns the conflict set of a claim register, by epoch and then tag. Settled changes only.
-    pub(super) fn claims(&self, index: u16) -> Vec<(Tag, ClaimMark)> {
-        let Some(settled) = &self.settled else { return Vec::new() };
-        let values = settled.get_all(ROOT, Key::Claim(index).to_string()).unwrap_or_default();
-        let mut claims: Vec<_> = values
-            .iter()
-            .filter_map(|(value, _)| value.as_bytes().and_then(schema::read_claim))
-            .collect();
-        claims.sort_unstable_by_key(|(tag, mark)| (mark.epoch, *tag));
-        claims
-    }
-
-    /// Returns each author's counter of live claims. Settled changes only.
+    /// Returns each author's counter of live claims; settled changes only.
     pub(super) fn live(&self) -> Vec<(PeerId, i64)> {
         self.counters(Key::Live).collect()
     }
 
-    /// Returns the sum of all authors' counters of `total`. Settled changes only.
+    /// Returns the sum of all authors' counters of `total`; settled changes only.
     pub(super) fn total(&self, total: Total) -> i64 {
-        self.counters(|tag| Key::Count(total, tag)).map(|(_, count)| count).sum()
+        self.counters(|tag| Key::Count(total, tag))
+            .map(|(_, count)| count)
+            .sum()
     }
 
     fn counters(&self, key: impl Fn(Tag) -> Key) -> impl Iterator<Item = (PeerId, i64)> {
         self.chains.iter().filter_map(move |(author, chain)| {
             let key = key(author.tag());
-            if !chain.has_written(&key) {
-                return None;
-            }
-            let (value, _) = self.settled.as_ref()?.get(ROOT, key.to_string()).ok()??;
-            match value.as_scalar()? {
-                ScalarValue::Counter(counter) => Some((*author, i64::from(counter))),
-                _ => None,
-            }
+            let counter = chain.has_written(&key).then(|| self.content.counter(&key));
+            Some((*author, counter??))
         })
-    }
-
-    /// Returns the blake3 digest of Automerge's sorted heads. Settled changes only.
-    pub(super) fn heads(&self) -> [u8; 32] {
-        let mut heads = self.settled.as_ref().map_or_else(Vec::new, |settled| settled.get_heads());
-        heads.sort_unstable();
-        let mut hasher = blake3::Hasher::new();
-        for head in &heads {
-            hasher.update(&head.0);
-        }
-        *hasher.finalize().as_bytes()
-    }
-}
-
-#[cfg(test)]
-impl Document {
-    /// Returns what Automerge holds.
-    pub(super) fn automerge(&self) -> Option<&Automerge> {
-        self.settled.as_deref()
-    }
-
-    /// Returns what Automerge saves.
-    pub(super) fn saved(&self) -> Vec<u8> {
-        self.automerge().map_or_else(Vec::new, Automerge::save)
     }
 }

@@ -56,17 +56,25 @@ impl<'a> Envelope<'a> {
         let (head, chunk) =
             postcard::take_from_bytes::<Head>(body).map_err(|_| Refused::Malformed)?;
         let mut spelling = [0; MAX_HEAD];
-        let canonical =
-            postcard::to_slice(&head, &mut spelling).map_err(|_| Refused::Malformed)?;
+        let canonical = postcard::to_slice(&head, &mut spelling).map_err(|_| Refused::Malformed)?;
         if !body.starts_with(canonical) || canonical.len() + chunk.len() != body.len() {
             return Err(Refused::Malformed);
         }
-        Ok(Self { head, chunk, signed, signature })
+        Ok(Self {
+            head,
+            chunk,
+            signed,
+            signature,
+        })
     }
 
     /// Says whether its author signed it.
     pub(super) fn is_signed(&self, keys: &dyn Keys) -> bool {
-        keys.verify(&self.head.author, &signing_hash(self.signed), self.signature)
+        keys.verify(
+            &self.head.author,
+            &signing_hash(self.signed),
+            self.signature,
+        )
     }
 
     /// Says whether `other` signs the very same contents.
@@ -125,7 +133,10 @@ mod tests {
         for place in 0..bytes.len() {
             let mut bad = bytes.to_vec();
             bad[place] ^= 1;
-            assert!(!Envelope::parse(&bad).is_ok_and(|e| e.is_signed(&keys)), "{place}");
+            assert!(
+                !Envelope::parse(&bad).is_ok_and(|e| e.is_signed(&keys)),
+                "{place}"
+            );
         }
     }
 

@@ -1,18 +1,21 @@
 //! The ledger: every Automerge document that this node holds, as chains of signed changes.
 //!
 //! One idea carries it: *a change is accepted only if this code would have written the very same bytes*. What an author says
-//! (entries), and where it stands (document, author, incarnation, count), determine the change; see [`chain`]. So bytes from
+//! (entries), and where it stands (document, author, incarnation, count), determine the change; see `chain`. So bytes from
 //! afar are read by a strict reader of our own, judged, rebuilt, and compared; Automerge itself never decodes them, and what it
 //! is given is always of our own making.
 //!
 //! Files, in reading order: `schema` spells entries as keys and values, `chain` gives a change its place, `chunk` reads raw
-//! changes, `validate` says who may write what, `envelope` signs, `document` adds chains up, `refused` names what is refused.
+//! changes, `validate` says who may write what, `envelope` signs, `document` holds chains, `content` adds them up in
+//! Automerge, `afar` takes what others wrote, `refused` names what is refused.
 //!
 //! A node that has lost its log must take a new key: with the old one it would write other changes at places that its peers
 //! hold already, which is the one thing that ends a chain for good.
 
+mod afar;
 mod chain;
 mod chunk;
+mod content;
 mod document;
 mod envelope;
 #[cfg(test)]
@@ -28,8 +31,8 @@ use crate::entry::{ClaimMark, Entry, Header, Member, Total};
 use crate::ids::{DocId, Incarnation, PeerId, SegmentId, Tag};
 use crate::keys::Keys;
 
-use document::{Document, Judged, Settled};
-use envelope::{Envelope, Head};
+use content::Content;
+use document::Document;
 
 pub use envelope::MAX_ENVELOPE;
 pub use refused::{LedgerStats, Refused, Rule};
@@ -86,15 +89,6 @@ pub enum Accepted {
     },
 }
 
-/// Where a record comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Source {
-    /// The own log: its signature was checked when it was written there.
-    Log,
-    /// A peer.
-    Afar,
-}
-
 /// Life and own words.
 impl Ledger {
     /// Returns an empty ledger of the node with these keys, for this start of its process.
@@ -132,15 +126,19 @@ impl Ledger {
     /// # Errors
     /// As [`Self::accept`], but for signatures, which are not checked again.
     pub fn recover(&mut self, record: &Arc<[u8]>) -> Result<Accepted, Refused> {
-        self.take(record, Source::Log)
+        self.take(record, afar::Source::Log)
     }
 
     /// Opens the next segment of this node; its header goes out with the first write to it.
     pub fn open_segment(&mut self, header: Header) -> SegmentId {
-        let segment = SegmentId { author: self.me, n: self.next_segment };
+        let segment = SegmentId {
+            author: self.me,
+            n: self.next_segment,
+        };
         self.next_segment += 1;
         let doc = DocId::Segment(segment);
-        self.documents.insert(doc, Document::open(doc, self.me, header));
+        self.documents
+            .insert(doc, Document::open(doc, self.me, header));
         segment
     }
 
@@ -153,8 +151,14 @@ impl Ledger {
     pub fn write(&mut self, doc: DocId, entries: &[Entry]) -> (Arc<[u8]>, u32) {
         let known = !matches!(doc, DocId::Segment(_)) || self.documents.contains_key(&doc);
         assert!(known, "a segment is open before anything is written to it");
-        assert!(doc == DocId::Directory || self.is_member(&self.me), "a node joins before it writes");
-        let document = self.documents.entry(doc).or_insert_with(|| Document::new(doc, self.me));
+        assert!(
+            doc == DocId::Directory || self.is_member(&self.me),
+            "a node joins before it writes"
+        );
+        let document = self
+            .documents
+            .entry(doc)
+            .or_insert_with(|| Document::new(doc, self.me));
         let (record, count) = document.write(entries, self.incarnation, &*self.keys);
         let settled = document.settle_if_due();
         self.note_settled(doc, settled);
@@ -168,189 +172,10 @@ impl Ledger {
         self.shift(doc, |document| document.persisted(count));
     }
 
-    /// Forgets a document. The caller keeps it from coming back.
+    /// Forgets a document; of the directory, members stay known. The caller keeps it from coming back.
     pub fn drop_document(&mut self, doc: DocId) {
         if let Some(document) = self.documents.remove(&doc) {
             self.root = self.root.wrapping_sub(document.digest());
-        }
-    }
-}
-
-/// Others' words.
-impl Ledger {
-    /// Returns where a change stands, unverified; `None` if it is no envelope.
-    #[must_use]
-    pub fn peek(envelope: &[u8]) -> Option<(DocId, PeerId, u32)> {
-        let head = Envelope::parse(envelope).ok()?.head;
-        Some((head.doc, head.author, head.count))
-    }
-
-    /// Takes a change from afar.
-    ///
-    /// # Errors
-    /// Everything that an honest peer's change cannot be. Nothing of it is stored; a signed breach by a member in a document
-    /// held here ends its chain there (see [`Self::take_quarantined`]).
-    pub fn accept(&mut self, envelope: &Arc<[u8]>) -> Result<Accepted, Refused> {
-        self.take(envelope, Source::Afar)
-    }
-
-    fn take(&mut self, record: &Arc<[u8]>, source: Source) -> Result<Accepted, Refused> {
-        let taken = self.try_take(record, source);
-        match &taken {
-            Ok(Accepted::New(_)) => self.stats.accepted += 1,
-            Ok(Accepted::Known) => self.stats.known += 1,
-            Ok(Accepted::Gap { .. }) => self.stats.gaps += 1,
-            Ok(Accepted::Stranger { .. }) => self.stats.strangers += 1,
-            Err(why) => self.stats.refuse(*why),
-        }
-        taken
-    }
-
-    fn try_take(&mut self, record: &Arc<[u8]>, source: Source) -> Result<Accepted, Refused> {
-        let envelope = Envelope::parse(record)?;
-        let Head { doc, author, count, .. } = envelope.head;
-        if count == 0 {
-            return Err(Refused::Malformed);
-        }
-        if count <= self.count(doc, &author) {
-            return self.compare(record, &envelope, source);
-        }
-        let nothing = Document::new(doc, self.me);
-        let document = self.documents.get(&doc).unwrap_or(&nothing);
-        if document.is_quarantined(&author) {
-            return Err(Refused::Quarantined);
-        }
-        if !self.is_member(&author) && doc != DocId::Directory {
-            return Ok(Accepted::Stranger { author });
-        }
-        if document.lacks_before(&envelope.head) {
-            return Ok(Accepted::Gap { doc });
-        }
-        self.check_signature(&envelope, source)?;
-        let proof = |peer: &PeerId| self.keys.admission(peer);
-        match document.judge(&envelope, &proof).and_then(|judged| self.admit(&author, judged)) {
-            Ok(Judged::Fits(fit)) => {
-                let entries = self.append(&envelope.head, *fit, record, source);
-                Ok(Accepted::New(Change { doc, author, count, entries }))
-            }
-            Ok(Judged::Early) => Ok(Accepted::Gap { doc }),
-            Err(rule) => {
-                self.quarantine(doc, author, rule.to_string());
-                Err(Refused::Rule(rule))
-            }
-        }
-    }
-
-    /// A change for a place that is taken: the same again, or an author that says two things.
-    fn compare(
-        &mut self,
-        record: &Arc<[u8]>,
-        envelope: &Envelope<'_>,
-        source: Source,
-    ) -> Result<Accepted, Refused> {
-        let Head { doc, author, incarnation, count } = envelope.head;
-        let held = self.documents.get(&doc).and_then(|document| document.record(&author, count));
-        let Some(held) = held else { return Ok(Accepted::Known) };
-        if held == record || envelope.says_the_same(held) {
-            return Ok(Accepted::Known);
-        }
-        // A restarted author whose clock went back may reuse places of presence.
-        let other_start = Envelope::parse(held).is_ok_and(|h| h.head.incarnation != incarnation);
-        if matches!(doc, DocId::Presence(_)) && other_start {
-            return Ok(Accepted::Known);
-        }
-        self.check_signature(envelope, source)?;
-        let refused = Refused::Equivocation;
-        self.quarantine(doc, author, refused.to_string());
-        Err(refused)
-    }
-
-    fn check_signature(&self, envelope: &Envelope<'_>, source: Source) -> Result<(), Refused> {
-        match source {
-            Source::Log => Ok(()),
-            Source::Afar if envelope.is_signed(&*self.keys) => Ok(()),
-            Source::Afar => Err(Refused::Signature),
-        }
-    }
-
-    /// A newcomer's tag must be free. Its proof was judged with its `Member` entry.
-    fn admit(&self, author: &PeerId, judged: Judged) -> Result<Judged, Rule> {
-        match self.peers.get(&author.tag()) {
-            Some(holder) if holder != author => Err(Rule::Tag),
-            Some(_) | None => Ok(judged),
-        }
-    }
-
-    fn append(
-        &mut self,
-        head: &Head,
-        fit: document::Fit,
-        record: &Arc<[u8]>,
-        source: Source,
-    ) -> Vec<Entry> {
-        let Head { doc, author, count, .. } = *head;
-        let me = self.me;
-        self.documents.entry(doc).or_insert_with(|| Document::new(doc, me));
-        let mut entries = Vec::new();
-        let mut settled = Settled::default();
-        self.shift(doc, |document| {
-            entries = document.append(author, fit, record);
-            // An own change that comes from a log or a peer is held outside this process already.
-            let stored = source == Source::Log || document.durable() + 1 == count;
-            if author == me && stored {
-                document.persisted(count);
-            }
-            settled = document.settle_if_due();
-        });
-        self.note_settled(doc, settled);
-        self.note_members(author, &entries);
-        if let DocId::Segment(segment) = doc
-            && segment.author == me
-        {
-            self.next_segment = self.next_segment.max(segment.n.saturating_add(1));
-        }
-        entries
-    }
-
-    fn note_members(&mut self, author: PeerId, entries: &[Entry]) {
-        for entry in entries {
-            if let Entry::Member(member) = entry {
-                self.peers.insert(author.tag(), author);
-                self.members.insert(author, member.clone());
-            }
-        }
-    }
-
-    /// Ends a member's chain in a document held here. A stranger's is not worth the memory, nor is a document that was never
-    /// begun: such a change is judged anew each time.
-    fn quarantine(&mut self, doc: DocId, author: PeerId, why: String) {
-        let member = self.is_member(&author);
-        if let Some(document) = self.documents.get_mut(&doc)
-            && member
-            && document.quarantine(author, why.clone())
-        {
-            self.quarantined.push((doc, author, why));
-        }
-    }
-
-    /// Returns the chains that ended since the last call, and why.
-    pub fn take_quarantined(&mut self) -> Vec<(DocId, PeerId, String)> {
-        std::mem::take(&mut self.quarantined)
-    }
-
-    fn note_settled(&mut self, doc: DocId, settled: Settled) {
-        self.stats.applies += settled.applies;
-        self.stats.failed_applies += settled.failed;
-        let ended = settled.quarantined.into_iter().map(|(author, why)| (doc, author, why));
-        self.quarantined.extend(ended);
-    }
-
-    /// Changes a document and keeps the root in step.
-    fn shift(&mut self, doc: DocId, change: impl FnOnce(&mut Document)) {
-        if let Some(document) = self.documents.get_mut(&doc) {
-            let before = document.digest();
-            change(document);
-            self.root = self.root.wrapping_sub(before).wrapping_add(document.digest());
         }
     }
 }
@@ -366,7 +191,9 @@ impl Ledger {
     /// Returns how many changes of `author` are held; of this node's own, those not durable yet included.
     #[must_use]
     pub fn count(&self, doc: DocId, author: &PeerId) -> u32 {
-        self.documents.get(&doc).map_or(0, |document| document.count(author))
+        self.documents
+            .get(&doc)
+            .map_or(0, |document| document.count(author))
     }
 
     /// Returns how many own changes are durable.
@@ -377,7 +204,10 @@ impl Ledger {
 
     /// Returns the documents that have something to show, each with the digest of its vector.
     pub fn documents(&self) -> impl Iterator<Item = (DocId, u64)> {
-        let shown = self.documents.iter().filter(|(_, document)| document.vector().next().is_some());
+        let shown = self
+            .documents
+            .iter()
+            .filter(|(_, document)| document.vector().next().is_some());
         shown.map(|(doc, document)| (*doc, document.digest()))
     }
 
@@ -396,18 +226,15 @@ impl Ledger {
     /// Returns how many changes of each author a document shows.
     #[must_use]
     pub fn vector(&self, doc: DocId) -> Vec<(PeerId, u32)> {
-        self.documents.get(&doc).map_or_else(Vec::new, |document| document.vector().collect())
+        self.documents
+            .get(&doc)
+            .map_or_else(Vec::new, |document| document.vector().collect())
     }
 
     /// Returns the envelopes that `have` lacks, each chain in order and the segment's header first: as many as fit into
     /// `limit_bytes`, and at least one.
     #[must_use]
-    pub fn since(
-        &self,
-        doc: DocId,
-        have: &[(PeerId, u32)],
-        limit_bytes: usize,
-    ) -> Vec<Arc<[u8]>> {
+    pub fn since(&self, doc: DocId, have: &[(PeerId, u32)], limit_bytes: usize) -> Vec<Arc<[u8]>> {
         let document = self.documents.get(&doc);
         document.map_or_else(Vec::new, |document| document.since(have, limit_bytes))
     }
@@ -415,7 +242,9 @@ impl Ledger {
     /// Returns a segment's header; of an own segment as soon as it is open.
     #[must_use]
     pub fn header(&self, seg: SegmentId) -> Option<&Header> {
-        self.documents.get(&DocId::Segment(seg)).and_then(Document::header)
+        self.documents
+            .get(&DocId::Segment(seg))
+            .and_then(Document::header)
     }
 
     /// Says whether this peer's `Member` entry was seen.
@@ -439,7 +268,11 @@ impl Ledger {
     #[must_use]
     pub fn stats(&self) -> LedgerStats {
         let queued = self.documents.values().map(Document::queued).sum();
-        LedgerStats { documents: self.documents.len(), queued, ..self.stats.clone() }
+        LedgerStats {
+            documents: self.documents.len(),
+            queued,
+            ..self.stats.clone()
+        }
     }
 }
 
@@ -455,7 +288,10 @@ impl Ledger {
 
     /// Settles every document with at least so many queued changes.
     pub fn settle_all(&mut self, at_least: usize) {
-        let due = self.documents.iter().filter(|(_, document)| document.queued() >= at_least.max(1));
+        let due = self
+            .documents
+            .iter()
+            .filter(|(_, document)| document.queued() >= at_least.max(1));
         let due: Vec<_> = due.map(|(doc, _)| *doc).collect();
         for doc in due {
             self.settle(doc);
@@ -469,23 +305,31 @@ impl Ledger {
 
     /// Returns the conflict set of a task's claim register: the latest value of each writer, by epoch and then tag.
     pub fn claims(&mut self, seg: SegmentId, index: u16) -> Vec<(PeerId, ClaimMark)> {
-        let claims = self.settled(DocId::Segment(seg)).map_or_else(Vec::new, |d| d.claims(index));
-        claims.into_iter().filter_map(|(tag, mark)| Some((self.peer_of(tag)?, mark))).collect()
+        let claims = self
+            .settled(DocId::Segment(seg))
+            .map_or_else(Vec::new, |d| d.content().claims(index));
+        claims
+            .into_iter()
+            .filter_map(|(tag, mark)| Some((self.peer_of(tag)?, mark)))
+            .collect()
     }
 
     /// Returns each peer's PN-counter of live claims in a segment.
     pub fn live(&mut self, seg: SegmentId) -> Vec<(PeerId, i64)> {
-        self.settled(DocId::Segment(seg)).map_or_else(Vec::new, Document::live)
+        self.settled(DocId::Segment(seg))
+            .map_or_else(Vec::new, Document::live)
     }
 
     /// Returns the sum over all peers of a segment's PN-counters of `total`.
     pub fn total(&mut self, seg: SegmentId, total: Total) -> i64 {
-        self.settled(DocId::Segment(seg)).map_or(0, |document| document.total(total))
+        self.settled(DocId::Segment(seg))
+            .map_or(0, |document| document.total(total))
     }
 
     /// Returns the blake3 digest of a document's sorted Automerge heads: equal documents have equal heads.
     pub fn heads(&mut self, doc: DocId) -> [u8; 32] {
-        let nothing = Document::new(doc, self.me).heads();
-        self.settled(doc).map_or(nothing, Document::heads)
+        let nothing = Content::default().heads();
+        self.settled(doc)
+            .map_or(nothing, |document| document.content().heads())
     }
 }

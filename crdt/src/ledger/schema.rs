@@ -92,7 +92,9 @@ impl Key {
             "k" => Self::Live(rest.parse().ok()?),
             "u" => {
                 let (kind, tag) = rest.split_at_checked(1)?;
-                let total = Total::ALL.into_iter().find(|total| letter(*total) == kind)?;
+                let total = Total::ALL
+                    .into_iter()
+                    .find(|total| letter(*total) == kind)?;
                 Self::Count(total, tag.parse().ok()?)
             }
             "m" => Self::Member(PeerId(bytes32(rest)?)),
@@ -154,7 +156,11 @@ fn hex(text: &str) -> Option<u32> {
 }
 
 fn index(text: &str) -> Option<u16> {
-    if text.len() == 4 { u16::from_str_radix(text, 16).ok() } else { None }
+    if text.len() == 4 {
+        u16::from_str_radix(text, 16).ok()
+    } else {
+        None
+    }
 }
 
 fn bytes32(text: &str) -> Option<[u8; 32]> {
@@ -170,9 +176,7 @@ pub(super) fn spell(entry: &Entry, writer: &Writer) -> (Key, Value) {
     match entry {
         Entry::Header(header) => (Key::Header, bytes(header)),
         Entry::Specs(chunk) => (Key::Specs(chunk.first), bytes(&chunk.specs)),
-        Entry::Environment(digest, environment) => {
-            (Key::Environment(*digest), bytes(environment))
-        }
+        Entry::Environment(digest, environment) => (Key::Environment(*digest), bytes(environment)),
         Entry::End(specs) => (Key::End, bytes(specs)),
         Entry::Bids(bids) => (Key::Bids(tag, count), bytes(bids)),
         Entry::Votes(votes) => (Key::Votes(tag, count), bytes(votes)),
@@ -192,7 +196,10 @@ pub(super) fn read(text: &str, value: RawValue<'_>, writer: &Writer) -> Result<E
     owned(&key, writer)?;
     Ok(match key {
         Key::Header => Entry::Header(decode(value)?),
-        Key::Specs(first) => Entry::Specs(SpecChunk { first, specs: decode_specs(value)? }),
+        Key::Specs(first) => Entry::Specs(SpecChunk {
+            first,
+            specs: decode_specs(value)?,
+        }),
         Key::Environment(digest) => Entry::Environment(digest, decode(value)?),
         Key::End => Entry::End(decode(value)?),
         Key::Bids(..) => Entry::Bids(decode(value)?),
@@ -245,7 +252,9 @@ fn bytes<T: Serialize + ?Sized>(value: &T) -> Value {
 }
 
 fn decode<T: DeserializeOwned>(value: RawValue<'_>) -> Result<T, Rule> {
-    let RawValue::Bytes(bytes) = value else { return Err(Rule::Value) };
+    let RawValue::Bytes(bytes) = value else {
+        return Err(Rule::Value);
+    };
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         Ok(_) | Err(_) => Err(Rule::Value),
@@ -254,7 +263,9 @@ fn decode<T: DeserializeOwned>(value: RawValue<'_>) -> Result<T, Rule> {
 
 /// Decodes specs one by one, so that none is larger than it may be.
 fn decode_specs(value: RawValue<'_>) -> Result<Vec<TaskSpec>, Rule> {
-    let RawValue::Bytes(bytes) = value else { return Err(Rule::Value) };
+    let RawValue::Bytes(bytes) = value else {
+        return Err(Rule::Value);
+    };
     let (count, mut rest) = postcard::take_from_bytes::<u32>(bytes).map_err(|_| Rule::Value)?;
     if count > u32::from(MAX_CHUNK) {
         return Err(Rule::Specs);
@@ -266,7 +277,11 @@ fn decode_specs(value: RawValue<'_>) -> Result<Vec<TaskSpec>, Rule> {
         specs.push(spec);
         rest = &rest[window.len() - tail.len()..];
     }
-    if rest.is_empty() { Ok(specs) } else { Err(Rule::Value) }
+    if rest.is_empty() {
+        Ok(specs)
+    } else {
+        Err(Rule::Value)
+    }
 }
 
 fn step(value: RawValue<'_>) -> Result<i64, Rule> {
@@ -287,7 +302,10 @@ mod tests {
         let rows = [
             (Key::Header, "!h".to_owned()),
             (Key::Specs(64), "!0040".to_owned()),
-            (Key::Environment(Digest([0xab; 32])), format!("!e{}", "ab".repeat(32))),
+            (
+                Key::Environment(Digest([0xab; 32])),
+                format!("!e{}", "ab".repeat(32)),
+            ),
             (Key::End, "!z".to_owned()),
             (Key::Bids(tag, 31), format!("b{tag}00001f")),
             (Key::Votes(tag, 1 << 24), format!("v{tag}1000000")),
@@ -307,7 +325,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_keys() {
-        for text in ["", "!", "x", "c123", "c12345", "!e12", "uxaaaaaa", "b", "mzz", "é", "bééé"] {
+        for text in [
+            "", "!", "x", "c123", "c12345", "!e12", "uxaaaaaa", "b", "mzz", "é", "bééé",
+        ] {
             assert_eq!(Key::parse(text), None, "{text}");
         }
     }

@@ -87,12 +87,18 @@ impl Case<'_> {
 
     fn unchanged(&self) -> Additions {
         let Contents { specs, stage, .. } = *self.contents;
-        Additions { specs, environments: Vec::new(), stage }
+        Additions {
+            specs,
+            environments: Vec::new(),
+            stage,
+        }
     }
 
     fn judge_directory(&self, entries: &[Entry]) -> Result<(), Rule> {
         for entry in entries {
-            let Entry::Member(member) = entry else { return Err(Rule::Document) };
+            let Entry::Member(member) = entry else {
+                return Err(Rule::Document);
+            };
             check_member(member)?;
             if member.proof != (self.proof)(&self.writer.peer) {
                 return Err(Rule::Proof);
@@ -103,7 +109,9 @@ impl Case<'_> {
 
     fn judge_presence(&self, entries: &[Entry]) -> Result<(), Rule> {
         for entry in entries {
-            let Entry::Beat(beat) = entry else { return Err(Rule::Document) };
+            let Entry::Beat(beat) = entry else {
+                return Err(Rule::Document);
+            };
             check_beat(beat)?;
         }
         Ok(())
@@ -249,7 +257,10 @@ fn check_epoch(epoch: Epoch) -> Result<(), Rule> {
 /// A batch has 1 to [`MAX_TASKS`] entries, at most one for a task.
 fn check_batch(indices: impl ExactSizeIterator<Item = u16>) -> Result<(), Rule> {
     let mut seen = [0_u64; MAX_TASKS as usize / 64];
-    within((1..=usize::from(MAX_TASKS)).contains(&indices.len()), Rule::Batch)?;
+    within(
+        (1..=usize::from(MAX_TASKS)).contains(&indices.len()),
+        Rule::Batch,
+    )?;
     for index in indices {
         check_index(index)?;
         let (word, bit) = (usize::from(index / 64), 1_u64 << (index % 64));
@@ -263,7 +274,10 @@ fn check_header(header: &Header) -> Result<(), Rule> {
     let sorted = header.committee.is_sorted_by(|a, b| a < b);
     let fits = matches!(header.committee.len(), 1 | 3 | 5);
     let counts = header.first >= 1 && header.first.checked_add(u64::from(MAX_TASKS)).is_some();
-    within(header.format == Header::FORMAT && sorted && fits && counts, Rule::Header)
+    within(
+        header.format == Header::FORMAT && sorted && fits && counts,
+        Rule::Header,
+    )
 }
 
 /// Returns how many specs there are after this chunk.
@@ -323,7 +337,10 @@ fn check_text(text: Option<&str>) -> Result<(), Rule> {
 
 fn check_member(member: &Member) -> Result<(), Rule> {
     let addresses = member.addresses.len() <= MAX_ADDRESSES
-        && member.addresses.iter().all(|address| address.len() <= MAX_ADDRESS);
+        && member
+            .addresses
+            .iter()
+            .all(|address| address.len() <= MAX_ADDRESS);
     within(addresses && member.name.len() <= MAX_NAME, Rule::Length)
 }
 

@@ -26,7 +26,9 @@ impl Replica {
         if self.stalled || self.draining {
             return false;
         }
-        let Some(ix) = self.schedule.take(self.now.mono) else { return false };
+        let Some(ix) = self.schedule.take(self.now.mono) else {
+            return false;
+        };
         self.bid(ix);
         true
     }
@@ -38,9 +40,19 @@ impl Replica {
         assert!(task.claim.is_none(), "a task is claimed once at a time");
         let since = self.now.mono;
         let phase = Phase::Bidding;
-        task.claim =
-            Some(Claim { epoch, since, phase, deadline: None, lost: false, signalled: None });
-        let bid = Bid { index: task.index, epoch, gave_up: false };
+        task.claim = Some(Claim {
+            epoch,
+            since,
+            phase,
+            deadline: None,
+            lost: false,
+            signalled: None,
+        });
+        let bid = Bid {
+            index: task.index,
+            epoch,
+            gave_up: false,
+        };
         self.claims.insert(ix);
         if !self.heartbeat_due {
             self.heartbeat_due = true;
@@ -53,15 +65,23 @@ impl Replica {
     }
 
     pub(super) fn stage_bid(&mut self, ix: TaskIx, bid: Bid) {
-        let register = BidRegister { epoch: bid.epoch, gave_up: bid.gave_up };
+        let register = BidRegister {
+            epoch: bid.epoch,
+            gave_up: bid.gave_up,
+        };
         let tag = self.tag;
-        self.registers(ix).fold_bid(tag, register).expect("own bids never go back");
+        self.registers(ix)
+            .fold_bid(tag, register)
+            .expect("own bids never go back");
         self.stage(ix).bids.insert(bid.index, bid);
         self.changed(ix);
     }
 
     fn needs(&self, ix: TaskIx) -> Needs {
-        self.known(ix).spec.as_ref().map_or_else(Needs::default, |spec| spec.needs)
+        self.known(ix)
+            .spec
+            .as_ref()
+            .map_or_else(Needs::default, |spec| spec.needs)
     }
 
     fn as_claimant(&self, ix: TaskIx) -> Claimant<'_> {
@@ -77,7 +97,9 @@ impl Replica {
 
     /// Takes a live claim as far as its answers allow.
     pub(super) fn press_claim(&mut self, ix: TaskIx) {
-        let Some(claim) = self.known(ix).claim else { return };
+        let Some(claim) = self.known(ix).claim else {
+            return;
+        };
         match claim.phase {
             Phase::Bidding | Phase::Held => self.press_bid(ix, claim),
             Phase::Starting | Phase::Running => self.press_run(ix, claim),
@@ -137,8 +159,15 @@ impl Replica {
     }
 
     fn pass_on_kill(&mut self, ix: TaskIx, claim: &Claim, run: RunId) {
-        let want = self.known(ix).registers.want.as_ref().map(|want| want.wish.clone());
-        let Some(Wish::Kill { signal, grace, .. }) = want else { return };
+        let want = self
+            .known(ix)
+            .registers
+            .want
+            .as_ref()
+            .map(|want| want.wish.clone());
+        let Some(Wish::Kill { signal, grace, .. }) = want else {
+            return;
+        };
         match claim.signalled {
             None => {
                 self.outputs.push_back(Output::Signal(run, signal));
@@ -151,11 +180,15 @@ impl Replica {
     }
 
     fn renewed(&self, ix: TaskIx, claim: &Claim) -> Option<Mono> {
-        self.as_claimant(ix).hold(claim, &self.answers, &self.timing, self.now.mono)
+        self.as_claimant(ix)
+            .hold(claim, &self.answers, &self.timing, self.now.mono)
     }
 
     fn run_of(&self, ix: TaskIx, claim: &Claim) -> RunId {
-        RunId { task: self.known(ix).id, epoch: claim.epoch }
+        RunId {
+            task: self.known(ix).id,
+            epoch: claim.epoch,
+        }
     }
 
     fn with_claim(&mut self, ix: TaskIx, change: impl FnOnce(&mut Claim, Mono)) {
@@ -184,10 +217,13 @@ impl Replica {
                 break;
             }
             self.deadlines.pop_first();
-            let Some(claim) = self.known(ix).claim else { continue };
+            let Some(claim) = self.known(ix).claim else {
+                continue;
+            };
             let run = self.run_of(ix, &claim);
             self.counters.holds_lost += 1;
-            self.outputs.push_back(Output::Notice(Notice::HoldLost(run)));
+            self.outputs
+                .push_back(Output::Notice(Notice::HoldLost(run)));
             self.with_claim(ix, |claim, _| {
                 claim.lost = true;
                 claim.deadline = None;
@@ -208,7 +244,14 @@ impl Replica {
         self.forget_held(ix);
         self.set_phase(ix, Phase::Bidding);
         let place = self.known(ix).index;
-        self.stage_bid(ix, Bid { index: place, epoch: claim.epoch, gave_up: true });
+        self.stage_bid(
+            ix,
+            Bid {
+                index: place,
+                epoch: claim.epoch,
+                gave_up: true,
+            },
+        );
     }
 
     fn forget_held(&mut self, ix: TaskIx) {
@@ -228,14 +271,18 @@ impl Replica {
     /// C5: starts the run of a held task, once for this epoch; the guard checks the deadline again (G1).
     fn start(&mut self, ix: TaskIx) {
         let task = self.known(ix);
-        let (Some(claim), Some(spec)) = (task.claim, task.spec.clone()) else { return };
+        let (Some(claim), Some(spec)) = (task.claim, task.spec.clone()) else {
+            return;
+        };
         let fresh = self.as_claimant(ix).promise(claim.epoch) == Promise::Fresh;
         let Some(deadline) = self.renewed(ix, &claim).filter(|_| fresh) else {
             // Votes have moved away since: what is left of the hold ends at its deadline.
             return;
         };
         self.set_deadline(ix, deadline);
-        let env = spec.env.and_then(|d| self.segment_of(ix).environments.get(&d).cloned());
+        let env = spec
+            .env
+            .and_then(|d| self.segment_of(ix).environments.get(&d).cloned());
         if spec.env.is_some() && env.is_none() {
             // The environment comes with the author's chunk; without it this host cannot run the task.
             return self.give_up(ix);
@@ -246,7 +293,13 @@ impl Replica {
         self.schedule.ahead.give(needs);
         self.schedule.running.take(needs);
         self.set_phase(ix, Phase::Starting);
-        let order = StartOrder { run, spec, env, deadline, attempt };
+        let order = StartOrder {
+            run,
+            spec,
+            env,
+            deadline,
+            attempt,
+        };
         self.outputs.push_back(Output::Start(Box::new(order)));
     }
 
@@ -254,7 +307,10 @@ impl Replica {
     pub(super) fn run_started(&mut self, run: RunId) {
         let Some(ix) = self.claimed(run) else { return };
         self.set_phase(ix, Phase::Running);
-        let mark = ClaimMark { epoch: run.epoch, started: self.now.wall };
+        let mark = ClaimMark {
+            epoch: run.epoch,
+            started: self.now.wall,
+        };
         let (tag, place) = (self.tag, self.known(ix).index);
         self.registers(ix).fold_mark(tag, mark);
         let staged = self.stage(ix);
@@ -277,7 +333,10 @@ impl Replica {
     /// A run ended or never began: nothing of it is alive.
     pub(super) fn run_ended(&mut self, run: RunId, end: RunEnd) {
         let Some(ix) = self.claimed(run) else { return };
-        let ran = self.known(ix).claim.is_some_and(|claim| claim.phase == Phase::Running);
+        let ran = self
+            .known(ix)
+            .claim
+            .is_some_and(|claim| claim.phase == Phase::Running);
         if ran {
             self.stage(ix).live -= 1;
         }
@@ -307,16 +366,21 @@ impl Replica {
     fn exited(&mut self, ix: TaskIx, report: RunReport) {
         let task = self.known(ix);
         let signalled = task.claim.is_some_and(|claim| claim.signalled.is_some());
-        let tries_left =
-            task.spec.as_ref().is_some_and(|spec| task.registers.retries < spec.retries);
+        let tries_left = task
+            .spec
+            .as_ref()
+            .is_some_and(|spec| task.registers.retries < spec.retries);
         let verdict = match report.exit {
             Exit::Code(0) => Verdict::Success,
             Exit::Code(_) | Exit::Signal(_) if signalled => Verdict::Killed,
             Exit::Code(_) | Exit::Signal(_) if tries_left => Verdict::Retry,
             Exit::Code(_) | Exit::Signal(_) => Verdict::Failure(None),
         };
-        let total =
-            if verdict == Verdict::Success { Total::Succeeded } else { Total::Failed };
+        let total = if verdict == Verdict::Success {
+            Total::Succeeded
+        } else {
+            Total::Failed
+        };
         self.stage(ix).count(total);
         let outcome = self.outcome(ix, verdict, Some(report));
         self.conclude(ix, outcome);
@@ -326,11 +390,24 @@ impl Replica {
         let task = self.known(ix);
         let epoch = task.claim.map_or(task.registers.top(), |claim| claim.epoch);
         let asked = matches!(verdict, Verdict::Killed | Verdict::Cancelled);
-        let reason = task.registers.want.as_ref().filter(|_| asked).map(|want| match &want.wish {
-            Wish::Kill { reason: Some(reason), .. } => format!("{reason} ({})", want.by),
-            Wish::Kill { reason: None, .. } | Wish::Close { .. } => format!("by {}", want.by),
-        });
-        Outcome { origin: (epoch, self.tag), verdict, report, reason }
+        let reason = task
+            .registers
+            .want
+            .as_ref()
+            .filter(|_| asked)
+            .map(|want| match &want.wish {
+                Wish::Kill {
+                    reason: Some(reason),
+                    ..
+                } => format!("{reason} ({})", want.by),
+                Wish::Kill { reason: None, .. } | Wish::Close { .. } => format!("by {}", want.by),
+            });
+        Outcome {
+            origin: (epoch, self.tag),
+            verdict,
+            report,
+            reason,
+        }
     }
 
     fn cancel(&mut self, ix: TaskIx) {
@@ -340,8 +417,14 @@ impl Replica {
 
     /// C7: writes the outcome of the claim's epoch, once, and ends the claim.
     fn conclude(&mut self, ix: TaskIx, outcome: Outcome) {
-        let Some(claim) = self.known(ix).claim else { return };
-        let at = OutcomeAt { index: self.known(ix).index, epoch: claim.epoch, outcome };
+        let Some(claim) = self.known(ix).claim else {
+            return;
+        };
+        let at = OutcomeAt {
+            index: self.known(ix).index,
+            epoch: claim.epoch,
+            outcome,
+        };
         let value = Arc::new(at.outcome.clone());
         let tag = self.tag;
         self.registers(ix)
@@ -354,15 +437,23 @@ impl Replica {
 
     /// C8: gives the claim's epoch up; no run of it is alive or can start.
     fn give_up(&mut self, ix: TaskIx) {
-        let Some(claim) = self.known(ix).claim else { return };
-        let bid = Bid { index: self.known(ix).index, epoch: claim.epoch, gave_up: true };
+        let Some(claim) = self.known(ix).claim else {
+            return;
+        };
+        let bid = Bid {
+            index: self.known(ix).index,
+            epoch: claim.epoch,
+            gave_up: true,
+        };
         self.drop_claim(ix);
         self.stage_bid(ix, bid);
     }
 
     fn drop_claim(&mut self, ix: TaskIx) {
         let needs = self.needs(ix);
-        let Some(claim) = self.tasks[ix as usize].claim.take() else { return };
+        let Some(claim) = self.tasks[ix as usize].claim.take() else {
+            return;
+        };
         match claim.phase {
             Phase::Bidding | Phase::Held => self.schedule.ahead.give(needs),
             Phase::Starting | Phase::Running => self.schedule.finished(needs, self.now.mono),
@@ -381,8 +472,13 @@ impl Replica {
         if !self.heartbeat_due {
             return;
         }
-        let mut segments: Vec<SegmentId> =
-            self.claims.iter().map(|ix| self.known(*ix).segment).collect();
+        // An own answer is always now (C3): where that decides, the hold is renewed without any ack.
+        self.dirty.extend(self.claims.iter().copied());
+        let mut segments: Vec<SegmentId> = self
+            .claims
+            .iter()
+            .map(|ix| self.known(*ix).segment)
+            .collect();
         segments.sort_unstable();
         segments.dedup();
         let peers: Vec<_> = self.roster.connected().collect();
@@ -401,13 +497,20 @@ impl Replica {
                 self.send(peer, &Message::Heartbeat(beat));
             }
         }
-        self.set_timer(self.now.mono + self.timing.heartbeat, super::Timer::Heartbeat);
+        self.set_timer(
+            self.now.mono + self.timing.heartbeat,
+            super::Timer::Heartbeat,
+        );
     }
 
     /// Lets claims in a segment look at their answers again.
     pub(super) fn touch_claims_in(&mut self, segment: SegmentId) {
-        let touched: Vec<TaskIx> =
-            self.claims.iter().copied().filter(|ix| self.known(*ix).segment == segment).collect();
+        let touched: Vec<TaskIx> = self
+            .claims
+            .iter()
+            .copied()
+            .filter(|ix| self.known(*ix).segment == segment)
+            .collect();
         self.dirty.extend(touched);
     }
 }

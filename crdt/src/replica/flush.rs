@@ -56,7 +56,10 @@ impl Staged {
                 chunk.push(spec);
                 next += 1;
             }
-            entries.push(Entry::Specs(SpecChunk { first, specs: chunk }));
+            entries.push(Entry::Specs(SpecChunk {
+                first,
+                specs: chunk,
+            }));
         }
         if !self.bids.is_empty() {
             entries.push(Entry::Bids(self.bids.into_values().collect()));
@@ -67,8 +70,16 @@ impl Staged {
         if !self.outcomes.is_empty() {
             entries.push(Entry::Outcomes(self.outcomes.into_values().collect()));
         }
-        entries.extend(self.marks.into_iter().map(|(place, mark)| Entry::Claim(place, mark)));
-        entries.extend(self.wants.into_iter().map(|(place, want)| Entry::Want(place, want)));
+        entries.extend(
+            self.marks
+                .into_iter()
+                .map(|(place, mark)| Entry::Claim(place, mark)),
+        );
+        entries.extend(
+            self.wants
+                .into_iter()
+                .map(|(place, want)| Entry::Want(place, want)),
+        );
         entries.extend(self.member.map(Entry::Member));
         if self.live != 0 {
             entries.push(Entry::Live(self.live));
@@ -76,7 +87,11 @@ impl Staged {
         if submitted > 0 {
             entries.push(Entry::Count(Total::Submitted, submitted));
         }
-        entries.extend(self.totals.into_iter().map(|(total, by)| Entry::Count(total, by)));
+        entries.extend(
+            self.totals
+                .into_iter()
+                .map(|(total, by)| Entry::Count(total, by)),
+        );
         entries
     }
 }
@@ -138,7 +153,12 @@ impl Replica {
         if self.broken == Some(Sabotage::VotesNotDurable) {
             self.push_own(&own);
         }
-        self.flight = Some(Flight { token, own, tasks, confirm });
+        self.flight = Some(Flight {
+            token,
+            own,
+            tasks,
+            confirm,
+        });
         self.outputs.push_back(Output::Persist { token, records });
     }
 
@@ -166,7 +186,10 @@ impl Replica {
 
     fn push_own(&mut self, own: &[(DocId, u32, Arc<[u8]>)]) {
         let peers: Vec<PeerId> = self.roster.connected().collect();
-        let records: Vec<Arc<[u8]>> = own.iter().map(|(_, _, record)| Arc::clone(record)).collect();
+        let records: Vec<Arc<[u8]>> = own
+            .iter()
+            .map(|(_, _, record)| Arc::clone(record))
+            .collect();
         self.send_changes(&peers, records);
     }
 
@@ -193,7 +216,11 @@ impl Replica {
             let (lane, encoded) = (frame.lane(), frame.encode());
             for to in peers {
                 self.counters.frames_sent += 1;
-                self.outputs.push_back(Output::Send { to: *to, lane, bytes: Arc::clone(&encoded) });
+                self.outputs.push_back(Output::Send {
+                    to: *to,
+                    lane,
+                    bytes: Arc::clone(&encoded),
+                });
             }
         }
     }

@@ -38,11 +38,12 @@ impl Replica {
     fn fold_person(&mut self, author: PeerId, entry: Entry) {
         match entry {
             Entry::Member(member) => {
-                self.outputs.push_back(crate::event::Output::Notice(Notice::Member {
-                    peer: author,
-                    name: member.name.clone(),
-                    addresses: member.addresses.clone(),
-                }));
+                self.outputs
+                    .push_back(crate::event::Output::Notice(Notice::Member {
+                        peer: author,
+                        name: member.name.clone(),
+                        addresses: member.addresses.clone(),
+                    }));
                 self.roster.learn(author, member);
                 self.refresh_alive();
             }
@@ -61,7 +62,12 @@ impl Replica {
         }
     }
 
-    fn fold_segment(&mut self, id: SegmentId, author: PeerId, entry: Entry) -> Result<(), WentBack> {
+    fn fold_segment(
+        &mut self,
+        id: SegmentId,
+        author: PeerId,
+        entry: Entry,
+    ) -> Result<(), WentBack> {
         let writer = author.tag();
         match entry {
             Entry::Header(header) => {
@@ -84,7 +90,10 @@ impl Replica {
             Entry::Bids(bids) => {
                 for bid in bids {
                     let ix = self.task_at(id, bid.index);
-                    let register = BidRegister { epoch: bid.epoch, gave_up: bid.gave_up };
+                    let register = BidRegister {
+                        epoch: bid.epoch,
+                        gave_up: bid.gave_up,
+                    };
                     self.registers(ix).fold_bid(writer, register)?;
                     self.changed(ix);
                 }
@@ -117,7 +126,10 @@ impl Replica {
             }
             Entry::Want(place, want) => {
                 let ix = self.task_at(id, place);
-                self.stamp = Hlc { tag: 0, ..self.stamp.max(want.stamp) };
+                self.stamp = Hlc {
+                    tag: 0,
+                    ..self.stamp.max(want.stamp)
+                };
                 if self.registers(ix).fold_want(want) {
                     self.dirty.insert(ix);
                 }
@@ -145,7 +157,11 @@ impl Replica {
             self.next_n = self.next_n.max(id.n + 1);
         }
         for dependency in &spec.after {
-            match self.ids.get(dependency).map(|other| self.known(*other).state) {
+            match self
+                .ids
+                .get(dependency)
+                .map(|other| self.known(*other).state)
+            {
                 Some(TaskState::Success) => {}
                 Some(state) if state.is_complete() => {
                     self.tasks[ix as usize].doomed = Some(*dependency);
@@ -158,7 +174,8 @@ impl Replica {
         }
         if let Some(member) = spec.member_of {
             let group = self.graph.group_mut(member.group);
-            self.dirty.extend(group.add(member.index, member.window, ix));
+            self.dirty
+                .extend(group.add(member.index, member.window, ix));
             self.dirty.extend(self.ids.get(&member.group));
         }
         if matches!(spec.work, Work::Group { .. }) {
@@ -174,7 +191,10 @@ impl Replica {
     /// Returns the task at a place of a known segment, made if nothing of it was seen before.
     pub(super) fn task_at(&mut self, segment: SegmentId, place: u16) -> TaskIx {
         let fresh = index(self.tasks.len());
-        let known = self.segments.get_mut(&segment).expect("a change follows its segment's header");
+        let known = self
+            .segments
+            .get_mut(&segment)
+            .expect("a change follows its segment's header");
         let slot = usize::from(place);
         if known.tasks.len() <= slot {
             known.tasks.resize(slot + 1, None);
@@ -183,7 +203,10 @@ impl Replica {
             return ix;
         }
         known.tasks[slot] = Some(fresh);
-        let id = TaskId { tag: segment.author.tag(), n: known.first + u64::from(place) };
+        let id = TaskId {
+            tag: segment.author.tag(),
+            n: known.first + u64::from(place),
+        };
         self.ids.insert(id, fresh);
         self.tasks.push(Task {
             id,

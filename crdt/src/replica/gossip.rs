@@ -65,7 +65,10 @@ impl Replica {
 
     /// Compares digests again at this instant, or earlier if that is planned.
     pub(super) fn sync_by(&mut self, at: Mono) {
-        if self.next_sync.is_some_and(|planned| planned > self.now.mono && planned <= at) {
+        if self
+            .next_sync
+            .is_some_and(|planned| planned > self.now.mono && planned <= at)
+        {
             return;
         }
         if let Some(planned) = self.next_sync.replace(at) {
@@ -77,7 +80,8 @@ impl Replica {
     fn tell_quarantined(&mut self) {
         for (_, author, why) in self.ledger.take_quarantined() {
             self.counters.quarantined += 1;
-            self.outputs.push_back(Output::Notice(Notice::Quarantined { author, why }));
+            self.outputs
+                .push_back(Output::Notice(Notice::Quarantined { author, why }));
         }
     }
 
@@ -163,13 +167,16 @@ impl Replica {
 
     /// Witnesses tell a segment's author when its specs are on their disk too.
     fn note_to_confirm(&mut self, change: &crate::ledger::Change) {
-        let DocId::Segment(id) = change.doc else { return };
+        let DocId::Segment(id) = change.doc else {
+            return;
+        };
         if id.author != change.author {
             return;
         }
         let header = self.ledger.header(id);
         if header.is_some_and(|header| header.committee.contains(&self.me)) {
-            self.to_confirm.insert((change.author, change.doc), change.count);
+            self.to_confirm
+                .insert((change.author, change.doc), change.count);
         }
     }
 
@@ -183,7 +190,10 @@ impl Replica {
             .filter(|peer| !self.roster.are_neighbours(source, peer.tag()))
             .collect();
         for peer in targets {
-            self.forward.entry(peer).or_default().push(Arc::clone(record));
+            self.forward
+                .entry(peer)
+                .or_default()
+                .push(Arc::clone(record));
         }
     }
 
@@ -196,7 +206,11 @@ impl Replica {
 
     fn ask(&mut self, peer: PeerId, doc: DocId) {
         let now = self.now.mono;
-        if self.asked.get(&(peer, doc)).is_some_and(|at| now.since(*at) < ASK_EVERY) {
+        if self
+            .asked
+            .get(&(peer, doc))
+            .is_some_and(|at| now.since(*at) < ASK_EVERY)
+        {
             return;
         }
         self.asked.insert((peer, doc), now);
@@ -229,7 +243,9 @@ impl Replica {
         let records = self.ledger.since(doc, have, REPAIR_LIMIT);
         self.counters.repaired += records.len() as u64;
         self.send_changes(&[from], records);
-        let ahead = have.iter().any(|(author, count)| *count > self.ledger.count(doc, author));
+        let ahead = have
+            .iter()
+            .any(|(author, count)| *count > self.ledger.count(doc, author));
         if ahead {
             self.ask(from, doc);
         }
@@ -244,7 +260,11 @@ impl Replica {
             .filter_map(|id| Some((*id, self.left_behind(*id, claimant)?)))
             .collect();
         self.acked.insert(claimant, self.now.mono);
-        let ack = Ack { incarnation: beat.incarnation, sent: beat.sent, left };
+        let ack = Ack {
+            incarnation: beat.incarnation,
+            sent: beat.sent,
+            left,
+        };
         self.send(from, &Message::Ack(ack));
     }
 
@@ -263,11 +283,19 @@ impl Replica {
             return;
         }
         let from_receipt = self.broken == Some(Sabotage::LeaseFromReceipt);
-        let sent = if from_receipt { self.now.mono } else { ack.sent };
+        let sent = if from_receipt {
+            self.now.mono
+        } else {
+            ack.sent
+        };
         for (id, left) in &ack.left {
             let key = (*id, from.tag());
             let seen = self.ledger.count(DocId::Segment(*id), &from);
-            let left = if self.broken == Some(Sabotage::StaleLeft) { 0 } else { *left };
+            let left = if self.broken == Some(Sabotage::StaleLeft) {
+                0
+            } else {
+                *left
+            };
             if self.segments.contains_key(id) && self.answers.note(key, sent, left, seen) {
                 self.touch_claims_in(*id);
             }

@@ -258,9 +258,15 @@ impl Replica {
     fn forsake_old_bids(&mut self) {
         for ix in 0..self.tasks.len() {
             let task = &self.tasks[ix];
-            let Some(bid) = task.registers.bid(self.tag) else { continue };
+            let Some(bid) = task.registers.bid(self.tag) else {
+                continue;
+            };
             if !task.registers.is_over(self.tag, bid.epoch) {
-                let bid = Bid { index: task.index, epoch: bid.epoch, gave_up: true };
+                let bid = Bid {
+                    index: task.index,
+                    epoch: bid.epoch,
+                    gave_up: true,
+                };
                 self.stage_bid(index(ix), bid);
             }
         }
@@ -268,14 +274,26 @@ impl Replica {
 
     /// Takes one input. Junk from afar is counted and dropped.
     pub fn handle(&mut self, now: Now, input: Input) {
-        self.now = Now { mono: self.now.mono.max(now.mono), wall: now.wall };
+        self.now = Now {
+            mono: self.now.mono.max(now.mono),
+            wall: now.wall,
+        };
         self.expire_holds();
         match input {
             Input::Frame { from, bytes } => self.take_frame(from, &bytes),
             Input::PeerUp(peer) => self.peer_up(peer),
             Input::PeerDown(peer) => self.peer_down(peer),
-            Input::Submit { token, tasks, durable } => self.submit(token, tasks, durable),
-            Input::Control { token, tasks, by, wish } => self.control(token, &tasks, &by, &wish),
+            Input::Submit {
+                token,
+                tasks,
+                durable,
+            } => self.submit(token, tasks, durable),
+            Input::Control {
+                token,
+                tasks,
+                by,
+                wish,
+            } => self.control(token, &tasks, &by, &wish),
             Input::RunStarted(run) => self.run_started(run),
             Input::RunEnded(run, end) => self.run_ended(run, end),
             Input::Persisted(token) => self.persisted(token),

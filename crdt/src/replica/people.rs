@@ -53,9 +53,16 @@ pub(super) struct Unanswered {
 
 #[derive(Debug)]
 enum Answer {
-    Submitted { ids: Vec<TaskId>, written: Vec<(SegmentId, u32)>, durable: Durability },
+    Submitted {
+        ids: Vec<TaskId>,
+        written: Vec<(SegmentId, u32)>,
+        durable: Durability,
+    },
     /// Durable with this flush.
-    Noted { flush: u64, ended: Vec<(TaskId, TaskState)> },
+    Noted {
+        flush: u64,
+        ended: Vec<(TaskId, TaskState)>,
+    },
 }
 
 impl Replica {
@@ -70,7 +77,11 @@ impl Replica {
             if self.parked.is_empty() {
                 self.set_timer(self.booted + SETTLE, Timer::Parked);
             }
-            return self.parked.push(Parked { token, tasks, durable });
+            return self.parked.push(Parked {
+                token,
+                tasks,
+                durable,
+            });
         }
         match self.check_submission(&tasks) {
             Err(refusal) => self.reply(token, Reply::Refused(refusal)),
@@ -81,7 +92,10 @@ impl Replica {
     /// Says whether a known member may still be about to connect.
     fn is_settling(&self) -> bool {
         self.now.mono < self.booted + SETTLE
-            && self.roster.members().any(|tag| tag != self.tag && !self.roster.is_connected(tag))
+            && self
+                .roster
+                .members()
+                .any(|tag| tag != self.tag && !self.roster.is_connected(tag))
     }
 
     /// Takes parked submissions if nothing more is to be waited for.
@@ -103,7 +117,10 @@ impl Replica {
 
     fn check_submission(&self, tasks: &[NewTask]) -> Result<(), Refusal> {
         let wrong = |place: usize, why: &str| {
-            Err(Refusal::Spec { place: u32::try_from(place).unwrap_or(u32::MAX), why: why.to_owned() })
+            Err(Refusal::Spec {
+                place: u32::try_from(place).unwrap_or(u32::MAX),
+                why: why.to_owned(),
+            })
         };
         if tasks.is_empty() || tasks.len() > SUBMISSION_TASKS {
             return wrong(0, "a submission has 1 to 4096 tasks");
@@ -117,7 +134,10 @@ impl Replica {
             let grouped = match links.group {
                 Some(group) if !earlier(&group) => return wrong(place, "its group comes first"),
                 Some(group) => matches!(tasks[group as usize].spec.work, Work::Group { .. }),
-                None => task.spec.member_of.is_none_or(|member| self.is_group(member.group)),
+                None => task
+                    .spec
+                    .member_of
+                    .is_none_or(|member| self.is_group(member.group)),
             };
             if !grouped || links.group.is_some() && task.spec.member_of.is_none() {
                 return wrong(place, "its group is not a group");
@@ -133,18 +153,30 @@ impl Replica {
     }
 
     fn is_group(&self, id: TaskId) -> bool {
-        let spec = self.ids.get(&id).and_then(|ix| self.known(*ix).spec.as_ref());
+        let spec = self
+            .ids
+            .get(&id)
+            .and_then(|ix| self.known(*ix).spec.as_ref());
         spec.is_some_and(|spec| matches!(spec.work, Work::Group { .. }))
     }
 
     fn accept_submission(&mut self, token: Token, tasks: Vec<NewTask>, durable: Durability) {
         let first = self.next_n;
         let tag = self.tag;
-        let id_at = |place: u32| TaskId { tag, n: first + u64::from(place) };
+        let id_at = |place: u32| TaskId {
+            tag,
+            n: first + u64::from(place),
+        };
         let mut ids = Vec::with_capacity(tasks.len());
         let mut written: Vec<(SegmentId, u32)> = Vec::new();
-        for NewTask { mut spec, env, links } in tasks {
-            spec.after.extend(links.after.iter().map(|place| id_at(*place)));
+        for NewTask {
+            mut spec,
+            env,
+            links,
+        } in tasks
+        {
+            spec.after
+                .extend(links.after.iter().map(|place| id_at(*place)));
             if let (Some(place), Some(member)) = (links.group, &mut spec.member_of) {
                 member.group = id_at(place);
             }
@@ -156,7 +188,11 @@ impl Replica {
             }
         }
         self.counters.submitted += ids.len() as u64;
-        let kind = Answer::Submitted { ids, written, durable };
+        let kind = Answer::Submitted {
+            ids,
+            written,
+            durable,
+        };
         self.await_answer(token, kind);
     }
 
@@ -164,20 +200,31 @@ impl Replica {
         if self.unanswered.is_empty() {
             self.set_timer(self.now.mono + PATIENCE, Timer::Unanswered);
         }
-        self.unanswered.push(Unanswered { token, since: self.now.mono, kind });
+        self.unanswered.push(Unanswered {
+            token,
+            since: self.now.mono,
+            kind,
+        });
     }
 
     fn write_task(&mut self, spec: TaskSpec, env: Option<Arc<Environment>>) -> (TaskId, SegmentId) {
         let bytes = postcard::experimental::serialized_size(&spec).unwrap_or(TaskSpec::MAX_BYTES);
         let segment = self.open_for(bytes, env.as_deref());
-        let known = self.segments.get_mut(&segment).expect("an open segment is known");
+        let known = self
+            .segments
+            .get_mut(&segment)
+            .expect("an open segment is known");
         let place = u16::try_from(known.tasks.len()).expect("a segment is closed when it is full");
         if let (Some(env), Some(digest)) = (env, spec.env)
             && !known.environments.contains_key(&digest)
         {
             let entry = Entry::Environment(digest, (*env).clone());
             known.environments.insert(digest, env);
-            self.staged.entry(DocId::Segment(segment)).or_default().entries.push(entry);
+            self.staged
+                .entry(DocId::Segment(segment))
+                .or_default()
+                .entries
+                .push(entry);
         }
         let ix = self.task_at(segment, place);
         self.stage(ix).specs.insert(place, spec.clone());
@@ -188,7 +235,9 @@ impl Replica {
     /// Returns the segment that takes a task of so many bytes, opened if need be.
     fn open_for(&mut self, spec_bytes: usize, env: Option<&Environment>) -> SegmentId {
         let env_bytes = env.map_or(0, environment_bytes);
-        let committee = self.roster.committee(self.committee_size, self.next_n, self.now.mono);
+        let committee = self
+            .roster
+            .committee(self.committee_size, self.next_n, self.now.mono);
         if let Some(open) = &mut self.open {
             let known = &self.segments[&open.id];
             let has_env = env.is_some_and(|env| known.environments.contains_key(&env.digest()));
@@ -196,7 +245,12 @@ impl Replica {
             let serves = known.tasks.len() < usize::from(SEGMENT_TASKS)
                 && open.bytes + more <= SEGMENT_BYTES
                 && self.now.mono.since(open.since) < SEGMENT_AGE
-                && still_good(&self.roster, &open.committee, committee.len(), self.now.mono);
+                && still_good(
+                    &self.roster,
+                    &open.committee,
+                    committee.len(),
+                    self.now.mono,
+                );
             if serves {
                 open.bytes += more;
                 return open.id;
@@ -222,14 +276,23 @@ impl Replica {
             },
         );
         let bytes = spec_bytes + env_bytes;
-        self.open = Some(Open { id, since: self.now.mono, bytes, committee });
+        self.open = Some(Open {
+            id,
+            since: self.now.mono,
+            bytes,
+            committee,
+        });
         id
     }
 
     fn close_segment(&mut self) {
         let Some(open) = self.open.take() else { return };
         let count = u16::try_from(self.segments[&open.id].tasks.len()).unwrap_or(u16::MAX);
-        self.staged.entry(DocId::Segment(open.id)).or_default().entries.push(Entry::End(count));
+        self.staged
+            .entry(DocId::Segment(open.id))
+            .or_default()
+            .entries
+            .push(Entry::End(count));
     }
 
     pub(super) fn control(&mut self, token: Token, tasks: &[TaskId], by: &str, wish: &Wish) {
@@ -272,7 +335,11 @@ impl Replica {
 
     fn want(&mut self, ix: TaskIx, by: &str, wish: &Wish) {
         self.stamp = Hlc::after(self.stamp, self.now.wall, self.tag);
-        let want = Want { stamp: self.stamp, by: by.to_owned(), wish: wish.clone() };
+        let want = Want {
+            stamp: self.stamp,
+            by: by.to_owned(),
+            wish: wish.clone(),
+        };
         let place = self.known(ix).index;
         self.registers(ix).fold_want(want.clone());
         self.stage(ix).wants.insert(place, want);
@@ -314,10 +381,14 @@ impl Replica {
 
     fn ripe(&self, answer: &Answer, late: bool) -> Option<Reply> {
         match answer {
-            Answer::Noted { flush, ended } => {
-                (self.durable >= *flush).then(|| Reply::Noted { ended: ended.clone() })
-            }
-            Answer::Submitted { ids, written, durable } => {
+            Answer::Noted { flush, ended } => (self.durable >= *flush).then(|| Reply::Noted {
+                ended: ended.clone(),
+            }),
+            Answer::Submitted {
+                ids,
+                written,
+                durable,
+            } => {
                 let mut copies = (u8::MAX, 0);
                 for (id, count) in written {
                     if self.ledger.durable_count(DocId::Segment(*id)) < *count {
@@ -330,7 +401,10 @@ impl Replica {
                     Durability::Quorum => copies.1 / 2 + 1,
                 };
                 let ripe = copies.0 >= enough || late;
-                ripe.then(|| Reply::Submitted { ids: ids.clone(), copies })
+                ripe.then(|| Reply::Submitted {
+                    ids: ids.clone(),
+                    copies,
+                })
             }
         }
     }
@@ -338,7 +412,11 @@ impl Replica {
     fn copies(&self, id: SegmentId, count: u32) -> (u8, u8) {
         let committee = &self.segments[&id].committee;
         let holds = |tag: &&crate::ids::Tag| {
-            **tag == self.tag || self.confirmed.get(&(id, **tag)).is_some_and(|have| *have >= count)
+            **tag == self.tag
+                || self
+                    .confirmed
+                    .get(&(id, **tag))
+                    .is_some_and(|have| *have >= count)
         };
         let copies = committee.iter().filter(holds).count();
         let small = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
@@ -353,12 +431,18 @@ impl Replica {
 
 /// Says whether a committee chosen earlier still serves: as large as one chosen now, with a living majority.
 fn still_good(roster: &crate::roster::Roster, chosen: &[PeerId], size: usize, now: Mono) -> bool {
-    let alive = chosen.iter().filter(|peer| roster.is_alive(peer.tag(), now)).count();
+    let alive = chosen
+        .iter()
+        .filter(|peer| roster.is_alive(peer.tag(), now))
+        .count();
     chosen.len() >= size && alive > chosen.len() / 2
 }
 
 fn environment_bytes(env: &Environment) -> usize {
-    env.0.iter().map(|(key, value)| key.0.len() + value.0.len() + 4).sum()
+    env.0
+        .iter()
+        .map(|(key, value)| key.0.len() + value.0.len() + 4)
+        .sum()
 }
 
 fn spec_problem(task: &NewTask) -> Option<&'static str> {
@@ -377,11 +461,22 @@ fn spec_problem(task: &NewTask) -> Option<&'static str> {
     {
         return Some("an argument contains a NUL byte");
     }
-    let pairs = task.env.iter().flat_map(|env| &env.0).chain(&spec.extra_env.0);
-    if pairs.clone().any(|(key, value)| nul(key) || nul(value) || key.0.is_empty() || key.0.contains(&b'=')) {
+    let pairs = task
+        .env
+        .iter()
+        .flat_map(|env| &env.0)
+        .chain(&spec.extra_env.0);
+    if pairs
+        .clone()
+        .any(|(key, value)| nul(key) || nul(value) || key.0.is_empty() || key.0.contains(&b'='))
+    {
         return Some("an environment variable has no name, or a NUL byte or '=' where none may be");
     }
-    if task.env.as_deref().is_some_and(|env| environment_bytes(env) > ENVIRONMENT_BYTES) {
+    if task
+        .env
+        .as_deref()
+        .is_some_and(|env| environment_bytes(env) > ENVIRONMENT_BYTES)
+    {
         return Some("its environment is larger than 128 KiB");
     }
     let bytes = postcard::experimental::serialized_size(spec).unwrap_or(usize::MAX);

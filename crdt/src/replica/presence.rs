@@ -19,7 +19,11 @@ const SKEW_MS: u64 = 30_000;
 impl Replica {
     /// Writes the own member record if the directory has another one or none.
     pub(super) fn join(&mut self) {
-        let old = self.ledger.members().find(|(peer, _)| *peer == self.me).map(|(_, m)| m.clone());
+        let old = self
+            .ledger
+            .members()
+            .find(|(peer, _)| *peer == self.me)
+            .map(|(_, m)| m.clone());
         let member = Member {
             name: self.name.clone(),
             proof: self.ledger.keys().admission(&self.me),
@@ -28,9 +32,10 @@ impl Replica {
             left: false,
         };
         let member = match &old {
-            Some(old) if self.addresses.is_empty() => {
-                Member { addresses: old.addresses.clone(), ..member }
-            }
+            Some(old) if self.addresses.is_empty() => Member {
+                addresses: old.addresses.clone(),
+                ..member
+            },
             Some(_) | None => member,
         };
         if old.as_ref() != Some(&member) {
@@ -55,18 +60,29 @@ impl Replica {
     /// Returns how this node is.
     pub(super) fn beat(&self) -> Beat {
         let running = self.claims.iter().filter(|ix| {
-            self.known(**ix).claim.is_some_and(|claim| claim.phase == crate::claim::Phase::Running)
+            self.known(**ix)
+                .claim
+                .is_some_and(|claim| claim.phase == crate::claim::Phase::Running)
         });
         Beat {
             count: self.beats,
             wall: self.now.wall,
             cpu_milli: self.offered.cpu_milli,
-            free_milli: if self.draining { 0 } else { self.schedule.free_milli() },
+            free_milli: if self.draining {
+                0
+            } else {
+                self.schedule.free_milli()
+            },
             memory_bytes: self.offered.memory_bytes,
             running: u32::try_from(running.count()).unwrap_or(u32::MAX),
             load_centi: self.load_centi,
             version: self.version.clone(),
-            neighbours: self.roster.connected().map(|peer| peer.tag()).take(1_024).collect(),
+            neighbours: self
+                .roster
+                .connected()
+                .map(|peer| peer.tag())
+                .take(1_024)
+                .collect(),
         }
     }
 
@@ -81,7 +97,10 @@ impl Replica {
         self.roster.beat(self.me, beat.clone(), self.now.mono);
         if minute <= self.boot_minute() {
             for peer in peers {
-                self.send(peer, &Message::Hello(self.incarnation, Box::new(beat.clone())));
+                self.send(
+                    peer,
+                    &Message::Hello(self.incarnation, Box::new(beat.clone())),
+                );
             }
             return;
         }
@@ -117,7 +136,8 @@ impl Replica {
         if beat.wall.0.abs_diff(self.now.wall.0) > SKEW_MS {
             self.counters.skewed_beats += 1;
             let theirs: Wall = beat.wall;
-            self.outputs.push_back(Output::Notice(Notice::Skewed { peer, theirs }));
+            self.outputs
+                .push_back(Output::Notice(Notice::Skewed { peer, theirs }));
         }
         self.roster.beat(peer, beat, self.now.mono);
     }
@@ -125,9 +145,16 @@ impl Replica {
     /// Looks up who takes part now; ranks depend on it.
     pub(super) fn refresh_alive(&mut self) {
         let now = self.now.mono;
-        let alive: Vec<Tag> =
-            self.roster.members().filter(|tag| self.roster.is_alive(*tag, now)).collect();
-        self.alive = if alive.is_empty() { vec![self.tag] } else { alive };
+        let alive: Vec<Tag> = self
+            .roster
+            .members()
+            .filter(|tag| self.roster.is_alive(*tag, now))
+            .collect();
+        self.alive = if alive.is_empty() {
+            vec![self.tag]
+        } else {
+            alive
+        };
     }
 
     /// Returns the members as people see them, this node first.

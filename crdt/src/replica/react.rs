@@ -6,7 +6,7 @@ use crate::config::Sabotage;
 use crate::entry::Vote;
 use crate::event::{Notice, Output};
 use crate::graph::TaskIx;
-use crate::ids::{Epoch, TaskId};
+use crate::ids::{DocId, Epoch, TaskId};
 use crate::registers::VoteRegister;
 use crate::resolve;
 use crate::task::{Exit, Outcome, TaskState, Verdict, Wish, Work};
@@ -31,9 +31,13 @@ impl Replica {
         let task = self.known(ix);
         let registers = &task.registers;
         let accept = resolve::complete(registers, &self.segment_of(ix).committee, uncounted);
-        let outcome = accept.and_then(|accept| registers.outcome_of(accept.digest)).cloned();
+        let outcome = accept
+            .and_then(|accept| registers.outcome_of(accept.digest))
+            .cloned();
         let outcome = if self.broken == Some(Sabotage::FirstOutcomeWins) {
-            let finals = registers.outcomes().find(|(_, o)| o.outcome.verdict.is_final());
+            let finals = registers
+                .outcomes()
+                .find(|(_, o)| o.outcome.verdict.is_final());
             outcome.or_else(|| finals.map(|(_, o)| o.outcome.clone()))
         } else {
             outcome
@@ -49,8 +53,11 @@ impl Replica {
             .vote(self.tag)
             .and_then(|vote| self.acked.get(&vote.claimant).copied())
             .unwrap_or(Mono(0));
-        let booted =
-            if self.broken == Some(Sabotage::RestartNotAck) { Mono(0) } else { self.booted };
+        let booted = if self.broken == Some(Sabotage::RestartNotAck) {
+            Mono(0)
+        } else {
+            self.booted
+        };
         task.voted.max(acked).max(booted) + self.timing.wait()
     }
 
@@ -74,8 +81,20 @@ impl Replica {
             .as_witness(ix)
             .and_then(|witness| witness.next(self.now.mono, |tag, epoch| rank(id, epoch, tag)))
         {
+            if self.would_hide_an_accept(ix, &vote) {
+                break;
+            }
             self.stage_vote(ix, vote);
         }
+    }
+
+    /// A flush writes only the last vote of a task: an accept that was not written yet must not be replaced by another.
+    fn would_hide_an_accept(&self, ix: TaskIx, vote: &VoteRegister) -> bool {
+        let task = self.known(ix);
+        self.staged
+            .get(&DocId::Segment(task.segment))
+            .and_then(|staged| staged.votes.get(&task.index)?.accepted)
+            .is_some_and(|accept| vote.accepted != Some(accept))
     }
 
     fn stage_vote(&mut self, ix: TaskIx, vote: VoteRegister) {
@@ -89,7 +108,9 @@ impl Replica {
         if old.is_none_or(|old| old.epoch != vote.epoch) {
             task.voted = self.now.mono;
         }
-        task.registers.fold_vote(self.tag, vote).expect("the witness's rules let no vote go back");
+        task.registers
+            .fold_vote(self.tag, vote)
+            .expect("the witness's rules let no vote go back");
         let entry = Vote {
             index: task.index,
             epoch: vote.epoch,
@@ -131,17 +152,23 @@ impl Replica {
     fn offer_task(&mut self, ix: TaskIx) {
         self.calm_task(ix);
         let task = self.known(ix);
-        let Some(spec) = task.spec.clone() else { return };
+        let Some(spec) = task.spec.clone() else {
+            return;
+        };
         let epoch = task.registers.top().next();
         let id = task.id;
         let place = self.place(id, epoch);
-        self.schedule.offer_task(ix, id, spec.needs, spec.priority, place, u64::from(ix));
+        self.schedule
+            .offer_task(ix, id, spec.needs, spec.priority, place, u64::from(ix));
     }
 
     /// This host's place among the living for a task at an epoch, from 0.
     fn place(&self, id: TaskId, epoch: Epoch) -> u64 {
         let own = rank(id, epoch, self.tag);
-        self.alive.iter().filter(|tag| rank(id, epoch, **tag) < own).count() as u64
+        self.alive
+            .iter()
+            .filter(|tag| rank(id, epoch, **tag) < own)
+            .count() as u64
     }
 
     fn may_bid_at(&self, ix: TaskIx) -> Option<Mono> {
@@ -169,7 +196,9 @@ impl Replica {
 
     fn window_lets(&self, ix: TaskIx) -> bool {
         self.known(ix).is_member_of().is_none_or(|member| {
-            self.graph.group(member.group).is_some_and(|group| group.lets(member.index))
+            self.graph
+                .group(member.group)
+                .is_some_and(|group| group.lets(member.index))
         })
     }
 
@@ -178,7 +207,10 @@ impl Replica {
         let task = self.known(ix);
         let top = task.registers.top();
         let mut at = task.changed;
-        match self.as_witness(ix).map(|witness| witness.binding(self.now.mono)) {
+        match self
+            .as_witness(ix)
+            .map(|witness| witness.binding(self.now.mono))
+        {
             Some(Binding::Open) => return None,
             Some(Binding::Until(free)) => at = at.max(free),
             Some(Binding::Free) => {
@@ -190,7 +222,9 @@ impl Replica {
                 }
             }
             None => {
-                if let Some((claimant, _)) = resolve::holder(&task.registers, &self.segment_of(ix).committee) {
+                if let Some((claimant, _)) =
+                    resolve::holder(&task.registers, &self.segment_of(ix).committee)
+                {
                     let heard = self.roster.heard(claimant).unwrap_or(self.booted);
                     at = at.max(heard + self.timing.wait());
                 }
@@ -217,14 +251,19 @@ impl Replica {
     fn stagger(&self, ix: TaskIx) -> std::time::Duration {
         let task = self.known(ix);
         let epoch = task.registers.top().next();
-        let place = u32::try_from(self.place(task.id, epoch)).unwrap_or(u32::MAX).min(64);
+        let place = u32::try_from(self.place(task.id, epoch))
+            .unwrap_or(u32::MAX)
+            .min(64);
         let author = task.id.tag;
         if epoch == Epoch(1) {
             if author == self.tag {
                 return std::time::Duration::ZERO;
             }
             let has_room = self.alive.binary_search(&author).is_ok()
-                && self.roster.last_beat(author).is_none_or(|beat| beat.free_milli > 0);
+                && self
+                    .roster
+                    .last_beat(author)
+                    .is_none_or(|beat| beat.free_milli > 0);
             if has_room {
                 return self.stagger_step() * (place + 1);
             }
@@ -243,12 +282,20 @@ impl Replica {
         let id = task.id;
         let member = task.is_member_of();
         let host = self.host_of(ix);
-        self.outputs.push_back(Output::Notice(Notice::Task { id, state, reason, host }));
+        self.outputs.push_back(Output::Notice(Notice::Task {
+            id,
+            state,
+            reason,
+            host,
+        }));
         if from == state {
             return;
         }
         if let Some(member) = member {
-            let freed = self.graph.group_mut(member.group).moved(member.index, from, state);
+            let freed = self
+                .graph
+                .group_mut(member.group)
+                .moved(member.index, from, state);
             self.free(&freed);
             self.dirty.extend(self.ids.get(&member.group));
         }
@@ -281,7 +328,9 @@ impl Replica {
 
     fn state_now(&self, ix: TaskIx) -> (TaskState, Option<String>) {
         let task = self.known(ix);
-        let Some(spec) = &task.spec else { return (TaskState::Creating, None) };
+        let Some(spec) = &task.spec else {
+            return (TaskState::Creating, None);
+        };
         if let Work::Group { size } = spec.work {
             return (self.group_state(task.id, size, ix), None);
         }
@@ -289,13 +338,22 @@ impl Replica {
             return ended_state(outcome);
         }
         if let Some(dependency) = task.doomed {
-            return (TaskState::Cancelled, Some(format!("dependency {dependency}")));
+            return (
+                TaskState::Cancelled,
+                Some(format!("dependency {dependency}")),
+            );
         }
-        if task.claim.is_some_and(|claim| claim.phase == Phase::Running) {
+        if task
+            .claim
+            .is_some_and(|claim| claim.phase == Phase::Running)
+        {
             return (TaskState::Running, None);
         }
         let holder = resolve::holder(&task.registers, &self.segment_of(ix).committee);
-        let ending = task.registers.outcomes().any(|(_, o)| o.outcome.verdict.is_final());
+        let ending = task
+            .registers
+            .outcomes()
+            .any(|(_, o)| o.outcome.verdict.is_final());
         let marked = task.registers.mark.map(|(tag, mark)| (tag, mark.epoch));
         if ending || holder.is_some() && holder == marked {
             return (TaskState::Running, None);
@@ -307,26 +365,47 @@ impl Replica {
             return (TaskState::Blocked, Some("waits for other tasks".to_owned()));
         }
         if !self.window_lets(ix) {
-            return (TaskState::Blocked, Some("waits for its group's window".to_owned()));
+            return (
+                TaskState::Blocked,
+                Some("waits for its group's window".to_owned()),
+            );
         }
-        (TaskState::Pending, task.unfit.as_ref().map(|(_, why)| why.clone()))
+        (
+            TaskState::Pending,
+            task.unfit.as_ref().map(|(_, why)| why.clone()),
+        )
     }
 
     fn group_state(&self, id: TaskId, size: Option<u32>, ix: TaskIx) -> TaskState {
-        let Some(group) = self.graph.group(id) else { return TaskState::Pending };
-        let closed = self.known(ix).registers.want.as_ref().and_then(|want| match want.wish {
-            Wish::Close { size } => Some(size),
-            Wish::Kill { .. } => None,
-        });
+        let Some(group) = self.graph.group(id) else {
+            return TaskState::Pending;
+        };
+        let closed = self
+            .known(ix)
+            .registers
+            .want
+            .as_ref()
+            .and_then(|want| match want.wish {
+                Wish::Close { size } => Some(size),
+                Wish::Kill { .. } => None,
+            });
         let (ended, known) = group.progress();
         let counts = group.counts();
         let count = |state: TaskState| counts[state as usize];
         let all = closed.or(size).is_some_and(|size| known >= size);
         if all && ended == known {
-            return if count(TaskState::Success) == known { TaskState::Success } else { TaskState::Error };
+            return if count(TaskState::Success) == known {
+                TaskState::Success
+            } else {
+                TaskState::Error
+            };
         }
         let begun = ended + count(TaskState::Running) + count(TaskState::Claimed);
-        if begun > 0 { TaskState::Running } else { TaskState::Pending }
+        if begun > 0 {
+            TaskState::Running
+        } else {
+            TaskState::Pending
+        }
     }
 }
 

@@ -127,7 +127,10 @@ impl Replica {
 
     /// Returns every task whose spec is here, in order of their ids.
     pub fn task_ids(&self) -> impl Iterator<Item = TaskId> + '_ {
-        self.ids.iter().filter(|(_, ix)| self.known(**ix).spec.is_some()).map(|(id, _)| *id)
+        self.ids
+            .iter()
+            .filter(|(_, ix)| self.known(**ix).spec.is_some())
+            .map(|(id, _)| *id)
     }
 
     /// Returns the ids of tasks taken by one host, from the newest to the oldest.
@@ -139,7 +142,11 @@ impl Replica {
     /// Returns the members of a group, in the order of input.
     #[must_use]
     pub fn tasks_of_group(&self, id: TaskId) -> Vec<TaskId> {
-        let members = self.graph.group(id).into_iter().flat_map(crate::graph::Group::members);
+        let members = self
+            .graph
+            .group(id)
+            .into_iter()
+            .flat_map(crate::graph::Group::members);
         members.map(|ix| self.known(ix).id).collect()
     }
 
@@ -170,7 +177,10 @@ impl Replica {
             let ran = !matches!(outcome.verdict, Verdict::Cancelled);
             return ran.then(|| self.roster.peer(outcome.origin.1)).flatten();
         }
-        if task.claim.is_some_and(|claim| claim.phase != Phase::Bidding) {
+        if task
+            .claim
+            .is_some_and(|claim| claim.phase != Phase::Bidding)
+        {
             return Some(self.me);
         }
         let holder = resolve::holder(&task.registers, &self.segment_of(ix).committee);
@@ -180,13 +190,17 @@ impl Replica {
     /// Returns the committee that decides a task's claims.
     #[must_use]
     pub fn committee(&self, id: TaskId) -> Option<Vec<PeerId>> {
-        self.ids.get(&id).map(|ix| self.segment_of(*ix).peers.clone())
+        self.ids
+            .get(&id)
+            .map(|ix| self.segment_of(*ix).peers.clone())
     }
 
     /// Returns the votes on a task as seen here.
     #[must_use]
     pub fn votes(&self, id: TaskId) -> Vec<(Tag, Vote)> {
-        let Some(ix) = self.ids.get(&id) else { return Vec::new() };
+        let Some(ix) = self.ids.get(&id) else {
+            return Vec::new();
+        };
         let task = self.known(*ix);
         let entry = |vote: VoteRegister| Vote {
             index: task.index,
@@ -194,13 +208,18 @@ impl Replica {
             claimant: vote.claimant,
             accepted: vote.accepted,
         };
-        task.registers.votes().map(|(tag, vote)| (tag, entry(vote))).collect()
+        task.registers
+            .votes()
+            .map(|(tag, vote)| (tag, entry(vote)))
+            .collect()
     }
 
     /// Returns a task's registers, a line each, for people.
     #[must_use]
     pub fn explain_registers(&self, id: TaskId) -> Vec<String> {
-        let Some(ix) = self.ids.get(&id) else { return Vec::new() };
+        let Some(ix) = self.ids.get(&id) else {
+            return Vec::new();
+        };
         let registers = &self.known(*ix).registers;
         let mut lines = Vec::new();
         for (tag, bid) in registers.bids() {
@@ -212,7 +231,9 @@ impl Replica {
                 format!(", accepted {:?} at epoch {}", accept.digest, accept.epoch)
             });
             let (epoch, claimant) = (vote.epoch, vote.claimant);
-            lines.push(format!("vote of {tag}: epoch {epoch} for {claimant}{accepted}"));
+            lines.push(format!(
+                "vote of {tag}: epoch {epoch} for {claimant}{accepted}"
+            ));
         }
         for (tag, outcome) in registers.outcomes() {
             let (origin, whose) = outcome.outcome.origin;
@@ -261,8 +282,13 @@ impl Replica {
     pub fn state_digest(&mut self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         let documents: Vec<DocId> = self.ledger.documents().map(|(doc, _)| doc).collect();
-        for doc in documents {
-            hasher.update(format!("{doc:?}").as_bytes()).update(&self.ledger.heads(doc));
+        for doc in documents
+            .into_iter()
+            .filter(|doc| !matches!(doc, DocId::Presence(_)))
+        {
+            hasher
+                .update(format!("{doc:?}").as_bytes())
+                .update(&self.ledger.heads(doc));
         }
         for (id, ix) in &self.ids {
             let task = &self.tasks[*ix as usize];

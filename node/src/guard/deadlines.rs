@@ -71,7 +71,7 @@ impl Deadlines {
         });
         let watched = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("deadlines".into()).stack_size(64 << 10);
-        thread.spawn(move || watched.watch())?;
+        super::sys::without_signals(|| thread.spawn(move || watched.watch()))?;
         Ok(Self(shared))
     }
 

@@ -3,13 +3,19 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use super::frame::{Decoder, FrameError, encode};
 use super::protocol::{Reply, Request};
+use crate::clock::boottime;
 
 /// Above this many unsent bytes the guard stops to read requests: a node that does not listen gets
 /// nothing started. What must be told anyway is bounded by the runs that live.
 const OUT_BYTES: usize = 256 << 10;
+
+/// How long a start may go untold, so that the end of a short run goes out with it: one wake-up of the
+/// node less. Short beside everything that people or leases notice.
+const TELL_START_WITHIN: Duration = Duration::from_millis(1);
 
 /// A non-blocking stream of requests and replies.
 #[derive(Debug)]
@@ -17,7 +23,19 @@ pub(super) struct Link {
     stream: UnixStream,
     decoder: Decoder,
     out: Vec<u8>,
+    flow: Flow,
     buffer: Vec<u8>,
+}
+
+/// What becomes of the bytes in `out`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    /// They go out at the next chance; there may be none.
+    Now,
+    /// They may wait for more until then.
+    Until(Duration),
+    /// The socket takes no more.
+    Stuck,
 }
 
 /// What came from the node.
@@ -39,7 +57,8 @@ impl Link {
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let buffer = vec![0; 32 << 10];
-        Ok(Self { stream, decoder: Decoder::default(), out: Vec::new(), buffer })
+        let (decoder, out) = (Decoder::default(), Vec::new());
+        Ok(Self { stream, decoder, out, flow: Flow::Now, buffer })
     }
 
     /// Whether requests should be read now.
@@ -48,8 +67,21 @@ impl Link {
     }
 
     /// Whether replies wait for room in the socket.
-    pub(super) fn is_full(&self) -> bool {
+    pub(super) fn is_stuck(&self) -> bool {
+        self.flow == Flow::Stuck
+    }
+
+    /// Whether anything is unsent.
+    pub(super) fn has_more(&self) -> bool {
         !self.out.is_empty()
+    }
+
+    /// When something must be sent, if it may wait at all.
+    pub(super) fn due(&self) -> Option<Duration> {
+        match self.flow {
+            Flow::Until(at) => Some(at),
+            Flow::Now | Flow::Stuck => None,
+        }
     }
 
     /// Returns the next request of those that came; reads at most once.
@@ -71,22 +103,40 @@ impl Link {
         }
     }
 
-    /// Queues a reply.
+    /// Queues a reply that goes out at once.
     pub(super) fn say(&mut self, reply: &Reply) {
         // Replies are small: the only ways to fail do not exist for them.
         let encoded = encode(reply, &mut self.out);
         debug_assert!(encoded.is_ok(), "a reply fits in a frame");
+        if matches!(self.flow, Flow::Until(_)) {
+            self.flow = Flow::Now;
+        }
     }
 
-    /// Writes what the socket takes. A broken socket loses the rest: the next read tells its end.
-    pub(super) fn flush(&mut self) {
+    /// Queues a reply that may wait a moment for another.
+    pub(super) fn mention(&mut self, reply: &Reply) {
+        let before = if self.out.is_empty() { None } else { Some(self.flow) };
+        self.say(reply);
+        self.flow = before.unwrap_or_else(|| Flow::Until(boottime() + TELL_START_WITHIN));
+    }
+
+    /// Writes what the socket takes, unless all may wait. A broken socket loses the rest: the next read
+    /// tells its end.
+    pub(super) fn flush_if_due(&mut self) {
+        if self.due().is_some_and(|at| boottime() < at) {
+            return;
+        }
+        self.flow = Flow::Now;
         while !self.out.is_empty() {
             match self.stream.write(&self.out) {
                 Ok(bytes) => {
                     self.out.drain(..bytes);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_later(&error) => return,
+                Err(error) if is_later(&error) => {
+                    self.flow = Flow::Stuck;
+                    return;
+                }
                 Err(_broken) => self.out.clear(),
             }
         }

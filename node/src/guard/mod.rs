@@ -84,7 +84,6 @@ fn prepare(records: &Path, mark: u64) -> io::Result<server::Server> {
     socket.peer_addr()?;
     rustix::thread::set_name(c"aque-guard")?;
     set_child_subreaper(Some(Pid::INIT))?;
-    proc::children()?;
     let children = signals()?;
     let records = records::Records::create(records, mark)?;
     let null: OwnedFd = File::open("/dev/null")?.into();
@@ -93,7 +92,7 @@ fn prepare(records: &Path, mark: u64) -> io::Result<server::Server> {
     std::mem::forget(null);
     let deadlines = deadlines::Deadlines::new(shot.pid())?;
     let link = link::Link::new(socket)?;
-    Ok(server::Server::new(link, children, deadlines, shot, records, mark))
+    server::Server::new(link, children, deadlines, shot, records, mark)
 }
 
 /// Lets the end of children be heard, and nothing else disturb: an interrupt at the terminal is for the

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use super::protocol::RunKey;
@@ -113,21 +114,53 @@ pub(crate) fn mark(pid: i32) -> Option<Mark> {
     environ.split(|byte| *byte == 0).find_map(value)
 }
 
-/// Lists the children of this process, whether born to it or adopted by it. Exact as long as only the
-/// calling thread reaps.
-///
-/// # Errors
-/// When `/proc` is not there.
-pub(crate) fn children() -> io::Result<Vec<i32>> {
-    let me = std::process::id();
-    match fs::read_to_string(format!("/proc/{me}/task/{me}/children")) {
-        Ok(list) => Ok(list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()),
-        // A kernel without that list.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let me = me.cast_signed();
-            Ok(all()?.iter().filter(|proc| proc.ppid == me).map(|proc| proc.pid).collect())
+/// The children of this process, whether born to it or adopted by it.
+#[derive(Debug)]
+pub(crate) struct Children {
+    /// The kernel's list; `None` for a kernel without it.
+    list: Option<File>,
+    buffer: Vec<u8>,
+}
+
+impl Children {
+    /// Opens the list.
+    ///
+    /// # Errors
+    /// When `/proc` is not there.
+    pub(crate) fn open() -> io::Result<Self> {
+        let me = std::process::id();
+        let list = match File::open(format!("/proc/{me}/task/{me}/children")) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                all()?;
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { list, buffer: Vec::new() })
+    }
+
+    /// Lists them. Exact as long as only the main thread makes and reaps children.
+    ///
+    /// # Errors
+    /// When `/proc` is not there.
+    pub(crate) fn pids(&mut self) -> io::Result<Vec<i32>> {
+        let Some(list) = &self.list else {
+            let me = std::process::id().cast_signed();
+            return Ok(all()?.iter().filter(|proc| proc.ppid == me).map(|proc| proc.pid).collect());
+        };
+        self.buffer.clear();
+        let mut chunk = [0; 4096];
+        loop {
+            let bytes = list.read_at(&mut chunk, self.buffer.len() as u64)?;
+            self.buffer.extend_from_slice(&chunk[..bytes]);
+            // The kernel fills what it is given as long as there is more.
+            if bytes < chunk.len() / 2 {
+                break;
+            }
         }
-        Err(error) => Err(error),
+        let text = String::from_utf8_lossy(&self.buffer);
+        Ok(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
     }
 }
 

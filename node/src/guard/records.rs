@@ -11,7 +11,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::proc;
@@ -49,6 +49,7 @@ pub(super) struct Slot(u32);
 #[derive(Debug)]
 pub(super) struct Records {
     file: File,
+    path: PathBuf,
     free: Vec<Slot>,
     used: u32,
 }
@@ -66,7 +67,7 @@ impl Records {
         header[8..44].copy_from_slice(&proc::boot_id()?);
         header[48..56].copy_from_slice(&guard.to_le_bytes());
         file.write_all_at(&header, 0)?;
-        Ok(Self { file, free: Vec::new(), used: 0 })
+        Ok(Self { file, path: path.to_owned(), free: Vec::new(), used: 0 })
     }
 
     /// Notes a run. That a full disk has no room for it is no reason not to run: its processes bear the
@@ -89,6 +90,14 @@ impl Records {
     pub(super) fn clear(&mut self, slot: Slot) {
         self.write(slot, &[0; SLOT_BYTES]);
         self.free.push(slot);
+    }
+
+    /// Removes the file: nothing is left of this guard's runs.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn remove(self) -> io::Result<()> {
+        std::fs::remove_file(&self.path)
     }
 
     fn write(&self, slot: Slot, bytes: &[u8; SLOT_BYTES]) {

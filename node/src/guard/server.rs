@@ -65,6 +65,14 @@ enum Mode {
     Closing,
 }
 
+/// Who woke the guard.
+#[derive(Clone, Copy, Debug)]
+struct Woken {
+    children: bool,
+    fired: bool,
+    link: bool,
+}
+
 /// Whether decoded requests may be waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Backlog {
@@ -74,6 +82,9 @@ enum Backlog {
 
 impl Server {
     /// Puts the parts together; `children` becomes readable when a child has ended.
+    ///
+    /// # Errors
+    /// When `/proc` is not there.
     pub(super) fn new(
         link: Link,
         children: UnixStream,
@@ -81,8 +92,8 @@ impl Server {
         shot: sys::Shot,
         records: Records,
         guard: u64,
-    ) -> Self {
-        Self {
+    ) -> io::Result<Self> {
+        Ok(Self {
             link,
             children,
             deadlines,
@@ -93,10 +104,10 @@ impl Server {
             runs: BTreeMap::new(),
             sessions: HashMap::new(),
             ending: BTreeSet::new(),
-            strays: Strays::new(guard),
+            strays: Strays::new(guard)?,
             mode: Mode::Open,
             heard: Backlog::None,
-        }
+        })
     }
 
     /// Works until the node wants no more or is gone, and nothing that was started lives.
@@ -105,17 +116,23 @@ impl Server {
     /// The kernel's, when the guard cannot wait or cannot see its children; its runs die with it.
     pub(super) fn work(mut self) -> io::Result<()> {
         self.link.say(&Reply::Ready { version: VERSION });
-        self.link.flush();
+        self.link.flush_if_due();
         loop {
-            self.wait()?;
-            self.take_fired();
-            self.reap();
-            self.hear();
+            let woken = self.wait()?;
+            if woken.fired {
+                self.take_fired();
+            }
+            if woken.children {
+                self.reap();
+            }
+            if woken.link || self.heard == Backlog::Perhaps {
+                self.hear();
+            }
             self.drain();
             let quiet = self.settle()?;
-            self.link.flush();
+            self.link.flush_if_due();
             if quiet && self.is_done() {
-                return Ok(());
+                return self.records.remove();
             }
         }
     }
@@ -123,15 +140,15 @@ impl Server {
     fn is_done(&self) -> bool {
         match self.mode {
             Mode::Open => false,
-            Mode::Draining { .. } => self.runs.is_empty() && !self.link.is_full(),
+            Mode::Draining { .. } => self.runs.is_empty() && !self.link.has_more(),
             Mode::Closing => self.runs.is_empty(),
         }
     }
 
-    fn wait(&self) -> io::Result<()> {
+    fn wait(&self) -> io::Result<Woken> {
         let mut wanted = PollFlags::empty();
         wanted.set(PollFlags::IN, self.mode != Mode::Closing && self.link.may_hear());
-        wanted.set(PollFlags::OUT, self.link.is_full());
+        wanted.set(PollFlags::OUT, self.link.is_stuck());
         let mut fds = vec![
             PollFd::from_borrowed_fd(self.children.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.deadlines.fired(), PollFlags::IN),
@@ -144,9 +161,12 @@ impl Server {
             tv_nsec: span.subsec_nanos().into(),
         });
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+            // After a signal: its bytes are in the pipe now, and the next turn finds them.
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        let ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+        Ok(Woken { children: ready(0), fired: ready(1), link: ready(2) })
     }
 
     /// How long nothing need be looked at.
@@ -160,6 +180,7 @@ impl Server {
         };
         let ending = self.ending.iter().filter_map(|key| self.runs.get(key)?.ending_since());
         let mut times: Vec<Duration> = ending.map(again).collect();
+        times.extend(self.link.due().map(|at| at.saturating_sub(now)));
         match self.mode {
             Mode::Open => {}
             Mode::Draining { until } if !self.runs.is_empty() => {
@@ -247,7 +268,7 @@ impl Server {
             Request::DefineEnv { id, vars } => self.environments.define(id, &vars),
             Request::ForgetEnv { id } => self.environments.forget(id),
             Request::Start(order) => match self.start(&order) {
-                Ok(started) => self.link.say(&started),
+                Ok(started) => self.link.mention(&started),
                 Err(why) => self.link.say(&Reply::Refused { key: order.key, why }),
             },
             Request::Extend { key, deadline } => self.deadlines.extend(key, deadline),

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
-use super::proc;
+use super::proc::{self, Children};
 use super::protocol::RunKey;
 
 /// A stray that cannot be attributed may be between `fork` and `exec`, where its environment cannot be
@@ -49,14 +49,19 @@ pub(super) enum Owner {
 #[derive(Debug)]
 pub(super) struct Strays {
     guard: u64,
+    children: Children,
     known: HashMap<i32, RunKey>,
     doubtful: HashMap<i32, Duration>,
 }
 
 impl Strays {
     /// Starts with nothing known; `guard` is the number in the marks of this guard's runs.
-    pub(super) fn new(guard: u64) -> Self {
-        Self { guard, known: HashMap::new(), doubtful: HashMap::new() }
+    ///
+    /// # Errors
+    /// When `/proc` is not there.
+    pub(super) fn new(guard: u64) -> io::Result<Self> {
+        let children = Children::open()?;
+        Ok(Self { guard, children, known: HashMap::new(), doubtful: HashMap::new() })
     }
 
     /// Lists the living children of the guard but for the leaders of runs. `run_of` tells which run has a
@@ -70,7 +75,7 @@ impl Strays {
         run_of: impl Fn(i32) -> Option<(RunKey, Place)>,
     ) -> io::Result<Vec<Stray>> {
         let mut found = Vec::new();
-        for pid in proc::children()? {
+        for pid in self.children.pids()? {
             let leads = matches!(run_of(pid), Some((_, Place::Here)));
             if !leads && let Some(owner) = self.owner(pid, now, &run_of) {
                 found.push(Stray { pid, owner });

@@ -1,4 +1,5 @@
-//! The system calls that no crate offers safely: the only unsafe code of this package.
+//! The system calls that no crate offers safely: all unsafe code of this package but one
+//! line in `clock`.
 //!
 //! A child is made by `clone(CLONE_VM | CLONE_VFORK)`, as glibc's `posix_spawn` does: it borrows the
 //! guard's memory until it executes, nothing is copied, and the cost does not grow with the parent.
@@ -159,23 +160,33 @@ impl Shot {
     fn clone_vfork(&mut self, flight: &mut Flight) -> Result<i32, i32> {
         let flags =
             libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID | libc::SIGCHLD;
+        let top = self.stack.as_mut_ptr_range().end.cast::<c_void>();
+        let argument = std::ptr::from_mut(flight).cast::<c_void>();
+        let place = self.pid.as_ptr();
         // SAFETY: `stack` is aligned to 16 bytes, used by one child at a time and outlives it, since
         // CLONE_VFORK suspends this thread until the child has executed or exited; so do `flight` and all
-        // that it points to. The kernel writes the child's id to `pid` before the child runs. All signals
+        // that it points to. The kernel writes the child's id to `place` before the child runs. Signals
         // are blocked meanwhile, so that no handler of the guard runs in the child; the child's own table
         // of signals is a copy (no CLONE_SIGHAND).
-        unsafe {
-            let mut all: libc::sigset_t = std::mem::zeroed();
-            let mut before: libc::sigset_t = std::mem::zeroed();
-            libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            let top = self.stack.as_mut_ptr_range().end.cast::<c_void>();
-            let argument = std::ptr::from_mut(flight).cast::<c_void>();
-            let pid = libc::clone(child, top, flags, argument, self.pid.as_ptr());
-            let errno = *libc::__errno_location();
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
-            if pid < 0 { Err(errno) } else { Ok(pid) }
-        }
+        without_signals(|| unsafe {
+            let pid = libc::clone(child, top, flags, argument, place);
+            if pid < 0 { Err(*libc::__errno_location()) } else { Ok(pid) }
+        })
+    }
+}
+
+/// Does something, such as making a thread that shall not be disturbed, while all signals are blocked.
+#[expect(unsafe_code, reason = "rustix offers no signal masks")]
+pub(super) fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: both sets live as long as they are borrowed; a zeroed set is valid.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        let result = work();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+        result
     }
 }
 

@@ -1,0 +1,220 @@
+//! From a replica's views to the lines that clients read, and from their requests to its inputs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crdt::event::{Links, NewTask};
+use crdt::ids::{PeerId, TaskId};
+use crdt::replica::Replica;
+use crdt::roster::MemberView;
+use crdt::task::{
+    Arg, Environment, Exit, Membership, OnLost, TaskSpec, TaskState, TaskView, Work,
+};
+use crdt::time::Wall;
+
+use super::ids::{self, IdError};
+use super::wire::{Detail, NodeLine, Submission, TaskLine, TaskRequest};
+
+/// Who asks, by the kernel's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// User id.
+    pub uid: u32,
+    /// User name, or the id where it has none.
+    pub user: String,
+}
+
+/// Names of hosts, for many lines at once.
+#[derive(Debug)]
+pub struct Names(BTreeMap<PeerId, String>);
+
+impl Names {
+    /// Reads the names of all members.
+    #[must_use]
+    pub fn of(replica: &Replica) -> Self {
+        Self(replica.members().into_iter().map(|member| (member.peer, member.name)).collect())
+    }
+
+    /// Returns what people call a host; its tag if it has said nothing yet.
+    #[must_use]
+    pub fn name(&self, peer: PeerId) -> String {
+        self.0.get(&peer).cloned().unwrap_or_else(|| peer.tag().to_string())
+    }
+}
+
+/// Returns the status line of a task.
+#[must_use]
+pub fn task_line(view: &TaskView, names: &Names) -> TaskLine {
+    let spec = &view.spec;
+    let report = view.outcome.as_ref().and_then(|outcome| outcome.report);
+    let (exit, signal) = match report.map(|report| report.exit) {
+        Some(Exit::Code(code)) => (Some(code), None),
+        Some(Exit::Signal(signal)) => (None, Some(signal)),
+        None => (None, None),
+    };
+    TaskLine {
+        id: view.id.to_string(),
+        group: spec.member_of.map(|member| member.group.to_string()),
+        name: spec.name.clone(),
+        command: command_text(&spec.work),
+        state: view.state,
+        reason: view.reason.clone(),
+        host: view.host.map(|host| names.name(host)),
+        epoch: view.epoch.0,
+        attempts: view.attempts,
+        priority: spec.priority,
+        user: spec.user.clone(),
+        after: spec.after.iter().map(ToString::to_string).collect(),
+        created_ms: spec.created.0,
+        started_ms: report.map(|report| report.started).or(view.started).map(|wall| wall.0),
+        ended_ms: report.map(|report| report.ended.0),
+        exit,
+        signal,
+        members: view.members.filter(|_| matches!(spec.work, Work::Group { .. })).map(by_name),
+    }
+}
+
+fn by_name(counts: [u32; 11]) -> BTreeMap<String, u32> {
+    let named = TaskState::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
+    named.map(|(state, count)| (state.name().to_owned(), count)).collect()
+}
+
+/// Returns the command as one would type it.
+fn command_text(work: &Work) -> String {
+    match work {
+        Work::Command { argv, .. } => crate::render::text::command(argv),
+        Work::Group { .. } => String::new(),
+    }
+}
+
+/// Returns everything known of a task.
+#[must_use]
+pub fn detail(replica: &Replica, view: &TaskView, names: &Names) -> Detail {
+    let report = view.outcome.as_ref().and_then(|outcome| outcome.report);
+    let argv = match &view.spec.work {
+        Work::Command { argv, .. } => argv.clone(),
+        Work::Group { .. } => Vec::new(),
+    };
+    let committee = replica.committee(view.id).unwrap_or_default();
+    Detail {
+        line: task_line(view, names),
+        argv,
+        cwd: view.spec.cwd.clone(),
+        needs: view.spec.needs,
+        committee: committee.into_iter().map(|peer| names.name(peer)).collect(),
+        registers: replica.explain_registers(view.id),
+        usage: report.map(|report| report.usage),
+        stdout: report.map(|report| report.stdout),
+        stderr: report.map(|report| report.stderr),
+    }
+}
+
+/// Returns the line of a host.
+#[must_use]
+pub fn node_line(member: &MemberView, round_trip: Option<std::time::Duration>) -> NodeLine {
+    let beat = member.beat.as_ref();
+    let milli = |pick: fn(&crdt::entry::Beat) -> u32| f64::from(beat.map_or(0, pick)) / 1_000.0;
+    NodeLine {
+        name: member.name.clone(),
+        tag: member.peer.tag().to_string(),
+        alive: member.alive,
+        own: member.own,
+        silent_ms: member
+            .silent
+            .filter(|_| !member.alive)
+            .and_then(|silent| u64::try_from(silent.as_millis()).ok()),
+        cpus: milli(|beat| beat.cpu_milli),
+        cpus_free: milli(|beat| beat.free_milli),
+        memory_bytes: beat.map_or(0, |beat| beat.memory_bytes),
+        running: beat.map_or(0, |beat| beat.running),
+        load: f64::from(beat.map_or(0, |beat| beat.load_centi)) / 100.0,
+        version: beat.map(|beat| beat.version.clone()).unwrap_or_default(),
+        round_trip_ms: round_trip.map(|time| time.as_secs_f64() * 1_000.0),
+        addresses: member.addresses.clone(),
+    }
+}
+
+/// Why a submission cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmissionError {
+    /// An id in it names no task.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// A task refers to a place that is not there, or to nothing.
+    #[error("task {place} of the submission: {why}")]
+    Task {
+        /// Its place, from 0.
+        place: usize,
+        /// What is wrong.
+        why: &'static str,
+    },
+}
+
+/// Returns a submission as the replica takes it.
+///
+/// # Errors
+/// References that lead nowhere.
+pub fn new_tasks(
+    replica: &Replica,
+    submission: Submission,
+    caller: &Caller,
+    now: Wall,
+) -> Result<Vec<NewTask>, SubmissionError> {
+    let mut env = submission.env;
+    if let Some(Environment(pairs)) = &mut env {
+        pairs.sort_unstable();
+        pairs.dedup_by(|a, b| a.0 == b.0);
+    }
+    let env = env.map(Arc::new);
+    let tasks = submission.tasks.into_iter().enumerate();
+    tasks.map(|(place, task)| new_task(replica, place, task, env.as_ref(), caller, now)).collect()
+}
+
+fn new_task(
+    replica: &Replica,
+    place: usize,
+    task: TaskRequest,
+    env: Option<&Arc<Environment>>,
+    caller: &Caller,
+    now: Wall,
+) -> Result<NewTask, SubmissionError> {
+    let wrong = |why| SubmissionError::Task { place, why };
+    let work = match task.group_size {
+        Some(_) if !task.argv.is_empty() => return Err(wrong("a group has no command")),
+        Some(size) => Work::Group { size: (size > 0).then_some(size) },
+        None if task.argv.is_empty() => return Err(wrong("there is no command")),
+        None => Work::Command { argv: task.argv, shell: task.shell },
+    };
+    let mut links = Links { after: task.after_places, group: None };
+    let member_of = match task.member {
+        None => None,
+        Some(member) => {
+            links.group = member.group_place;
+            let group = match (&member.group, member.group_place) {
+                (Some(text), None) => ids::one(replica, text, &caller.user)?,
+                // The replica puts the real id in.
+                (None, Some(_)) => TaskId { tag: replica.own_tag(), n: 0 },
+                (Some(_), Some(_)) | (None, None) => return Err(wrong("it names one group")),
+            };
+            Some(Membership { group, index: member.index, window: member.window })
+        }
+    };
+    let spec = TaskSpec {
+        work,
+        name: task.name,
+        cwd: if task.cwd.0.is_empty() { Arg::from("/") } else { task.cwd },
+        env: None,
+        extra_env: task.extra_env,
+        needs: task.needs,
+        priority: task.priority.unwrap_or(TaskSpec::DEFAULT_PRIORITY),
+        after: ids::resolve(replica, &task.after, &caller.user)?,
+        member_of,
+        user: caller.user.clone(),
+        uid: caller.uid,
+        created: now,
+        retries: task.retries,
+        on_lost: OnLost::Retry,
+    };
+    let env = env.filter(|_| task.inherit_env).map(Arc::clone);
+    Ok(NewTask { spec, env, links })
+}

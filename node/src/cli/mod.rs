@@ -1,0 +1,314 @@
+//! The client's verbs, one file each: the doc comment of a verb's options is its help text.
+//!
+//! A verb parses at the door, asks the node through [`crate::client`], shows through [`crate::render`], and returns an
+//! exit status. Standard output carries the answer alone, so that scripts can use it; all else goes to standard error.
+
+mod demo;
+mod interrupt;
+mod invite;
+mod kill;
+mod nodes;
+mod output;
+mod parse;
+mod problem;
+mod show;
+mod status;
+mod submit;
+mod task;
+mod tree;
+mod wait;
+mod xargs;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ErrorKind};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::client::{Client, own_sockets};
+use crate::render::{Screen, note};
+use problem::{Kind, Problem};
+
+/// aque: run commands on the hosts of a mesh, each once, without a server.
+///
+/// Any node answers any question with the same truth, wherever a task was submitted or runs.
+#[derive(Debug, Parser)]
+#[command(name = "aque", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  aque submit make -j4                 queue a command; prints its id
+  aque submit -w ./test.sh             the same, and follow its output to the end
+  ls *.png | aque xargs -n1 optipng    one task for each file
+  aque                                 what is queued, running, done
+  aque output last                     what the newest task printed
+  aque demo                            a mesh on this machine, with a killed host, in ten seconds";
+
+/// Options of every verb.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// The node to ask: the path of its socket [default: this machine's own node]
+    #[arg(long, global = true, value_name = "SOCKET")]
+    node: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print no progress and no remarks (-q before the command)
+    #[arg(long, global = true)]
+    quiet: bool,
+    #[arg(short = 'q', hide = true)]
+    quiet_short: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Color {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    #[command(visible_aliases = ["s", "sub"])]
+    Submit(submit::Options),
+    Xargs(Box<xargs::Options>),
+    #[command(visible_alias = "st")]
+    Status(status::Options),
+    Show(show::Options),
+    #[command(visible_alias = "log")]
+    Output(output::Options),
+    Wait(wait::Options),
+    Kill(kill::Options),
+    Nodes(nodes::Options),
+    Invite(invite::Options),
+    Demo(demo::Options),
+}
+
+/// How much is said beside the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Talk {
+    /// Progress and remarks.
+    Normal,
+    /// Errors only.
+    Quiet,
+}
+
+/// In which form the answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What every verb gets.
+#[derive(Debug)]
+pub(crate) struct Context {
+    sockets: Vec<PathBuf>,
+    pub(crate) form: Form,
+    pub(crate) talk: Talk,
+    pub(crate) screen: Screen,
+}
+
+impl Context {
+    fn new(common: &Common) -> Result<Self, Problem> {
+        let choice = match common.color {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        };
+        let quiet = common.quiet || common.quiet_short;
+        Ok(Self {
+            sockets: sockets(common.node.as_ref())?,
+            form: if common.json { Form::Json } else { Form::Text },
+            talk: if quiet { Talk::Quiet } else { Talk::Normal },
+            screen: Screen::new(choice),
+        })
+    }
+
+    /// Connects to the node.
+    pub(crate) fn connect(&self) -> Result<Client, Problem> {
+        Ok(Client::connect(&self.sockets)?)
+    }
+
+    /// Tells a person something beside the answer, unless they want quiet.
+    pub(crate) fn remark(&self, text: &str) {
+        if self.talk == Talk::Normal {
+            note(text);
+        }
+    }
+
+    /// Prints text with colours.
+    pub(crate) fn print(&self, text: &str) -> Result<(), Problem> {
+        self.screen.print(text).map_err(|error| Problem::output(&error))
+    }
+
+    /// Prints a JSON document.
+    pub(crate) fn json(&self, value: &impl serde::Serialize) -> Result<(), Problem> {
+        self.screen.json(value).map_err(|error| Problem::output(&error))
+    }
+}
+
+/// Runs the client: `args` with the program's name first. Returns the exit status of `cli.md`'s table.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let matches = match Cli::command().try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(error) => return explain(&error),
+    };
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => finish(run(cli, &matches)),
+        Err(error) => explain(&error),
+    }
+}
+
+fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
+    let context = Context::new(&cli.common)?;
+    match cli.verb {
+        None => status::run(&context, status::Options::default()),
+        Some(Verb::Submit(options)) => submit::run(&context, options),
+        Some(Verb::Xargs(options)) => {
+            let own = matches.subcommand_matches("xargs");
+            xargs::run(&context, *options, own.unwrap_or(matches))
+        }
+        Some(Verb::Status(options)) => status::run(&context, options),
+        Some(Verb::Show(options)) => show::run(&context, options),
+        Some(Verb::Output(options)) => output::run(&context, &options),
+        Some(Verb::Wait(options)) => wait::run(&context, options),
+        Some(Verb::Kill(options)) => kill::run(&context, options),
+        Some(Verb::Nodes(_)) => nodes::run(&context),
+        Some(Verb::Invite(_)) => invite::run(&context),
+        Some(Verb::Demo(options)) => demo::run(&context, &options),
+    }
+}
+
+fn finish(done: Result<u8, Problem>) -> ExitCode {
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(problem) => {
+            if let Some(line) = problem.line() {
+                note(&line);
+            }
+            ExitCode::from(problem.status())
+        }
+    }
+}
+
+/// Prints help where it was asked for; any other error of the parser becomes one line.
+fn explain(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => finish(Err(Problem::output(&error))),
+        },
+        _ => finish(Err(usage_problem(error))),
+    }
+}
+
+fn usage_problem(error: &clap::Error) -> Problem {
+    let text = error.render().to_string();
+    let mut parts: Vec<&str> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("Usage:") || line.starts_with("For more information") {
+            break;
+        }
+        if !line.is_empty() {
+            parts.push(line.strip_prefix("tip: ").unwrap_or(line));
+        }
+    }
+    let what = parts.join("; ");
+    let what = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
+    let verb = usage.split_whitespace().skip_while(|word| *word != "aque").nth(1);
+    let verb = verb.filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
+    let gap = if verb.is_some() { " " } else { "" };
+    Problem::usage(what).hint(format!("try 'aque {}{gap}--help'", verb.unwrap_or_default()))
+}
+
+/// The sockets to try: the one that was named, else those of this machine's own node.
+fn sockets(named: Option<&PathBuf>) -> Result<Vec<PathBuf>, Problem> {
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let named = match (named, var("AQUE_NODE"), var("AQUE_BROKER")) {
+        (Some(path), _, _) => path.clone(),
+        (None, Some(path), _) => path.into(),
+        (None, None, Some(path)) => {
+            note("aque: AQUE_BROKER is the old name; set AQUE_NODE instead");
+            path.into()
+        }
+        (None, None, None) => return Ok(own_sockets(|name| var(name).map(PathBuf::from))),
+    };
+    let text = named.to_string_lossy();
+    if text.is_empty() || text.starts_with("/ip") || text.starts_with("/dns") {
+        let what = format!("cannot ask '{text}': nodes are asked through a socket on this machine");
+        return Err(Problem::new(Kind::Usage, what).hint("give the socket's path"));
+    }
+    Ok(vec![named])
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+
+    fn refused(args: &[&str]) -> String {
+        let error = Cli::command().try_get_matches_from(args).unwrap_err();
+        usage_problem(&error).line().unwrap()
+    }
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_examples() {
+        for verb in Cli::command().get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Examples:\n  "), "{}", verb.get_name());
+            assert!(verb.get_about().is_some(), "{}", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn usage_errors_are_one_line() {
+        assert_eq!(
+            refused(&["aque", "statsu"]),
+            "aque: unrecognized subcommand 'statsu'; a similar subcommand exists: 'status'; try 'aque --help'"
+        );
+        assert_eq!(
+            refused(&["aque", "wait"]),
+            "aque: the following required arguments were not provided:; <ID>...; try 'aque wait --help'"
+        );
+        let line = refused(&["aque", "submit", "--pirority", "3", "true"]);
+        assert!(line.contains("'--pirority'") && line.contains("'--priority'"), "{line}");
+        assert!(line.ends_with("try 'aque submit --help'"), "{line}");
+        let line = refused(&["aque", "kill", "-s", "NOPE", "1"]);
+        assert!(line.contains("'NOPE'") && line.contains("TERM"), "{line}");
+    }
+
+    #[test]
+    fn common_options_stand_anywhere() {
+        for args in [
+            &["aque", "-q", "--json", "status"][..],
+            &["aque", "status", "--json", "--quiet", "--node", "/x"],
+            &["aque", "--json"],
+        ] {
+            let cli = Cli::try_parse_from(args).unwrap();
+            assert!(cli.common.json, "{args:?}");
+        }
+    }
+}

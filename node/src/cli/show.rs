@@ -1,0 +1,204 @@
+//! `aque show`: everything known of a task.
+
+use std::fmt::Write as _;
+
+use crdt::task::Captured;
+
+use super::parse::signal_name;
+use super::problem::Problem;
+use super::{Context, Form};
+use crate::api::wire::{Detail, TaskLine};
+use crate::render::text::{command, harmless, instant, painted, size, span, states, style};
+
+/// Show everything known of tasks
+///
+/// What was submitted, where it stands and why, its runs, its claims and votes, and the size of its output.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// Task ids; 'last' is the newest
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  aque show last
+  aque show --json k3v7qa-12 | jq '.[0].usage'";
+
+/// Shows tasks.
+pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
+    let details = context.connect()?.show(options.ids)?.tasks;
+    match context.form {
+        Form::Json => context.json(&details)?,
+        Form::Text => {
+            let texts: Vec<_> = details.iter().map(render).collect();
+            context.print(&texts.join("\n"))?;
+        }
+    }
+    Ok(0)
+}
+
+fn render(detail: &Detail) -> String {
+    let mut text = String::new();
+    for (name, value) in facts(detail).into_iter().filter(|(_, value)| !value.is_empty()) {
+        // Writing to a string cannot fail.
+        let _done = writeln!(text, "{name:<12}{value}");
+    }
+    for (place, register) in detail.registers.iter().enumerate() {
+        let name = if place == 0 { "registers" } else { "" };
+        let _done = writeln!(text, "{name:<12}{}", harmless(register));
+    }
+    text
+}
+
+fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
+    let line = &detail.line;
+    let text = |text: &Option<String>| text.as_deref().map(harmless).unwrap_or_default().into_owned();
+    let usage = detail.usage.map_or_else(String::new, |usage| {
+        let seconds = |us: u64| std::time::Duration::from_micros(us).as_secs_f64();
+        let (user, system) = (seconds(usage.user_us), seconds(usage.system_us));
+        let memory = size(usage.max_rss_kib.saturating_mul(1_024));
+        format!("{user:.3}s user, {system:.3}s system, {memory} at most")
+    });
+    vec![
+        ("id", harmless(&line.id).into_owned()),
+        ("name", text(&line.name)),
+        ("state", state(line)),
+        ("members", line.members.as_ref().map(states).unwrap_or_default()),
+        ("command", command(&detail.argv)),
+        ("directory", harmless(&detail.cwd.to_text()).into_owned()),
+        ("group", text(&line.group)),
+        ("after", harmless(&line.after.join(" ")).into_owned()),
+        ("user", harmless(&line.user).into_owned()),
+        ("needs", needs(detail)),
+        ("priority", line.priority.to_string()),
+        ("submitted", instant(line.created_ms)),
+        ("started", line.started_ms.map(instant).unwrap_or_default()),
+        ("ended", ended(line)),
+        ("host", text(&line.host)),
+        ("epoch", line.epoch.to_string()),
+        ("runs", line.attempts.to_string()),
+        ("usage", usage),
+        ("stdout", captured(detail.stdout)),
+        ("stderr", captured(detail.stderr)),
+        ("committee", harmless(&detail.committee.join(" ")).into_owned()),
+    ]
+}
+
+fn state(line: &TaskLine) -> String {
+    let state = painted(style(line.state), line.state.name());
+    let end = match (line.exit, line.signal) {
+        (_, Some(signal)) => signal_name(signal),
+        (Some(exit), None) => format!("exit {exit}"),
+        (None, None) => String::new(),
+    };
+    let reason = line.reason.as_deref().map(harmless).unwrap_or_default();
+    match (reason.is_empty(), end.is_empty() || reason.contains(&end)) {
+        (true, true) => state,
+        (true, false) => format!("{state} ({end})"),
+        (false, true) => format!("{state} ({reason})"),
+        (false, false) => format!("{state} ({end}; {reason})"),
+    }
+}
+
+fn ended(line: &TaskLine) -> String {
+    let Some(ended) = line.ended_ms else { return String::new() };
+    match line.started_ms {
+        Some(started) => format!("{} (after {})", instant(ended), span(started, ended)),
+        None => instant(ended),
+    }
+}
+
+fn needs(detail: &Detail) -> String {
+    let cpus = f64::from(detail.needs.cpu_milli) / 1_000.0;
+    match detail.needs.memory_bytes {
+        0 => format!("{cpus} cpus"),
+        bytes => format!("{cpus} cpus, {} memory", size(bytes)),
+    }
+}
+
+fn captured(stream: Option<Captured>) -> String {
+    stream.map_or_else(String::new, |stream| match stream.digest {
+        Some(digest) => format!("{} (blake3 {digest})", size(stream.len)),
+        None => "empty".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crdt::ids::Digest;
+    use crdt::task::{Arg, Needs, TaskState, Usage};
+
+    use super::super::task::tests::line;
+    use super::*;
+
+    #[test]
+    fn show_one_task() {
+        let detail = Detail {
+            line: TaskLine {
+                exit: Some(3),
+                reason: Some("exit 3".into()),
+                host: Some("beta".into()),
+                created_ms: 1_700_000_000_000,
+                started_ms: Some(1_700_000_001_000),
+                ended_ms: Some(1_700_000_003_500),
+                epoch: 1,
+                attempts: 1,
+                after: vec!["k3v7qa-1".into()],
+                ..line("k3v7qa-12", TaskState::Error)
+            },
+            argv: ["sh", "-c", "exit 3"].map(Arg::from).to_vec(),
+            cwd: Arg::from("/home/ann"),
+            needs: Needs { cpu_milli: 500, memory_bytes: 1 << 30 },
+            committee: vec!["alpha".into(), "beta".into()],
+            registers: vec!["bid of a: epoch 1".into(), "vote of b: epoch 1".into()],
+            usage: Some(Usage { user_us: 1_500, system_us: 2_000, max_rss_kib: 4_096 }),
+            stdout: Some(Captured { len: 2_048, digest: Some(Digest([0xab; 32])) }),
+            stderr: Some(Captured::default()),
+        };
+        let text = anstream::adapter::strip_str(&render(&detail)).to_string();
+        assert_eq!(
+            text,
+            format!(
+                "\
+id          k3v7qa-12
+state       error (exit 3)
+command     sh -c 'exit 3'
+directory   /home/ann
+after       k3v7qa-1
+user        ann
+needs       0.5 cpus, 1.0 GiB memory
+priority    1000
+submitted   2023-11-14T22:13:20Z
+started     2023-11-14T22:13:21Z
+ended       2023-11-14T22:13:23Z (after 2.5s)
+host        beta
+epoch       1
+runs        1
+usage       0.002s user, 0.002s system, 4.0 MiB at most
+stdout      2.0 KiB (blake3 {})
+stderr      empty
+committee   alpha beta
+registers   bid of a: epoch 1
+            vote of b: epoch 1
+",
+                "ab".repeat(32)
+            )
+        );
+    }
+
+    #[test]
+    fn state_table() {
+        for (exit, signal, reason, text) in [
+            (None, None, None, "error"),
+            (Some(3), None, None, "error (exit 3)"),
+            (None, Some(9), Some("host lost"), "error (SIGKILL; host lost)"),
+            (None, None, Some("expired"), "error (expired)"),
+        ] {
+            let reason = reason.map(str::to_owned);
+            let line = TaskLine { exit, signal, reason, ..line("a-1", TaskState::Error) };
+            assert_eq!(anstream::adapter::strip_str(&state(&line)).to_string(), text);
+        }
+    }
+}

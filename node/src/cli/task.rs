@@ -1,0 +1,280 @@
+//! What `submit` and `xargs` have in common: how a task is described on the command line.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use crdt::task::{Arg, Environment, Needs, TaskState};
+
+use super::parse::{self, Variable};
+use super::problem::Problem;
+use crate::api::wire::{DurableWord, TaskLine, TaskRequest};
+
+/// Needs, order and surroundings of a task. The short forms that GNU xargs uses otherwise are added for `submit` alone.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct TaskOptions {
+    /// A name for people
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: Option<String>,
+    /// Higher runs first [default: 1000]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    priority: Option<i32>,
+    /// Processors that it needs, such as 4 or 0.5 [default: 1]
+    #[arg(short, long, value_name = "N", value_parser = parse::cpus, allow_negative_numbers = true)]
+    cpus: Option<u32>,
+    /// Memory that it needs, such as 512M or 4G
+    #[arg(short, long, value_name = "SIZE", value_parser = parse::size)]
+    memory: Option<u64>,
+    /// Directory to run in [default: this one]
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// Set a variable, or pass on the one that is set here
+    #[arg(
+        long,
+        value_name = "KEY[=VALUE]",
+        value_parser = clap::builder::OsStringValueParser::new().try_map(parse::variable)
+    )]
+    env: Vec<Variable>,
+    /// Start from this environment, or from an empty one
+    #[arg(long, value_name = "MODE", default_value = "inherit")]
+    env_mode: EnvMode,
+    /// The first word is a script for $SHELL -c, the rest its $@
+    #[arg(long)]
+    shell: bool,
+    /// Run only after these tasks have succeeded
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub(crate) after: Vec<String>,
+    /// Run again so often after a failure
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    retries: u32,
+    /// Answer once it is on this host's disk, or on a majority of its committee's
+    #[arg(long, value_name = "HOW", default_value = "quorum")]
+    durable: Durable,
+}
+
+/// Where a task's environment comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EnvMode {
+    /// From where it is submitted
+    #[default]
+    Inherit,
+    /// Only what is set by -e and KEY=VALUE
+    Clean,
+}
+
+/// When a submission is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Durable {
+    /// On this host's disk
+    Local,
+    /// On a majority of the committee's disks
+    #[default]
+    Quorum,
+}
+
+/// Variables of a run, which a task submitted by that run must not inherit.
+const RUN_VARIABLES: [&str; 12] = [
+    "AQUE_TID",
+    "AQUE_EPOCH",
+    "AQUE_FENCE",
+    "AQUE_ATTEMPT",
+    "AQUE_HOST",
+    "AQUE_NODE",
+    "AQUE_CPUS",
+    "AQUE_ARRAY_INDEX",
+    "AQUE_QUEUE",
+    "AQUE_PROGRESS",
+    "AQUE_RUN_MARK",
+    "_",
+];
+
+impl TaskOptions {
+    /// Returns what all tasks of this command line share; the command itself is still empty.
+    ///
+    /// # Errors
+    /// The directory is missing.
+    pub(crate) fn template(&self, assigned: Vec<(Arg, Arg)>) -> Result<TaskRequest, Problem> {
+        let needs = Needs::default();
+        Ok(TaskRequest {
+            argv: Vec::new(),
+            shell: self.shell.then(shell),
+            group_size: None,
+            name: self.name.clone(),
+            cwd: self.directory()?,
+            inherit_env: self.env_mode == EnvMode::Inherit,
+            extra_env: self.variables(assigned),
+            needs: Needs {
+                cpu_milli: self.cpus.unwrap_or(needs.cpu_milli),
+                memory_bytes: self.memory.unwrap_or(needs.memory_bytes),
+            },
+            priority: self.priority,
+            after: self.after.clone(),
+            after_places: Vec::new(),
+            member: None,
+            retries: self.retries,
+        })
+    }
+
+    /// Returns the environment that tasks inherit.
+    pub(crate) fn environment(&self) -> Option<Environment> {
+        match self.env_mode {
+            EnvMode::Clean => None,
+            EnvMode::Inherit => Some(inherited(std::env::vars_os())),
+        }
+    }
+
+    /// Returns when to answer.
+    pub(crate) fn durable(&self) -> DurableWord {
+        match self.durable {
+            Durable::Local => DurableWord::Local,
+            Durable::Quorum => DurableWord::Quorum,
+        }
+    }
+
+    fn directory(&self) -> Result<Arg, Problem> {
+        let missing = |path: &str, error| {
+            Problem::failed(format!("cannot run in {path}: {error}"))
+                .hint("name another directory with --cwd")
+        };
+        let path = match &self.cwd {
+            // Not resolved: on another host a link may lead elsewhere.
+            Some(path) => std::path::absolute(path)
+                .map_err(|error| missing(&path.display().to_string(), error))?,
+            None => std::env::current_dir().map_err(|error| missing("this directory", error))?,
+        };
+        Ok(parse::arg(path.into_os_string()))
+    }
+
+    /// Variables on top of the inherited ones; of two settings of one name the later counts.
+    fn variables(&self, assigned: Vec<(Arg, Arg)>) -> Environment {
+        let passed = |name: &Arg| {
+            let value = std::env::var_os(OsString::from_vec(name.0.clone()))?;
+            Some((name.clone(), parse::arg(value)))
+        };
+        let named = self.env.iter().filter_map(|variable| match variable {
+            Variable::Set(name, value) => Some((name.clone(), value.clone())),
+            Variable::Pass(name) => passed(name),
+        });
+        let all: std::collections::BTreeMap<Arg, Arg> = named.chain(assigned).collect();
+        Environment(all.into_iter().collect())
+    }
+}
+
+fn inherited(vars: impl Iterator<Item = (OsString, OsString)>) -> Environment {
+    let mut vars: Vec<(Arg, Arg)> = vars
+        .filter(|(name, _)| !RUN_VARIABLES.iter().any(|own| *own == name.as_os_str()))
+        .map(|(name, value)| (parse::arg(name), parse::arg(value)))
+        // A name with '=' cannot be passed on.
+        .filter(|(name, _)| !name.0.is_empty() && !name.0.contains(&b'='))
+        .collect();
+    vars.sort();
+    vars.dedup_by(|second, first| second.0 == first.0);
+    Environment(vars)
+}
+
+fn shell() -> Arg {
+    let own = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
+    own.map_or_else(|| Arg::from("/bin/sh"), parse::arg)
+}
+
+/// Takes the `KEY=VALUE` words off the front of a command.
+pub(crate) fn split_assignments(words: Vec<OsString>) -> (Vec<(Arg, Arg)>, Vec<Arg>) {
+    let mut words = words.into_iter().peekable();
+    let mut assigned = Vec::new();
+    while let Some(pair) = words.peek().and_then(|word| parse::assignment(word)) {
+        assigned.push(pair);
+        words.next();
+    }
+    (assigned, words.map(parse::arg).collect())
+}
+
+/// Returns the exit status that stands for how a task ended: its own, or 128+n for a signal.
+pub(crate) fn exit_status(line: &TaskLine) -> u8 {
+    let own = match (line.signal, line.exit) {
+        (Some(signal), _) => u8::try_from(128 + signal.clamp(0, 127)).ok(),
+        // A kernel keeps eight bits of an exit status.
+        (None, Some(exit)) => u8::try_from(exit & 0xff).ok(),
+        (None, None) => None,
+    };
+    match (line.state, own) {
+        (TaskState::Success, _) => 0,
+        (_, Some(status)) if status != 0 => status,
+        (_, Some(_) | None) => 1,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+
+    /// A line with nothing but an id and a state.
+    pub(crate) fn line(id: &str, state: TaskState) -> TaskLine {
+        TaskLine {
+            id: id.into(),
+            group: None,
+            name: None,
+            command: "true".into(),
+            state,
+            reason: None,
+            host: None,
+            epoch: 0,
+            attempts: 0,
+            priority: 1_000,
+            user: "ann".into(),
+            after: Vec::new(),
+            created_ms: 0,
+            started_ms: None,
+            ended_ms: None,
+            exit: None,
+            signal: None,
+            members: None,
+        }
+    }
+
+    #[test]
+    fn exit_status_table() {
+        for (state, exit, signal, status) in [
+            (TaskState::Success, Some(0), None, 0),
+            (TaskState::Error, Some(3), None, 3),
+            (TaskState::Error, Some(255), None, 255),
+            (TaskState::Error, None, Some(9), 137),
+            (TaskState::Killed, None, Some(15), 143),
+            (TaskState::Killed, Some(0), None, 1),
+            (TaskState::Cancelled, None, None, 1),
+        ] {
+            let line = TaskLine { exit, signal, ..line("a-1", state) };
+            assert_eq!(exit_status(&line), status, "{state} {exit:?} {signal:?}");
+        }
+    }
+
+    #[test]
+    fn assignments_stand_before_the_command() {
+        let words = ["A=1", "B=x=y", "cmd", "C=3"].map(OsString::from).to_vec();
+        let (assigned, argv) = split_assignments(words);
+        assert_eq!(assigned, [("A", "1"), ("B", "x=y")].map(|(k, v)| (k.into(), v.into())));
+        assert_eq!(argv, ["cmd", "C=3"].map(Arg::from));
+    }
+
+    #[test]
+    fn later_settings_win_and_names_are_sorted() {
+        let options = TaskOptions {
+            env: ["B=1", "A=1", "B=2"].map(|word| parse::variable(word.into()).unwrap()).to_vec(),
+            ..TaskOptions::default()
+        };
+        let template = options.template(vec![("A".into(), "3".into())]).unwrap();
+        assert_eq!(
+            template.extra_env.0,
+            [("A", "3"), ("B", "2")].map(|(k, v)| (k.into(), v.into()))
+        );
+        assert!(template.inherit_env && template.cwd.0.first() == Some(&b'/'));
+    }
+
+    #[test]
+    fn a_run_does_not_pass_on_its_own_variables() {
+        let vars = [("PATH", "/bin"), ("AQUE_TID", "x-1"), ("A", ""), ("_", "/bin/aque")];
+        let kept = inherited(vars.into_iter().map(|(name, value)| (name.into(), value.into())));
+        assert_eq!(kept.0, [("A", ""), ("PATH", "/bin")].map(|(k, v)| (k.into(), v.into())));
+    }
+}

@@ -1,0 +1,185 @@
+//! `aque wait`: until tasks have ended.
+
+use std::time::Duration;
+
+use crdt::task::TaskState;
+
+use super::interrupt::{left_alone, on_interrupt};
+use super::problem::{Kind, Problem};
+use super::{Context, Form, Talk, parse};
+use crate::api::wire::{Body, Call, Progress};
+use crate::client::{Client, Heard, Limit, strange};
+use crate::render::note;
+use crate::render::progress::Meter;
+
+/// Wait until tasks have ended
+///
+/// Exits with 0 if all ended well, with 1 if one did not, with 124 if the time ran out. A group counts as its members.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// Task ids; 'last' is the newest
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<String>,
+    /// One that has ended is enough
+    #[arg(long)]
+    any: bool,
+    /// Give up after this long: 30s, 5m
+    #[arg(long, value_name = "DUR", value_parser = parse::duration)]
+    timeout: Option<Duration>,
+    /// Wait for this state instead of for the end
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    state: Option<TaskState>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  aque wait last
+  aque wait --any k3v7qa-12 k3v7qa-13
+  aque wait --timeout 10m k3v7qa-12 || aque kill k3v7qa-12
+  aque wait --state running k3v7qa-12";
+
+/// What is waited for.
+struct Wish {
+    ids: Vec<String>,
+    any: Any,
+    state: Option<TaskState>,
+    limit: Limit,
+}
+
+/// How many of the tasks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Any {
+    One,
+    All,
+}
+
+/// Waits, and shows how far it is.
+pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
+    let mut client = context.connect()?;
+    let text = left_alone(&options.ids.join(" "));
+    on_interrupt(move || note(&text))?;
+    let wanted = options.state;
+    let wish = Wish {
+        ids: options.ids,
+        any: if options.any { Any::One } else { Any::All },
+        state: wanted,
+        limit: options.timeout.map_or(Limit::Never, Limit::within),
+    };
+    let Some(progress) = watch(context, &mut client, wish)? else {
+        return Err(Problem::new(Kind::TimedOut, "the time ran out before they had ended")
+            .hint("they go on; 'aque status' shows how far they are"));
+    };
+    if context.form == Form::Json {
+        context.json(&progress)?;
+    }
+    let failed = verdict(&progress, wanted);
+    if failed > 0 {
+        let total = progress.total;
+        context.remark(&format!("aque: {failed} of {total} did not end well; see 'aque status'"));
+    }
+    Ok(u8::from(failed > 0))
+}
+
+/// Waits for the end of all these tasks, and shows how far it is.
+pub(crate) fn wait_with_meter(
+    context: &Context,
+    client: &mut Client,
+    ids: Vec<String>,
+) -> Result<(), Problem> {
+    let wish = Wish { ids, any: Any::All, state: None, limit: Limit::Never };
+    watch(context, client, wish).map(|_ended| ())
+}
+
+/// Returns the last progress; `None` when the limit came first.
+fn watch(context: &Context, client: &mut Client, wish: Wish) -> Result<Option<Progress>, Problem> {
+    let Wish { ids, any, state, limit } = wish;
+    let any = any == Any::One;
+    let mut replies = client.start(Call::Wait { ids, any, state, each: false })?;
+    let mut meter = match context.talk {
+        Talk::Normal => Meter::new(),
+        Talk::Quiet => Meter::Silent,
+    };
+    let mut last = None;
+    let heard = loop {
+        match replies.next(limit) {
+            Ok(Heard::Reply(Body::Progress(progress))) => {
+                meter.show(progress.done, progress.total, &remark(&progress));
+                last = Some(progress);
+            }
+            Ok(Heard::Reply(other)) => break Err(strange("wait", &other)),
+            Ok(Heard::Nothing) => break Ok(None),
+            Ok(Heard::End) => break Ok(last),
+            Err(error) => break Err(error),
+        }
+    };
+    meter.clear();
+    Ok(heard?)
+}
+
+fn remark(progress: &Progress) -> String {
+    let Progress { failed, running, .. } = progress;
+    match (failed, running) {
+        (0, 0) => String::new(),
+        (0, _) => format!("{running} running"),
+        (_, 0) => format!("{failed} failed"),
+        _ => format!("{running} running, {failed} failed"),
+    }
+}
+
+/// How many of the tasks are not as they were wanted.
+fn verdict(progress: &Progress, wanted: Option<TaskState>) -> u64 {
+    let Some(wanted) = wanted else { return progress.failed };
+    let other = |state: TaskState| wanted.is_complete() && state.is_complete() && state != wanted;
+    let missed = progress.tasks.iter().filter(|line| other(line.state)).count();
+    u64::try_from(missed).unwrap_or(u64::MAX)
+}
+
+fn state(text: &str) -> Result<TaskState, String> {
+    let names: Vec<_> = TaskState::ALL.iter().map(|state| state.name()).collect();
+    let found = TaskState::ALL.into_iter().find(|state| state.name() == text.to_ascii_lowercase());
+    found.ok_or_else(|| format!("states are {}", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::task::tests::line;
+    use super::*;
+
+    #[test]
+    fn state_table() {
+        assert_eq!(state("Running"), Ok(TaskState::Running));
+        assert!(state("done").is_err_and(|why| why.contains("success")));
+    }
+
+    #[test]
+    fn verdict_table() {
+        let progress = |state| Progress {
+            total: 1,
+            done: 1,
+            failed: u64::from(state != TaskState::Success),
+            running: 0,
+            tasks: vec![line("a-1", state)],
+        };
+        for (ended, wanted, missed) in [
+            (TaskState::Success, None, 0),
+            (TaskState::Error, None, 1),
+            (TaskState::Error, Some(TaskState::Error), 0),
+            (TaskState::Success, Some(TaskState::Error), 1),
+            (TaskState::Error, Some(TaskState::Running), 0),
+            (TaskState::Running, Some(TaskState::Running), 0),
+        ] {
+            assert_eq!(verdict(&progress(ended), wanted), missed, "{ended} for {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn remark_table() {
+        let progress = |failed, running| Progress { total: 9, done: 0, failed, running, tasks: vec![] };
+        for (failed, running, text) in
+            [(0, 0, ""), (0, 2, "2 running"), (1, 0, "1 failed"), (1, 2, "2 running, 1 failed")]
+        {
+            assert_eq!(remark(&progress(failed, running)), text);
+        }
+    }
+}

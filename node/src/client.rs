@@ -1,0 +1,602 @@
+//! The client: one blocking connection to a node, JSON lines in both directions.
+//!
+//! No runtime and no thread, so that a program that asks one question starts in milliseconds. A line is read
+//! with a bound ([`MAX_LINE`]) and a time limit; whatever answers garbage, too much, or nothing at all is an error here
+//! and never a hang. Lines of earlier questions that nobody waits for any more are skipped.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use crate::api::wire::{
+    Body, Call, Closed, Details, Failure, FailureKind, Hello, Invitation, Killed, MAX_LINE, Nodes,
+    Reply, Request, SCHEMA, StatusQuery, Submission, Submitted, TaskLine, Tasks,
+};
+
+/// A node greets within this time. It does so at once unless its machine is stopped or overloaded.
+const GREETING: Duration = Duration::from_secs(10);
+/// A node answers a question that needs no waiting within this time; a submission may take 5 s of it where peers are away.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Why a node could not be asked, or did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no socket, or nobody listens on it. Nothing was asked.
+    #[error("no node answers on {}", tried.iter().map(Attempt::text).collect::<Vec<_>>().join(", nor on "))]
+    NoNode {
+        /// Each socket that was tried, and why it failed.
+        tried: Vec<Attempt>,
+    },
+    /// The connection ended before the answer was complete: what was asked may or may not have been done.
+    #[error("the node ended the connection before it had answered")]
+    Closed,
+    /// No answer in time: what was asked may or may not have been done.
+    #[error("the node did not answer within {}", humantime::format_duration(*.0))]
+    Silent(Duration),
+    /// What answers does not speak this language.
+    #[error("what answers is not a node of this version: {0}")]
+    Garbled(String),
+    /// The question is larger than a line may be. Nothing was asked.
+    #[error("a request of {0} bytes is too large for a node")]
+    TooLarge(usize),
+    /// The kernel refused to read or write.
+    #[error("the connection to the node failed: {0}")]
+    Io(#[from] io::Error),
+    /// The node refused.
+    #[error("{}", .0.message)]
+    Refused(Failure),
+}
+
+impl ClientError {
+    /// Returns the kind that decides the exit status.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Refused(failure) => failure.kind,
+            Self::TooLarge(_) => FailureKind::Request,
+            Self::NoNode { tried } if tried.iter().any(Attempt::is_forbidden) => {
+                FailureKind::Forbidden
+            }
+            Self::NoNode { .. }
+            | Self::Closed
+            | Self::Silent(_)
+            | Self::Garbled(_)
+            | Self::Io(_) => FailureKind::Unreachable,
+        }
+    }
+}
+
+/// A socket on which no node answered.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The socket.
+    pub path: PathBuf,
+    /// What the kernel said.
+    pub error: io::Error,
+}
+
+impl Attempt {
+    fn text(&self) -> String {
+        let why = match self.error.kind() {
+            io::ErrorKind::NotFound => "there is no such socket".to_owned(),
+            io::ErrorKind::ConnectionRefused => "nobody listens".to_owned(),
+            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            _ => self.error.to_string(),
+        };
+        format!("{} ({why})", self.path.display())
+    }
+
+    fn is_forbidden(&self) -> bool {
+        self.error.kind() == io::ErrorKind::PermissionDenied
+    }
+}
+
+/// A connection to a node that has greeted.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+    hello: Hello,
+    /// The beginning of a line whose end has not come yet.
+    partial: Vec<u8>,
+    asked: u64,
+}
+
+impl Client {
+    /// Connects to the first of these sockets on which a node answers.
+    ///
+    /// # Errors
+    /// [`ClientError::NoNode`] if none does; else what went wrong with the greeting.
+    pub fn connect(candidates: &[PathBuf]) -> Result<Self, ClientError> {
+        let mut tried = Vec::new();
+        for path in candidates {
+            match connect(path) {
+                Ok(stream) => return Self::greeted(stream),
+                Err(error) => tried.push(Attempt { path: path.clone(), error }),
+            }
+        }
+        // A socket that is there but refuses says more than one that is not there.
+        if tried.iter().any(|attempt| attempt.error.kind() != io::ErrorKind::NotFound) {
+            tried.retain(|attempt| attempt.error.kind() != io::ErrorKind::NotFound);
+        }
+        Err(ClientError::NoNode { tried })
+    }
+
+    fn greeted(stream: UnixStream) -> Result<Self, ClientError> {
+        stream.set_write_timeout(Some(ANSWER))?;
+        let hello = Hello {
+            aque: SCHEMA,
+            version: String::new(),
+            node: String::new(),
+            tag: String::new(),
+            mesh: String::new(),
+        };
+        let stream = BufReader::with_capacity(64 << 10, stream);
+        let mut client = Self { stream, hello, partial: Vec::new(), asked: 0 };
+        let hello: Hello = match client.line(Limit::within(GREETING))? {
+            Some(hello) => hello,
+            None => return Err(ClientError::Silent(GREETING)),
+        };
+        if hello.aque != SCHEMA {
+            let theirs = hello.aque;
+            return Err(ClientError::Garbled(format!(
+                "it speaks version {theirs} of the API, this program version {SCHEMA}"
+            )));
+        }
+        client.hello = hello;
+        Ok(client)
+    }
+
+    /// Returns who answers.
+    #[must_use]
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Asks a question that has one answer, and returns it.
+    ///
+    /// # Errors
+    /// [`ClientError`]; see its variants for what may have been done.
+    pub fn ask(&mut self, call: Call) -> Result<Body, ClientError> {
+        let mut replies = self.start(call)?;
+        match replies.next(Limit::within(ANSWER))? {
+            Heard::Reply(body) => Ok(body),
+            Heard::Nothing => Err(ClientError::Silent(ANSWER)),
+            Heard::End => Err(ClientError::Garbled("an answer has no content".to_owned())),
+        }
+    }
+
+    /// Asks a question that may have many answers.
+    ///
+    /// # Errors
+    /// [`ClientError`]; nothing was asked.
+    pub fn start(&mut self, call: Call) -> Result<Replies<'_>, ClientError> {
+        self.asked += 1;
+        let id = self.asked;
+        let mut line = serde_json::to_vec(&Request { id, call })
+            .map_err(|error| ClientError::Garbled(error.to_string()))?;
+        line.push(b'\n');
+        if line.len() > MAX_LINE {
+            return Err(ClientError::TooLarge(line.len()));
+        }
+        self.stream.get_mut().write_all(&line).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => ClientError::Silent(ANSWER),
+            io::ErrorKind::BrokenPipe => ClientError::Closed,
+            _ => error.into(),
+        })?;
+        Ok(Replies { client: self, id, state: State::Open })
+    }
+
+    /// Queues tasks.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn submit(&mut self, submission: Submission) -> Result<Submitted, ClientError> {
+        match self.ask(Call::Submit(submission))? {
+            Body::Submitted(submitted) => Ok(submitted),
+            other => Err(strange("submit", &other)),
+        }
+    }
+
+    /// Lists tasks, all pages of them.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn status(&mut self, query: StatusQuery) -> Result<Tasks, ClientError> {
+        let mut list = Tasks { tasks: Vec::new(), more: 0 };
+        let mut replies = self.start(Call::Status(query))?;
+        loop {
+            match replies.next(Limit::within(ANSWER))? {
+                Heard::Reply(Body::Tasks(page)) => {
+                    list.tasks.extend(page.tasks);
+                    list.more = page.more;
+                }
+                Heard::Reply(other) => return Err(strange("status", &other)),
+                Heard::Nothing => return Err(ClientError::Silent(ANSWER)),
+                Heard::End => return Ok(list),
+            }
+        }
+    }
+
+    /// Returns everything known of some tasks.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn show(&mut self, ids: Vec<String>) -> Result<Details, ClientError> {
+        match self.ask(Call::Show { ids })? {
+            Body::Details(details) => Ok(details),
+            other => Err(strange("show", &other)),
+        }
+    }
+
+    /// Ends tasks; the call is a [`Call::Kill`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn kill(&mut self, call: Call) -> Result<Killed, ClientError> {
+        match self.ask(call)? {
+            Body::Killed(killed) => Ok(killed),
+            other => Err(strange("kill", &other)),
+        }
+    }
+
+    /// Tells that a group has all its members.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn close(&mut self, group: String, size: u32) -> Result<Closed, ClientError> {
+        match self.ask(Call::Close { group, size })? {
+            Body::Closed(closed) => Ok(closed),
+            other => Err(strange("close", &other)),
+        }
+    }
+
+    /// Returns the hosts of the mesh.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn nodes(&mut self) -> Result<Nodes, ClientError> {
+        match self.ask(Call::Nodes {})? {
+            Body::Nodes(nodes) => Ok(nodes),
+            other => Err(strange("nodes", &other)),
+        }
+    }
+
+    /// Returns a ticket for a new host.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn invite(&mut self) -> Result<Invitation, ClientError> {
+        match self.ask(Call::Invite {})? {
+            Body::Invitation(invitation) => Ok(invitation),
+            other => Err(strange("invite", &other)),
+        }
+    }
+
+    /// Waits until one task has ended and returns it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn wait_for(&mut self, id: &str) -> Result<TaskLine, ClientError> {
+        let call = Call::Wait { ids: vec![id.to_owned()], any: false, state: None, each: false };
+        let mut replies = self.start(call)?;
+        let mut last = None;
+        loop {
+            match replies.next(Limit::Never)? {
+                Heard::Reply(Body::Progress(mut progress)) => {
+                    last = progress.tasks.pop().or(last);
+                }
+                Heard::Reply(other) => return Err(strange("wait", &other)),
+                Heard::Nothing | Heard::End => break,
+            }
+        }
+        last.ok_or_else(|| ClientError::Garbled("a wait ended without its task".to_owned()))
+    }
+
+    /// Reads one line; `None` when the limit has come.
+    fn line<T: DeserializeOwned>(&mut self, limit: Limit) -> Result<Option<T>, ClientError> {
+        while self.partial.last() != Some(&b'\n') {
+            let Some(patience) = limit.left() else { return Ok(None) };
+            self.stream.get_ref().set_read_timeout(patience)?;
+            let room = (MAX_LINE + 1).saturating_sub(self.partial.len());
+            let read = self
+                .stream
+                .by_ref()
+                .take(u64::try_from(room).unwrap_or(u64::MAX))
+                .read_until(b'\n', &mut self.partial);
+            match read {
+                Ok(_) if self.partial.len() > MAX_LINE => {
+                    return Err(ClientError::Garbled("a line is too long".to_owned()));
+                }
+                Ok(0) => return Err(ClientError::Closed),
+                Ok(_) => {}
+                Err(error) if is_late(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(ClientError::Closed);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let parsed = serde_json::from_slice(&self.partial).map_err(|error| {
+            let start = String::from_utf8_lossy(&self.partial[..self.partial.len().min(40)])
+                .escape_debug()
+                .to_string();
+            ClientError::Garbled(format!("{error} in '{start}'"))
+        });
+        self.partial.clear();
+        if self.partial.capacity() > 1 << 20 {
+            self.partial = Vec::new();
+        }
+        parsed.map(Some)
+    }
+}
+
+/// How long to wait for a line.
+#[derive(Clone, Copy, Debug)]
+pub enum Limit {
+    /// For ever.
+    Never,
+    /// Until then.
+    At(Instant),
+}
+
+impl Limit {
+    /// Returns the limit that comes after `patience` from now.
+    #[must_use]
+    pub fn within(patience: Duration) -> Self {
+        Instant::now().checked_add(patience).map_or(Self::Never, Self::At)
+    }
+
+    /// Returns what is left, as a socket's time limit; `None` when nothing is.
+    #[expect(clippy::option_option, reason = "the outer one is ours, the inner one the socket's")]
+    fn left(self) -> Option<Option<Duration>> {
+        match self {
+            Self::Never => Some(None),
+            Self::At(at) => {
+                let left = at.saturating_duration_since(Instant::now());
+                (left > Duration::ZERO).then_some(Some(left))
+            }
+        }
+    }
+}
+
+/// The answers to one question, as they come.
+#[derive(Debug)]
+pub struct Replies<'a> {
+    client: &'a mut Client,
+    id: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    Ended,
+}
+
+/// What came of waiting for an answer.
+#[derive(Debug)]
+pub enum Heard {
+    /// An answer.
+    Reply(Body),
+    /// The limit has come; more may follow.
+    Nothing,
+    /// There are no more.
+    End,
+}
+
+impl Replies<'_> {
+    /// Waits for the next answer.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a refusal by the node is [`ClientError::Refused`].
+    pub fn next(&mut self, limit: Limit) -> Result<Heard, ClientError> {
+        if self.state == State::Ended {
+            return Ok(Heard::End);
+        }
+        loop {
+            let Some(reply) = self.client.line::<Reply>(limit)? else { return Ok(Heard::Nothing) };
+            if reply.id != self.id {
+                continue;
+            }
+            if reply.end {
+                self.state = State::Ended;
+            }
+            return match reply.body {
+                Body::Error(failure) => Err(ClientError::Refused(failure)),
+                body => Ok(Heard::Reply(body)),
+            };
+        }
+    }
+}
+
+/// Returns the error for an answer to another question.
+#[must_use]
+pub fn strange(verb: &str, body: &Body) -> ClientError {
+    let text = format!("{body:?}");
+    let name = text.split(['(', ' ', '{']).next().unwrap_or_default();
+    ClientError::Garbled(format!("it answers '{verb}' with '{}'", name.to_lowercase()))
+}
+
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}
+
+/// Returns the sockets on which this user's own node may listen, the likeliest first: `$AQUE_DATA/aque.sock`,
+/// `$XDG_RUNTIME_DIR/aque.sock`, the user's data directory, `/var/lib/aque/aque.sock`.
+#[must_use]
+pub fn own_sockets(var: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
+    let var = |name| var(name).filter(|path| path.is_absolute());
+    let data = var("XDG_DATA_HOME").or_else(|| Some(var("HOME")?.join(".local/share")));
+    let folders = [
+        var("AQUE_DATA"),
+        var("XDG_RUNTIME_DIR"),
+        data.map(|data| data.join("aque")),
+        Some(PathBuf::from("/var/lib/aque")),
+    ];
+    folders.into_iter().flatten().map(|folder| folder.join("aque.sock")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    const HELLO: &str =
+        r#"{"aque":1,"version":"0","node":"alpha","tag":"aaaaaa","mesh":"00","new":[1]}"#;
+
+    /// Serves one connection: says `greeting`, then answers each line by `answer`.
+    fn serve(
+        greeting: &str,
+        answer: impl Fn(&serde_json::Value) -> String + Send + 'static,
+    ) -> (tempfile::TempDir, PathBuf) {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let greeting = greeting.to_owned();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(greeting.as_bytes()).unwrap();
+            for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+                let Ok(line) = line else { return };
+                let answer = answer(&serde_json::from_str(&line).unwrap());
+                if answer.is_empty() || stream.write_all(answer.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        });
+        (temp, path)
+    }
+
+    fn connected(answer: &'static str) -> (tempfile::TempDir, Client) {
+        let (temp, path) = serve(&format!("{HELLO}\n"), |_| answer.to_owned());
+        let client = Client::connect(&[path]).unwrap();
+        (temp, client)
+    }
+
+    #[test]
+    fn asks_and_is_answered() {
+        let (_temp, path) = serve(&format!("{HELLO}\n"), |question| {
+            assert_eq!(question["method"], "invite");
+            let id = &question["id"];
+            // A line of another question comes in between, and a field that is not known.
+            format!(
+                "{{\"id\":99,\"end\":true,\"stats\":{{\"values\":{{}}}}}}\n\
+                 {{\"id\":{id},\"end\":true,\"invitation\":{{\"ticket\":\"aque1x\",\"until\":1}}}}\n"
+            )
+        });
+        let mut client = Client::connect(&[path]).unwrap();
+        assert_eq!(client.hello().node, "alpha");
+        assert_eq!(client.invite().unwrap().ticket, "aque1x");
+        assert_eq!(client.invite().unwrap().ticket, "aque1x");
+    }
+
+    #[test]
+    fn pages_are_joined() {
+        let (_temp, mut client) = connected(concat!(
+            r#"{"id":1,"tasks":{"tasks":[],"more":0}}"#,
+            "\n",
+            r#"{"id":1,"end":true,"tasks":{"tasks":[],"more":7}}"#,
+            "\n"
+        ));
+        assert_eq!(client.status(StatusQuery::default()).unwrap().more, 7);
+    }
+
+    #[test]
+    fn refusals_keep_their_kind() {
+        let (_temp, mut client) = connected(concat!(
+            r#"{"id":1,"end":true,"error":{"kind":"busy","message":"full","hint":"wait"}}"#,
+            "\n"
+        ));
+        let error = client.invite().unwrap_err();
+        assert_eq!((error.kind(), error.to_string()), (FailureKind::Busy, "full".to_owned()));
+    }
+
+    #[test]
+    fn garbage_is_an_error() {
+        for greeting in ["hello\n", "{}\n", "\n", "{\"aque\":1\n", "\u{7}\u{1b}[2J\n"] {
+            let (_temp, path) = serve(greeting, |_| String::new());
+            let error = Client::connect(&[path]).unwrap_err();
+            assert!(matches!(error, ClientError::Garbled(_)), "{error}");
+            assert!(!error.to_string().contains('\u{1b}'));
+        }
+        let (_temp, mut client) = connected("{\"id\":1,\"end\":true,\"nonsense\":{}}\n");
+        assert!(matches!(client.invite(), Err(ClientError::Garbled(_))));
+        let (_temp, mut client) =
+            connected("{\"id\":1,\"end\":true,\"invitation\":{\"ticket\":\"x\"}}\n");
+        let error = client.nodes().unwrap_err().to_string();
+        assert!(error.contains("answers 'nodes' with 'invitation'"), "{error}");
+    }
+
+    #[test]
+    fn other_versions_are_told() {
+        let (_temp, path) = serve(&HELLO.replace("\"aque\":1", "\"aque\":2").replace('}', "}\n"), |_| String::new());
+        let error = Client::connect(&[path]).unwrap_err().to_string();
+        assert!(error.contains("version 2"), "{error}");
+    }
+
+    #[test]
+    fn a_connection_that_ends_is_an_error() {
+        let (_temp, mut client) = connected("");
+        assert!(matches!(client.invite(), Err(ClientError::Closed)));
+    }
+
+    #[test]
+    fn silence_ends_at_the_limit() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("s");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let stream = UnixStream::connect(&path).unwrap();
+        let hello = serde_json::from_str(HELLO).unwrap();
+        let stream = BufReader::new(stream);
+        let mut client = Client { stream, hello, partial: Vec::new(), asked: 0 };
+        let mut replies = client.start(Call::Nodes {}).unwrap();
+        let limit = Limit::within(Duration::from_millis(20));
+        assert!(matches!(replies.next(limit), Ok(Heard::Nothing)));
+    }
+
+    #[test]
+    fn no_socket_names_what_was_tried() {
+        let temp = tempfile::tempdir().unwrap();
+        let (missing, dead) = (temp.path().join("missing"), temp.path().join("dead"));
+        let error = Client::connect(&[missing.clone()]).unwrap_err();
+        assert!(error.to_string().contains("missing (there is no such socket)"), "{error}");
+        assert_eq!(error.kind(), FailureKind::Unreachable);
+        drop(UnixListener::bind(&dead).unwrap());
+        let text = Client::connect(&[missing, dead]).unwrap_err().to_string();
+        assert!(text.contains("dead (nobody listens)") && !text.contains("missing"), "{text}");
+    }
+
+    #[test]
+    fn own_sockets_table() {
+        let look = |set: &'static [(&str, &str)]| {
+            own_sockets(move |name| {
+                set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
+            })
+        };
+        assert_eq!(look(&[]), [PathBuf::from("/var/lib/aque/aque.sock")]);
+        assert_eq!(
+            look(&[("XDG_RUNTIME_DIR", "/run/user/7"), ("HOME", "/home/x")]),
+            ["/run/user/7/aque.sock", "/home/x/.local/share/aque/aque.sock", "/var/lib/aque/aque.sock"]
+                .map(PathBuf::from)
+        );
+        assert_eq!(look(&[("AQUE_DATA", "/d"), ("HOME", "relative")])[0], PathBuf::from("/d/aque.sock"));
+    }
+}

@@ -1,0 +1,245 @@
+//! Answers to clients: each request is answered from the replica at once, or when its reply comes.
+
+use crdt::event::{Input, Refusal, Reply, Token};
+use crdt::ids::TaskId;
+use crdt::task::{TaskView, Wish, Work};
+use net::PeerKey;
+use tracing::debug;
+
+use super::node::Node;
+use super::program::now;
+use super::waits::Terms;
+use crate::api::ids;
+use crate::api::lines::{Caller, Names, detail, new_tasks, node_line, task_line};
+use crate::api::server::{Answers, Question, failure};
+use crate::api::wire::{
+    Body, Call, Closed, Details, FailureKind, Invitation, Killed, Nodes, Stats, StatusQuery,
+    Submission, Submitted, TaskLine, Tasks,
+};
+
+/// One line of a status lists at most so many tasks.
+const TASKS_A_LINE: usize = 500;
+/// Requests that wait for the replica's reply.
+const PENDING_LIMIT: usize = 20_000;
+
+/// A request that the replica has not answered yet.
+#[derive(Debug)]
+pub(super) enum Pending {
+    Submit(Answers),
+    Kill { answers: Answers, asked: u64 },
+    Close { answers: Answers, closed: Closed },
+}
+
+impl Node {
+    pub(super) fn answer(&mut self, question: Question) {
+        let Question { caller, call, answers } = question;
+        match call {
+            Call::Submit(submission) => self.submit(submission, &caller, answers),
+            Call::Status(query) => self.status(&query, &caller, answers),
+            Call::Show { ids } => {
+                if let Some(ids) = self.resolve(&ids, &caller, &answers) {
+                    let names = Names::of(&self.replica);
+                    let views = ids.iter().filter_map(|id| self.replica.task(*id));
+                    let tasks = views.map(|view| detail(&self.replica, &view, &names)).collect();
+                    answers.end(Body::Details(Details { tasks }));
+                }
+            }
+            Call::Output(query) => {
+                let task = self.task_of(&query.task, &caller.user);
+                match task {
+                    Ok(task) => {
+                        let server = self.stream_server();
+                        let names = Names::of(&self.replica);
+                        tokio::spawn(server.answer(task, query, names, answers));
+                    }
+                    Err(error) => answers.fail(FailureKind::Request, error.to_string(), LOOK),
+                }
+            }
+            Call::Wait { ids, any, state, each } => {
+                if let Some(ids) = self.resolve(&ids, &caller, &answers) {
+                    self.waits.add(&self.replica, ids, &Terms { any, state, each }, answers);
+                }
+            }
+            Call::Kill { ids, signal, grace, reason } => {
+                if let Some(ids) = self.resolve(&ids, &caller, &answers) {
+                    self.kill(ids, &caller, Wish::Kill { signal, grace, reason }, answers);
+                }
+            }
+            Call::Close { group, size } => self.close(&group, size, &caller, answers),
+            Call::Nodes {} => answers.end(Body::Nodes(self.nodes())),
+            Call::Invite {} => {
+                let ticket = self.ticket().to_string();
+                answers.end(Body::Invitation(Invitation { ticket }));
+            }
+            Call::Stats {} => answers.end(Body::Stats(self.stats())),
+        }
+    }
+
+    fn resolve(&self, texts: &[String], caller: &Caller, answers: &Answers) -> Option<Vec<TaskId>> {
+        match ids::resolve(&self.replica, texts, &caller.user) {
+            Ok(ids) => Some(ids),
+            Err(error) => {
+                answers.fail(FailureKind::Request, error.to_string(), LOOK);
+                None
+            }
+        }
+    }
+
+    fn expect_reply(&mut self, pending: Pending) -> Option<Token> {
+        if self.pending.len() >= PENDING_LIMIT {
+            let (Pending::Submit(answers)
+            | Pending::Kill { answers, .. }
+            | Pending::Close { answers, .. }) = pending;
+            answers.fail(FailureKind::Busy, "too many requests wait for the disk", Some("try again in a moment"));
+            return None;
+        }
+        let token = self.next_token;
+        self.next_token += 1;
+        self.pending.insert(token, pending);
+        Some(token)
+    }
+
+    fn submit(&mut self, submission: Submission, caller: &Caller, answers: Answers) {
+        let durable = submission.durable.into();
+        match new_tasks(&self.replica, submission, caller, now().wall) {
+            Ok(tasks) => {
+                if let Some(token) = self.expect_reply(Pending::Submit(answers)) {
+                    self.feed(Input::Submit { token, tasks, durable });
+                }
+            }
+            Err(error) => answers.fail(FailureKind::Request, error.to_string(), None),
+        }
+    }
+
+    fn kill(&mut self, tasks: Vec<TaskId>, caller: &Caller, wish: Wish, answers: Answers) {
+        let asked = tasks.len() as u64;
+        if let Some(token) = self.expect_reply(Pending::Kill { answers, asked }) {
+            self.feed(Input::Control { token, tasks, by: caller.user.clone(), wish });
+        }
+    }
+
+    fn close(&mut self, group: &str, size: u32, caller: &Caller, answers: Answers) {
+        let id = match ids::one(&self.replica, group, &caller.user) {
+            Ok(id) if ids::is_group(&self.replica, id) => id,
+            Ok(id) => return answers.fail(FailureKind::Request, format!("{id} is not a group"), None),
+            Err(error) => return answers.fail(FailureKind::Request, error.to_string(), LOOK),
+        };
+        let closed = Closed { group: id.to_string(), size };
+        if let Some(token) = self.expect_reply(Pending::Close { answers, closed }) {
+            let (by, wish) = (caller.user.clone(), Wish::Close { size });
+            self.feed(Input::Control { token, tasks: vec![id], by, wish });
+        }
+    }
+
+    /// Passes a replica's reply on to the client that waits for it.
+    pub(super) fn pass_reply(&mut self, token: Token, reply: Reply) {
+        let Some(pending) = self.pending.remove(&token) else { return };
+        match (pending, reply) {
+            (Pending::Submit(answers), Reply::Submitted { ids, copies: (copies, committee) }) => {
+                let ids = ids.iter().map(ToString::to_string).collect();
+                answers.end(Body::Submitted(Submitted { ids, copies, committee }));
+            }
+            (Pending::Kill { answers, asked }, Reply::Noted { ended }) => {
+                let names = Names::of(&self.replica);
+                let views = ended.iter().filter_map(|(id, _)| self.replica.task(*id));
+                let ended = views.map(|view| task_line(&view, &names)).collect();
+                answers.end(Body::Killed(Killed { ended, asked }));
+            }
+            (Pending::Close { answers, closed }, Reply::Noted { .. }) => {
+                answers.end(Body::Closed(closed));
+            }
+            (
+                Pending::Submit(answers)
+                | Pending::Kill { answers, .. }
+                | Pending::Close { answers, .. },
+                Reply::Refused(refusal),
+            ) => answers.end(refused(&refusal)),
+            (_, reply) => debug!(?reply, "reply of another kind than asked for"),
+        }
+    }
+
+    fn nodes(&self) -> Nodes {
+        let round_trip = |peer: crdt::ids::PeerId| self.net.round_trip(PeerKey(peer.0));
+        let members = self.replica.members();
+        Nodes { nodes: members.iter().map(|m| node_line(m, round_trip(m.peer))).collect() }
+    }
+
+    fn stats(&self) -> Stats {
+        let named = |(name, value): (&'static str, u64)| (format!("aque_{name}_total"), value);
+        let mut values: std::collections::BTreeMap<String, u64> =
+            self.replica.counters().iter().map(named).collect();
+        values.extend(self.net.stats().iter().map(|(name, value)| (format!("aque_net_{name}"), value)));
+        let memory = self.replica.memory();
+        let sizes = [
+            ("aque_tasks", memory.tasks),
+            ("aque_documents", memory.documents),
+            ("aque_claims", memory.claims),
+            ("aque_backlog_bytes", memory.backlog_bytes),
+        ];
+        values.extend(sizes.map(|(name, value)| (name.to_owned(), value as u64)));
+        Stats { values }
+    }
+
+    fn status(&self, query: &StatusQuery, caller: &Caller, answers: Answers) {
+        let Some(ids) = self.listed(query, caller, &answers) else { return };
+        let limit = match query.limit {
+            0 => usize::MAX,
+            limit => limit as usize,
+        };
+        let fits = |view: &TaskView| {
+            (query.states.is_empty() || query.states.contains(&view.state))
+                && (query.all_users || !query.ids.is_empty() || view.spec.user == caller.user)
+                && (query.flat || !query.ids.is_empty() || view.spec.member_of.is_none())
+                && !(query.flat && matches!(view.spec.work, Work::Group { .. }))
+        };
+        let mut views: Vec<TaskView> =
+            ids.into_iter().filter_map(|id| self.replica.task(id)).filter(fits).collect();
+        views.sort_by_key(|view| (view.spec.created, view.id));
+        let more = views.len().saturating_sub(limit);
+        views.drain(..more);
+        let names = Names::of(&self.replica);
+        let lines: Vec<TaskLine> = views.iter().map(|view| task_line(view, &names)).collect();
+        tokio::spawn(send_in_lines(lines, more as u64, answers));
+    }
+
+    /// The tasks that a status is about: all, or those named with the members of groups among them.
+    fn listed(&self, query: &StatusQuery, caller: &Caller, answers: &Answers) -> Option<Vec<TaskId>> {
+        if query.ids.is_empty() {
+            return Some(self.replica.task_ids().collect());
+        }
+        let named = self.resolve(&query.ids, caller, answers)?;
+        let mut listed = Vec::new();
+        for id in named {
+            listed.push(id);
+            if query.flat {
+                listed.extend(self.replica.tasks_of_group(id));
+            }
+        }
+        listed.sort_unstable();
+        listed.dedup();
+        Some(listed)
+    }
+}
+
+const LOOK: Option<&str> = Some("aque status -x lists the tasks that are known here");
+
+async fn send_in_lines(mut lines: Vec<TaskLine>, more: u64, answers: Answers) {
+    while lines.len() > TASKS_A_LINE {
+        let rest = lines.split_off(TASKS_A_LINE);
+        let tasks = std::mem::replace(&mut lines, rest);
+        if !answers.push(Body::Tasks(Tasks { tasks, more: 0 })).await {
+            return;
+        }
+    }
+    answers.finish(Body::Tasks(Tasks { tasks: lines, more })).await;
+}
+
+fn refused(refusal: &Refusal) -> Body {
+    match refusal {
+        Refusal::Disk | Refusal::Busy => {
+            failure(FailureKind::Busy, refusal.to_string(), None)
+        }
+        Refusal::Unknown(_) => failure(FailureKind::Request, refusal.to_string(), LOOK),
+        Refusal::Spec { .. } => failure(FailureKind::Request, refusal.to_string(), None),
+    }
+}

@@ -1,0 +1,13 @@
+//! `aque-node`: one event loop that joins the replica to sockets, disk, processes and people.
+//!
+//! `program` starts and ends it; `node` is the loop; `runs` speaks to the guard, `answers` to clients, `waits` keeps those who
+//! wait, `streams` serves captured output.
+
+mod answers;
+mod node;
+mod program;
+mod runs;
+mod streams;
+mod waits;
+
+pub use program::program;

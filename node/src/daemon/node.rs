@@ -1,0 +1,483 @@
+//! The event loop: everything that happens to a node, one thing after another, around one replica.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crdt::event::{Input, Notice, Output, PersistToken, Token};
+use crdt::ids::{PeerId, TaskId};
+use crdt::replica::Replica;
+use crdt::time::Mono;
+use net::{Identity, Lane, MeshSecret, Multiaddr, Net, NetEvent, PeerKey, Ticket};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, error, info, warn};
+
+use super::answers::Pending;
+use super::program::{Failed, now, print_ready, sd_notify, ticket_addresses};
+use super::runs::{Adopted, Runs};
+use super::streams::{Locate, Server};
+use super::waits::Waits;
+use crate::api::server::Question;
+use crate::api::wire::{Hello, SCHEMA};
+use crate::clock::Alarm;
+use crate::config::Settings;
+use crate::executor::{ExecEvent, Executor};
+use crate::outputs::Outputs;
+use crate::storage::{LogDone, LogWriter};
+
+/// Events of one kind that are taken before the others are looked at again.
+const BATCH: usize = 256;
+/// How often the load average is read.
+const LOAD_EVERY: Duration = Duration::from_secs(5);
+/// How often a batch that the disk refused is tried again.
+const RETRY_DISK: Duration = Duration::from_secs(1);
+/// How long a leaving node waits for its last words to be on disk and sent.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What makes a node a member.
+#[derive(Debug)]
+pub(super) struct Mesh {
+    pub(super) identity: Identity,
+    pub(super) secret: MeshSecret,
+    pub(super) bootstrap: Vec<Multiaddr>,
+}
+
+/// What a node is made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) replica: Replica,
+    pub(super) net: Net,
+    pub(super) executor: Executor,
+    pub(super) log: LogWriter,
+    pub(super) outputs: Outputs,
+    pub(super) mesh: Mesh,
+    pub(super) settings: Settings,
+}
+
+/// Whether the node stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// It stays.
+    No,
+    /// Runs are coming to their end.
+    Draining,
+    /// No run is left; the last words are on their way to the disk.
+    LastWords(Duration),
+}
+
+/// A node that runs.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) replica: Replica,
+    pub(super) net: Net,
+    pub(super) executor: Arc<Executor>,
+    log: LogWriter,
+    pub(super) outputs: Arc<Outputs>,
+    pub(super) settings: Settings,
+    secret: MeshSecret,
+    pub(super) runs: Runs,
+    pub(super) waits: Waits,
+    pub(super) pending: BTreeMap<Token, Pending>,
+    pub(super) next_token: Token,
+    /// Batches that the disk has not confirmed, in order, for another try.
+    unconfirmed: VecDeque<(PersistToken, Vec<Arc<[u8]>>)>,
+    retry_at: Option<Duration>,
+    pub(super) adopted: mpsc::Sender<Adopted>,
+    adoptions: Option<mpsc::Receiver<Adopted>>,
+    pub(super) locate: mpsc::Sender<Locate>,
+    locates: Option<mpsc::Receiver<Locate>>,
+    changes: watch::Sender<u64>,
+    leaving: Leaving,
+    drained_by_hand: bool,
+}
+
+impl Node {
+    pub(super) fn new(parts: Parts) -> Result<Self, Failed> {
+        let Parts { replica, net, executor, log, outputs, mesh, settings } = parts;
+        let (adopted, adoptions) = mpsc::channel(1_024);
+        let (locate, locates) = mpsc::channel(256);
+        Ok(Self {
+            replica,
+            net,
+            executor: Arc::new(executor),
+            log,
+            outputs: Arc::new(outputs),
+            runs: Runs::new(&settings),
+            settings,
+            secret: mesh.secret,
+            waits: Waits::default(),
+            pending: BTreeMap::new(),
+            next_token: 1,
+            unconfirmed: VecDeque::new(),
+            retry_at: None,
+            adopted,
+            adoptions: Some(adoptions),
+            locate,
+            locates: Some(locates),
+            changes: watch::channel(0).0,
+            leaving: Leaving::No,
+            drained_by_hand: false,
+        })
+    }
+
+    /// Returns the greeting of the API.
+    pub(super) fn hello(&self) -> Hello {
+        Hello {
+            aque: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: self.settings.name.clone(),
+            tag: self.replica.own_tag().to_string(),
+            mesh: data_encoding::HEXLOWER.encode(&self.secret.id().0),
+        }
+    }
+
+    /// Returns a ticket for another host.
+    pub(super) fn ticket(&self) -> Ticket {
+        let addrs = ticket_addresses(self.net.listen_addrs());
+        Ticket { secret: self.secret.clone(), addrs }
+    }
+
+    /// Says that the node is ready.
+    pub(super) fn announce(&self) {
+        let listen: Vec<String> =
+            self.net.listen_addrs().iter().map(ToString::to_string).collect();
+        print_ready(&format!(
+            "aque-node ready name={} tag={} api={} listen={} ticket={}",
+            self.settings.name,
+            self.replica.own_tag(),
+            self.settings.api.display(),
+            listen.join(","),
+            self.ticket()
+        ));
+        sd_notify("READY=1");
+    }
+
+    /// Returns what output streams need of this node.
+    pub(super) fn stream_server(&self) -> Server {
+        Server {
+            outputs: Arc::clone(&self.outputs),
+            net: self.net.clone(),
+            locate: self.locate.clone(),
+            changes: self.changes.subscribe(),
+            own: self.replica.own_peer(),
+        }
+    }
+
+    /// Works until it is told to leave and has left.
+    pub(super) async fn run(
+        mut self,
+        mut net_events: mpsc::Receiver<NetEvent>,
+        mut exec_events: mpsc::Receiver<ExecEvent>,
+        mut log_done: mpsc::UnboundedReceiver<LogDone>,
+        mut questions: mpsc::Receiver<Question>,
+    ) -> Result<(), Failed> {
+        let mut alarm = Alarm::new()?;
+        let mut signals = Signals::new()?;
+        let mut load = tokio::time::interval(LOAD_EVERY);
+        let (Some(mut adoptions), Some(mut locates)) = (self.adoptions.take(), self.locates.take())
+        else {
+            return Err("a node runs once".into());
+        };
+        let listening = self.net.listen_addrs();
+        self.listen_at(&listening);
+        loop {
+            self.carry_out();
+            self.waits.report(&self.replica);
+            if self.has_left() {
+                break;
+            }
+            alarm.set(self.next_alarm())?;
+            tokio::select! {
+                biased;
+                rung = alarm.rings() => {
+                    rung?;
+                    self.wake();
+                }
+                Some(done) = log_done.recv() => {
+                    self.log_done(done);
+                    while let Ok(done) = log_done.try_recv() {
+                        self.log_done(done);
+                    }
+                }
+                event = exec_events.recv(), if self.leaving == Leaving::No || !exec_events.is_closed() || !exec_events.is_empty() => match event {
+                    Some(event) => {
+                        self.take_exec_event(event);
+                        for _ in 0..BATCH {
+                            let Ok(event) = exec_events.try_recv() else { break };
+                            self.take_exec_event(event);
+                        }
+                    }
+                    None if self.leaving == Leaving::No => return Err("the executor ended".into()),
+                    None => self.begin_last_words(),
+                },
+                Some(adopted) = adoptions.recv() => {
+                    self.finish_run(adopted);
+                    for _ in 0..BATCH {
+                        let Ok(adopted) = adoptions.try_recv() else { break };
+                        self.finish_run(adopted);
+                    }
+                }
+                event = net_events.recv() => match event {
+                    Some(event) => {
+                        self.take_net_event(event);
+                        for _ in 0..BATCH {
+                            let Ok(event) = net_events.try_recv() else { break };
+                            self.take_net_event(event);
+                        }
+                    }
+                    None => return Err("the network ended".into()),
+                },
+                Some(question) = questions.recv() => {
+                    self.answer(question);
+                    for _ in 0..BATCH {
+                        let Ok(question) = questions.try_recv() else { break };
+                        self.answer(question);
+                    }
+                }
+                Some(locate) = locates.recv() => self.locate(locate),
+                kind = signals.next() => self.take_signal(kind),
+                _ = load.tick() => self.feed(Input::Load(load_average())),
+            }
+        }
+        info!("left");
+        sd_notify("STOPPING=1");
+        self.net.shutdown().await;
+        Ok(())
+    }
+
+    /// Gives the replica one input. Its outputs are carried out before the next event is waited for.
+    pub(super) fn feed(&mut self, input: Input) {
+        self.replica.handle(now(), input);
+    }
+
+    fn wake(&mut self) {
+        let due = self.retry_at.is_some_and(|at| at <= crate::clock::boottime());
+        if due {
+            self.retry_at = None;
+            for (token, records) in &self.unconfirmed {
+                self.log.submit(*token, records.clone());
+            }
+        }
+        self.feed(Input::Wakeup);
+    }
+
+    fn next_alarm(&self) -> Option<Duration> {
+        let replica = self.replica.next_wakeup().map(|Mono(at)| Duration::from_nanos(at));
+        let last_words = match self.leaving {
+            Leaving::LastWords(until) => Some(until),
+            Leaving::No | Leaving::Draining => None,
+        };
+        [replica, self.retry_at, self.waits.next_report(), last_words].into_iter().flatten().min()
+    }
+
+    /// Does what the replica asks, in its order.
+    fn carry_out(&mut self) {
+        let mut changed = false;
+        while let Some(output) = self.replica.poll_output() {
+            match output {
+                Output::Persist { token, records } => {
+                    self.unconfirmed.push_back((token, records.clone()));
+                    if self.retry_at.is_none() {
+                        self.log.submit(token, records);
+                    }
+                }
+                Output::Send { to, lane, bytes } => self.send(to, lane, bytes),
+                Output::Start(order) => self.start_run(&order),
+                Output::Extend(run, Mono(deadline)) => {
+                    if let Some(key) = self.runs.key(run) {
+                        self.executor.extend(key, Duration::from_nanos(deadline));
+                    }
+                }
+                Output::Signal(run, signo) => {
+                    if let Some(key) = self.runs.ask(run) {
+                        self.executor.signal(key, signo);
+                    }
+                }
+                Output::Kill(run) => {
+                    if let Some(key) = self.runs.ask(run) {
+                        self.executor.kill(key);
+                    }
+                }
+                Output::Reply(token, reply) => self.pass_reply(token, reply),
+                Output::Notice(notice) => changed |= self.take_notice(notice),
+            }
+        }
+        if changed {
+            self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    fn send(&self, to: PeerId, lane: crdt::message::Lane, bytes: Arc<[u8]>) {
+        let lane = match lane {
+            crdt::message::Lane::Gossip => Lane::Gossip,
+            crdt::message::Lane::Claims => Lane::Claims,
+        };
+        let frame = bytes::Bytes::from_owner(bytes);
+        if let Err(error) = self.net.send(PeerKey(to.0), lane, frame) {
+            debug!(peer = %to.tag(), %error, "frame not sent");
+        }
+    }
+
+    /// Says whether a task's state has changed.
+    fn take_notice(&mut self, notice: Notice) -> bool {
+        match notice {
+            Notice::Task { id, state, reason, .. } => {
+                debug!(task = %id, %state, reason, "task changed");
+                self.waits.task_changed(id, state);
+                return true;
+            }
+            Notice::Member { peer, name, addresses } => {
+                debug!(peer = %peer.tag(), name, "member heard of");
+                let addresses = addresses.iter().filter_map(|text| text.parse().ok()).collect();
+                if peer != self.replica.own_peer() {
+                    self.net.learn(PeerKey(peer.0), addresses);
+                }
+            }
+            Notice::Quarantined { author, why } => {
+                warn!(peer = %author.tag(), why, "peer broke a rule; its changes are refused");
+            }
+            Notice::HoldLost(run) => info!(task = %run.task, epoch = %run.epoch, "hold lost"),
+            Notice::Skewed { peer, theirs } => {
+                debug!(peer = %peer.tag(), theirs_ms = theirs.0, "wall clock of a peer is far off");
+            }
+        }
+        false
+    }
+
+    fn take_net_event(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::Up { peer, .. } => {
+                info!(peer = %PeerId(peer.0).tag(), "peer connected");
+                self.feed(Input::PeerUp(PeerId(peer.0)));
+            }
+            NetEvent::Down { peer, .. } => {
+                info!(peer = %PeerId(peer.0).tag(), "peer disconnected");
+                self.feed(Input::PeerDown(PeerId(peer.0)));
+            }
+            NetEvent::Frame { peer, frame, .. } => {
+                self.feed(Input::Frame { from: PeerId(peer.0), bytes: Arc::from(&frame[..]) });
+            }
+            NetEvent::Incoming { stream, .. } => {
+                let server = self.stream_server();
+                tokio::spawn(async move { server.serve_peer(stream).await });
+            }
+            NetEvent::Listening { addrs } => self.listen_at(&addrs),
+        }
+    }
+
+    fn listen_at(&mut self, addrs: &[Multiaddr]) {
+        let list = addrs.iter().map(ToString::to_string).collect();
+        self.feed(Input::Addresses(list));
+    }
+
+    fn log_done(&mut self, done: LogDone) {
+        match done.result {
+            Ok(()) => {
+                while self.unconfirmed.front().is_some_and(|(token, _)| *token <= done.token) {
+                    self.unconfirmed.pop_front();
+                }
+                self.feed(Input::Persisted(done.token));
+            }
+            Err(problem) => {
+                if self.retry_at.is_none() {
+                    error!(%problem, "the log cannot be written; no task is taken until it can");
+                }
+                self.retry_at = Some(crate::clock::boottime() + RETRY_DISK);
+                self.feed(Input::PersistStalled(done.token));
+            }
+        }
+    }
+
+    fn locate(&mut self, locate: Locate) {
+        let place = self.place_of(locate.task);
+        if locate.answer.send(place).is_err() {
+            debug!("asker left");
+        }
+    }
+
+    /// Returns the newest task state generation: for tests of streams.
+    pub(super) fn task_of(&self, text: &str, user: &str) -> Result<TaskId, crate::api::ids::IdError> {
+        crate::api::ids::one(&self.replica, text, user)
+    }
+
+    fn take_signal(&mut self, kind: Asked) {
+        match (kind, self.leaving) {
+            (Asked::Leave, Leaving::No) => {
+                info!("leaving: no new task is taken; runs have {:?} to end", self.settings.grace);
+                self.leaving = Leaving::Draining;
+                self.feed(Input::Drain(true));
+                self.runs.leave();
+                let (executor, grace) = (Arc::clone(&self.executor), self.settings.grace);
+                tokio::spawn(async move { executor.shutdown(grace).await });
+            }
+            (Asked::Leave, Leaving::Draining | Leaving::LastWords(_)) => {
+                info!("leaving at once");
+                let executor = Arc::clone(&self.executor);
+                tokio::spawn(async move { executor.shutdown(Duration::ZERO).await });
+            }
+            (Asked::ToggleDrain, _) => {
+                self.drained_by_hand = !self.drained_by_hand;
+                info!(drained = self.drained_by_hand, "drain");
+                let on = self.drained_by_hand || self.leaving != Leaving::No;
+                self.feed(Input::Drain(on));
+            }
+        }
+    }
+
+    fn begin_last_words(&mut self) {
+        if self.leaving == Leaving::Draining {
+            self.leaving = Leaving::LastWords(crate::clock::boottime() + LAST_WORDS);
+        }
+    }
+
+    fn has_left(&self) -> bool {
+        let Leaving::LastWords(until) = self.leaving else { return false };
+        let done = self.runs.is_empty() && self.unconfirmed.is_empty();
+        done && self.replica.live_claims() == 0 || crate::clock::boottime() >= until
+    }
+}
+
+/// What a signal asks.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Leave,
+    ToggleDrain,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    drain: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            drain: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Waits for a signal. Safe to drop.
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Leave,
+            _ = self.interrupt.recv() => Asked::Leave,
+            _ = self.drain.recv() => Asked::ToggleDrain,
+        }
+    }
+}
+
+/// Reads the load average of one minute, hundredths.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a load average is small and not negative"
+)]
+fn load_average() -> u32 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split(' ').next().and_then(|word| word.parse::<f64>().ok());
+    (first.unwrap_or(0.0).clamp(0.0, 1e6) * 100.0) as u32
+}

@@ -1,0 +1,213 @@
+//! From the command line to a running node, and back to an exit status.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use crdt::config::Config;
+use crdt::ids::Incarnation;
+use crdt::keys::Ed25519Keys;
+use crdt::replica::Replica;
+use crdt::time::{Mono, Now, Wall};
+use net::{Identity, MeshSecret, Multiaddr, NetConfig, Ticket};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use super::node::{Mesh, Node, Parts};
+use super::streams::OUTPUT_PROTOCOL;
+use crate::api::server::Socket;
+use crate::clock::{boottime, wall_ms};
+use crate::config::{Cli, LogFormat, Settings, Verb};
+use crate::executor::{ExecConfig, Executor, Program};
+use crate::lock::DirLock;
+use crate::outputs::Outputs;
+use crate::storage::{LogWriter, write_file};
+
+/// Requests of clients that wait for the loop.
+const QUESTION_QUEUE: usize = 256;
+
+/// What went wrong, in one line, and what to do.
+pub(super) type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the program with these arguments, the program's own name not among them.
+#[must_use]
+pub fn program(args: Vec<OsString>) -> ExitCode {
+    if args.first().is_some_and(|verb| verb == crate::guard::VERB) {
+        return crate::guard::main(args.into_iter().skip(1));
+    }
+    let name = OsString::from("aque-node");
+    let cli = match Cli::try_parse_from(std::iter::once(name).chain(args)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let status = if error.use_stderr() { 2 } else { 0 };
+            return if error.print().is_ok() { ExitCode::from(status) } else { ExitCode::FAILURE };
+        }
+    };
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("aque-node: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a line to standard error; nobody reading it is no failure.
+fn say(line: &str) {
+    if writeln!(std::io::stderr(), "{line}").is_err() {
+        tracing::debug!("nobody reads standard error");
+    }
+}
+
+fn start(cli: Cli) -> Result<(), Failed> {
+    let Cli { verb, mut flags } = cli;
+    if let Some(Verb::Join { ticket }) = &verb {
+        flags.join.push(ticket.clone());
+    }
+    let settings = flags.settle(|name| std::env::var_os(name))?;
+    log_to_stderr(&settings)?;
+    let lock = DirLock::take(&settings.data)?;
+    let mesh = enter_mesh(&settings)?;
+    if verb.is_some() {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_keep_alive(std::time::Duration::from_secs(10))
+        .enable_all()
+        .build()?;
+    let done = runtime.block_on(run(settings, mesh));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    drop(lock);
+    done
+}
+
+fn log_to_stderr(settings: &Settings) -> Result<(), Failed> {
+    let filter = EnvFilter::builder()
+        .parse(&settings.log)
+        .map_err(|error| format!("--log {:?}: {error}", settings.log))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = match settings.log_format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    set.map_err(|error| format!("logging cannot start: {error}").into())
+}
+
+/// Reads this node's identity and its mesh's secret, or makes them; a ticket is remembered.
+fn enter_mesh(settings: &Settings) -> Result<Mesh, Failed> {
+    let identity = Identity::load_or_create(&settings.data.join("identity"))?;
+    let path = settings.data.join("mesh");
+    let kept = read_ticket(&path)?;
+    let asked = settings.join.first();
+    let (secret, mut bootstrap) = match (kept, asked) {
+        (Some(kept), Some(asked)) if kept.secret != asked.secret => {
+            return Err(format!(
+                "this data directory belongs to another mesh than the ticket: use another --data, or remove {}",
+                settings.data.display()
+            )
+            .into());
+        }
+        (Some(kept), _) => (kept.secret, kept.addrs),
+        (None, Some(asked)) => (asked.secret.clone(), Vec::new()),
+        (None, None) => (MeshSecret::generate(), Vec::new()),
+    };
+    bootstrap.extend(settings.join.iter().flat_map(|ticket| ticket.addrs.clone()));
+    bootstrap.sort_unstable();
+    bootstrap.dedup();
+    bootstrap.truncate(8);
+    let kept = Ticket { secret: secret.clone(), addrs: bootstrap.clone() };
+    write_file(&path, kept.to_string().as_bytes())?;
+    Ok(Mesh { identity, secret, bootstrap })
+}
+
+fn read_ticket(path: &Path) -> Result<Option<Ticket>, Failed> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let ticket = text.trim().parse();
+            ticket.map(Some).map_err(|error| format!("{}: {error}", path.display()).into())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{}: {error}", path.display()).into()),
+    }
+}
+
+/// Returns both clocks.
+pub(super) fn now() -> Now {
+    let mono = u64::try_from(boottime().as_nanos()).unwrap_or(u64::MAX);
+    Now { mono: Mono(mono), wall: Wall(wall_ms()) }
+}
+
+async fn run(settings: Settings, mesh: Mesh) -> Result<(), Failed> {
+    let (log, done, recovered) = LogWriter::open(&settings.data.join("log"))?;
+    if let Some(damage) = &recovered.damage {
+        warn!(%damage, "the log was damaged; what precedes the damage is kept");
+    }
+    let outputs = Outputs::open(&settings.data.join("outputs"))?;
+    let exec_config =
+        ExecConfig { data: settings.data.clone(), program: Program::This, max_runs: 4_096 };
+    let (executor, exec_events) = Executor::start(exec_config).await?;
+    let config = Config {
+        keys: Box::new(Ed25519Keys::new(&mesh.identity.secret_bytes(), &mesh.secret.0)),
+        incarnation: Incarnation(fastrand::u64(1..)),
+        name: settings.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        timing: settings.timing,
+        committee: settings.committee,
+        offer: settings.offer,
+        seed: fastrand::u64(..),
+    };
+    let records = recovered.records.len();
+    let replica = Replica::new(config, recovered.records, now());
+    info!(records, tag = %replica.own_tag(), "replica is ready");
+    let (net, net_events) = net::start(NetConfig {
+        listen: settings.listen.clone(),
+        mdns: settings.mdns,
+        bootstrap: mesh.bootstrap.clone(),
+        address_book: Some(settings.data.join("addresses")),
+        agent: format!("aque-node/{}", env!("CARGO_PKG_VERSION")),
+        protocols: vec![OUTPUT_PROTOCOL],
+        ..NetConfig::new(mesh.identity.clone(), mesh.secret.clone())
+    })
+    .await?;
+    let socket = Socket::bind(&settings.api)
+        .map_err(|error| format!("cannot listen at {}: {error}", settings.api.display()))?;
+    let (questions, asked) = mpsc::channel(QUESTION_QUEUE);
+    let parts = Parts { replica, net, executor, log, outputs, mesh, settings };
+    let node = Node::new(parts)?;
+    let api = tokio::spawn(socket.serve(node.hello(), questions));
+    node.announce();
+    let ended = node.run(net_events, exec_events, done, asked).await;
+    api.abort();
+    ended
+}
+
+/// Returns the addresses that a ticket for another host should carry.
+pub(super) fn ticket_addresses(listening: Vec<Multiaddr>) -> Vec<Multiaddr> {
+    let tcp_first = |address: &Multiaddr| !address.to_string().contains("/tcp/");
+    let mut list = listening;
+    list.sort_by_key(tcp_first);
+    list.truncate(8);
+    list
+}
+
+/// Tells the service manager, if there is one, how this node is.
+pub(super) fn sd_notify(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(state.as_bytes(), path));
+    if let Err(error) = sent {
+        warn!(%error, "the service manager was not told");
+    }
+}
+
+/// Prints the one line that says that the node is ready.
+pub(super) fn print_ready(line: &str) {
+    let mut out = std::io::stdout();
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        tracing::debug!("nobody reads standard output");
+    }
+}

@@ -1,0 +1,305 @@
+//! Runs: from a replica's order to the guard's, and from the guard's report back.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crdt::event::{Input, RunEnd, StartOrder};
+use crdt::ids::{Digest, RunId};
+use crdt::task::{self, Captured, Exit, RunReport, Work};
+use crdt::time::{Mono, Wall};
+use tracing::{debug, error, info, warn};
+
+use super::node::Node;
+use crate::clock::{boottime, wall_ms};
+use crate::config::Settings;
+use crate::executor::{Environment, ExecEvent, Order};
+use crate::guard::{Cause, Ended, How, Refusal, RunKey, Stdin};
+use crate::outputs::{Outputs, StreamName};
+
+/// Environments that are kept for the next run that shares them.
+const ENVIRONMENTS: usize = 64;
+
+/// A run under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    pub(super) id: RunId,
+    /// A person's signal was passed on: its end is an outcome.
+    asked: bool,
+}
+
+/// The runs of this node.
+#[derive(Debug)]
+pub(super) struct Runs {
+    by_key: BTreeMap<RunKey, Run>,
+    by_id: BTreeMap<RunId, RunKey>,
+    next: u64,
+    environments: BTreeMap<Digest, Arc<Environment>>,
+    bare: Arc<Environment>,
+    host: String,
+    socket: PathBuf,
+    leaving: bool,
+}
+
+/// A run whose outputs are in their place.
+#[derive(Debug)]
+pub(super) struct Adopted {
+    ended: Ended,
+    stdout: std::io::Result<Captured>,
+    stderr: std::io::Result<Captured>,
+}
+
+impl Runs {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            by_key: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            // Keys name live output files: those of an earlier process are not met again.
+            next: fastrand::u64(..u64::MAX / 2),
+            environments: BTreeMap::new(),
+            bare: Arc::new(Environment::new(bare_environment())),
+            host: settings.name.clone(),
+            socket: settings.api.clone(),
+            leaving: false,
+        }
+    }
+
+    /// Returns the guard's handle of a run.
+    pub(super) fn key(&self, run: RunId) -> Option<RunKey> {
+        self.by_id.get(&run).copied()
+    }
+
+    /// Returns the guard's handle of a run, and remembers that a person asked for its end.
+    pub(super) fn ask(&mut self, run: RunId) -> Option<RunKey> {
+        let key = self.key(run)?;
+        if let Some(run) = self.by_key.get_mut(&key) {
+            run.asked = true;
+        }
+        Some(key)
+    }
+
+    /// From now on runs end because the node leaves.
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    fn add(&mut self, id: RunId) -> RunKey {
+        self.next += 1;
+        let key = RunKey(self.next);
+        self.by_key.insert(key, Run { id, asked: false });
+        self.by_id.insert(id, key);
+        key
+    }
+
+    fn get(&self, key: RunKey) -> Option<Run> {
+        self.by_key.get(&key).copied()
+    }
+
+    fn remove(&mut self, key: RunKey) -> Option<Run> {
+        let run = self.by_key.remove(&key)?;
+        self.by_id.remove(&run.id);
+        Some(run)
+    }
+
+    fn environment(&mut self, env: Option<&Arc<task::Environment>>) -> Arc<Environment> {
+        let Some(env) = env else { return Arc::clone(&self.bare) };
+        let digest = env.digest();
+        if !self.environments.contains_key(&digest) {
+            if self.environments.len() >= ENVIRONMENTS {
+                self.environments.pop_first();
+            }
+            let vars = env.0.iter().map(|(key, value)| (key.0.clone(), value.0.clone())).collect();
+            self.environments.insert(digest, Arc::new(Environment::new(vars)));
+        }
+        Arc::clone(&self.environments[&digest])
+    }
+}
+
+/// What a task finds that inherits nothing.
+fn bare_environment() -> Vec<(Vec<u8>, Vec<u8>)> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    vec![(b"PATH".to_vec(), std::os::unix::ffi::OsStringExt::into_vec(path))]
+}
+
+impl Node {
+    /// Tells the guard to start a run.
+    pub(super) fn start_run(&mut self, order: &StartOrder) {
+        let Work::Command { argv, shell } = &order.spec.work else {
+            return self.feed(Input::RunEnded(order.run, RunEnd::Unfit("not a command".to_owned())));
+        };
+        let key = self.runs.add(order.run);
+        let mut words: Vec<Vec<u8>> = Vec::with_capacity(argv.len() + 3);
+        if let Some(shell) = shell {
+            words.extend([shell.0.clone(), b"-c".to_vec(), argv[0].0.clone(), shell.0.clone()]);
+            words.extend(argv[1..].iter().map(|arg| arg.0.clone()));
+        } else {
+            words.extend(argv.iter().map(|arg| arg.0.clone()));
+        }
+        let Mono(deadline) = order.deadline;
+        let sent = self.executor.order(Order {
+            key,
+            argv: words,
+            env: self.runs.environment(order.env.as_ref()),
+            extra: self.extra_variables(order),
+            cwd: path_of(&order.spec.cwd.0),
+            stdin: Stdin::Null,
+            stdout: self.outputs.live_path(key, StreamName::Stdout),
+            stderr: self.outputs.live_path(key, StreamName::Stderr),
+            deadline: Duration::from_nanos(deadline),
+            nice: 0,
+        });
+        debug!(task = %order.run.task, epoch = %order.run.epoch, "run ordered");
+        if let Err(problem) = sent {
+            warn!(task = %order.run.task, %problem, "run not ordered");
+            self.runs.remove(key);
+            self.feed(Input::RunEnded(order.run, RunEnd::Unfit(problem.to_string())));
+        }
+    }
+
+    fn extra_variables(&self, order: &StartOrder) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let spec = &order.spec;
+        let RunId { task, epoch } = order.run;
+        let cpus = f64::from(spec.needs.cpu_milli) / 1_000.0;
+        let own = spec.extra_env.0.iter().map(|(key, value)| (key.0.clone(), value.0.clone()));
+        let socket = self.runs.socket.to_string_lossy().into_owned();
+        let ours = [
+            ("AQUE_TID", task.to_string()),
+            ("AQUE_EPOCH", epoch.to_string()),
+            ("AQUE_FENCE", format!("{task}/{epoch}")),
+            ("AQUE_ATTEMPT", order.attempt.to_string()),
+            ("AQUE_HOST", self.runs.host.clone()),
+            ("AQUE_NODE", socket),
+            ("AQUE_CPUS", cpus.to_string()),
+        ];
+        own.chain(ours.map(|(key, value)| (key.as_bytes().to_vec(), value.into_bytes()))).collect()
+    }
+
+    /// Takes what the guard says.
+    pub(super) fn take_exec_event(&mut self, event: ExecEvent) {
+        match event {
+            ExecEvent::Started { key, pid, .. } => {
+                if let Some(run) = self.runs.get(key) {
+                    debug!(task = %run.id.task, epoch = %run.id.epoch, pid, "run started");
+                    self.feed(Input::RunStarted(run.id));
+                }
+            }
+            ExecEvent::Refused { key, why } => {
+                if let Some(run) = self.runs.remove(key) {
+                    info!(task = %run.id.task, epoch = %run.id.epoch, %why, "run refused");
+                    self.feed(Input::RunEnded(run.id, refused(&why)));
+                }
+            }
+            ExecEvent::Ended(ended) => self.collect(ended),
+            ExecEvent::Stuck { key, pids } => {
+                if let Some(run) = self.runs.get(key) {
+                    error!(task = %run.id.task, ?pids, "processes of a run resist being killed");
+                }
+            }
+            ExecEvent::GuardLost { why } => error!(why, "the guard died; its runs were killed"),
+            ExecEvent::GuardBack => info!("a new guard works"),
+            ExecEvent::GuardFailed { why } => error!(why, "no guard can be started; trying again"),
+        }
+    }
+
+    /// Puts the outputs of an ended run into their place, off the loop, and goes on with [`Node::finish_run`].
+    fn collect(&mut self, ended: Ended) {
+        let has_outcome = self.runs.get(ended.key).is_some_and(|run| self.has_outcome(run, &ended));
+        let silent = ended.stdout_bytes == 0 && ended.stderr_bytes == 0;
+        if !has_outcome || silent {
+            if !silent {
+                self.outputs.discard(ended.key);
+            }
+            let nothing = || Ok(Captured::default());
+            return self.finish_run(Adopted { ended, stdout: nothing(), stderr: nothing() });
+        }
+        let (outputs, adopted) = (Arc::clone(&self.outputs), self.adopted.clone());
+        tokio::task::spawn_blocking(move || {
+            let stdout = adopt(&outputs, ended.key, StreamName::Stdout, ended.stdout_bytes);
+            let stderr = adopt(&outputs, ended.key, StreamName::Stderr, ended.stderr_bytes);
+            if adopted.blocking_send(Adopted { ended, stdout, stderr }).is_err() {
+                debug!("the node left before a run's output was in place");
+            }
+        });
+    }
+
+    /// Says whether a run's end is an outcome: not when the guard ended it, and not when it ended because the node leaves.
+    fn has_outcome(&self, run: Run, ended: &Ended) -> bool {
+        match ended.cause {
+            Cause::DeadlineKill | Cause::GuardLost => false,
+            Cause::Asked => run.asked,
+            Cause::ByItself => {
+                run.asked || !self.runs.leaving || ended.how == How::Exited(0)
+            }
+        }
+    }
+
+    /// Tells the replica that a run has ended.
+    pub(super) fn finish_run(&mut self, adopted: Adopted) {
+        let Adopted { ended, stdout, stderr } = adopted;
+        let Some(run) = self.runs.remove(ended.key) else { return };
+        if !self.has_outcome(run, &ended) {
+            info!(task = %run.id.task, epoch = %run.id.epoch, cause = ?ended.cause, "run cut short");
+            return self.feed(Input::RunEnded(run.id, RunEnd::Expired));
+        }
+        let captured = |stream: std::io::Result<Captured>| {
+            stream.unwrap_or_else(|problem| {
+                error!(task = %run.id.task, %problem, "output of a run was lost");
+                Captured::default()
+            })
+        };
+        let exit = match ended.how {
+            How::Exited(code) => Exit::Code(code),
+            How::Signalled { signo, .. } => Exit::Signal(signo),
+        };
+        let (boot, wall) = (boottime(), wall_ms());
+        let at = |then: Duration| {
+            let ago = u64::try_from(boot.saturating_sub(then).as_millis()).unwrap_or(u64::MAX);
+            Wall(wall.saturating_sub(ago))
+        };
+        let report = RunReport {
+            exit,
+            started: at(ended.started_at),
+            ended: at(ended.ended_at),
+            usage: task::Usage {
+                user_us: ended.usage.utime_us,
+                system_us: ended.usage.stime_us,
+                max_rss_kib: ended.usage.max_rss_kib,
+            },
+            stdout: captured(stdout),
+            stderr: captured(stderr),
+        };
+        debug!(task = %run.id.task, epoch = %run.id.epoch, ?exit, "run ended");
+        self.feed(Input::RunEnded(run.id, RunEnd::Exited(report)));
+    }
+}
+
+fn adopt(outputs: &Outputs, key: RunKey, stream: StreamName, bytes: u64) -> std::io::Result<Captured> {
+    if bytes == 0 { Ok(Captured::default()) } else { outputs.adopt(key, stream) }
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes))
+}
+
+/// What a refusal means for the task.
+fn refused(why: &Refusal) -> RunEnd {
+    let errno = |number: i32| rustix::io::Errno::from_raw_os_error(number);
+    match why {
+        Refusal::DeadlinePassed | Refusal::ShuttingDown | Refusal::GuardLost => RunEnd::TooLate,
+        Refusal::Program { errno: number, .. } if errno(*number) == rustix::io::Errno::NOENT => {
+            RunEnd::Impossible { code: 127, why: why.to_string() }
+        }
+        Refusal::Program { .. } | Refusal::BadOrder(_) => {
+            RunEnd::Impossible { code: 126, why: why.to_string() }
+        }
+        Refusal::Cwd { .. }
+        | Refusal::Stdin { .. }
+        | Refusal::Output { .. }
+        | Refusal::Process { .. } => RunEnd::Unfit(why.to_string()),
+    }
+}

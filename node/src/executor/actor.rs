@@ -1,0 +1,340 @@
+//! The executor's task: carries wishes to the guard and events to the node, and replaces a lost guard.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::sync::{mpsc, watch};
+use tracing::{error, warn};
+
+use super::desk::{Close, Desk, Wishes};
+use super::environments::Defined;
+use super::launch::{Farewell, Guard, Launcher};
+use super::{ExecEvent, GuardState, Order};
+use crate::clock::boottime;
+use crate::guard::frame::encode;
+use crate::guard::{
+    Cause, Core, Ended, FrameError, How, Refusal, Reply, Request, RunKey, StartRun, Usage,
+};
+
+/// Above this many unsent bytes, wishes stay on the desk.
+const OUT_BYTES: usize = 256 << 10;
+
+/// Shortest and longest time between two tries to start a new guard.
+const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// The task and what it knows.
+#[derive(Debug)]
+pub(super) struct Actor {
+    launcher: Launcher,
+    desk: Arc<Desk>,
+    events: mpsc::Sender<ExecEvent>,
+    state: watch::Sender<GuardState>,
+    /// Orders that the present guard was given and that are not over.
+    given: BTreeMap<RunKey, Given>,
+    environments: Defined,
+    waiting: Wishes,
+    out: Vec<u8>,
+    asked_to_end: Asked,
+}
+
+/// Whether the guard was told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    No,
+    Yes,
+}
+
+/// A run that the guard knows.
+#[derive(Clone, Copy, Debug)]
+enum Given {
+    Ordered { at: Duration },
+    Started { at: Duration },
+}
+
+/// How the life with one guard ended.
+#[derive(Debug)]
+enum Parting {
+    /// It ended as it was asked to.
+    Done,
+    /// Nobody wants events any more.
+    Unwanted,
+    /// It died, or speaks nonsense.
+    Lost(String),
+}
+
+impl Actor {
+    /// A task that has not begun.
+    pub(super) fn new(
+        launcher: Launcher,
+        desk: Arc<Desk>,
+        events: mpsc::Sender<ExecEvent>,
+        state: watch::Sender<GuardState>,
+    ) -> Self {
+        Self {
+            launcher,
+            desk,
+            events,
+            state,
+            given: BTreeMap::new(),
+            environments: Defined::default(),
+            waiting: Wishes::default(),
+            out: Vec::new(),
+            asked_to_end: Asked::No,
+        }
+    }
+
+    /// Works with one guard after the other until the executor is closed.
+    pub(super) async fn work(mut self, mut guard: Guard) {
+        loop {
+            let parting = self.live_with(&mut guard).await;
+            let farewell = match parting {
+                Parting::Done | Parting::Unwanted => Farewell::Leave,
+                Parting::Lost(_) => Farewell::Kill,
+            };
+            let end = guard.end(farewell).await;
+            if let Parting::Lost(why) = parting {
+                let why = format!("{why}; {end}");
+                self.mourn(&why).await;
+            }
+            match self.next_guard().await {
+                Some(next) => guard = next,
+                None => break,
+            }
+        }
+        self.refuse_the_rest().await;
+        self.state.send_replace(GuardState::Closed);
+    }
+
+    /// Serves one guard until one of both ends.
+    async fn live_with(&mut self, guard: &mut Guard) -> Parting {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            if self.desk.close() == Close::Abandoned {
+                return Parting::Unwanted;
+            }
+            if let Err(why) = self.collect().await {
+                return Parting::Lost(why.to_string());
+            }
+            let interest = if self.out.is_empty() {
+                Interest::READABLE
+            } else {
+                Interest::READABLE | Interest::WRITABLE
+            };
+            let ready = tokio::select! {
+                ready = guard.stream.ready(interest) => ready,
+                () = self.desk.changed(), if self.out.len() < OUT_BYTES => continue,
+            };
+            let parting = match ready {
+                Ok(ready) if ready.is_writable() => self.write(guard),
+                Ok(_) => None,
+                Err(error) => Some(Parting::Lost(error.to_string())),
+            };
+            let parting = match parting {
+                None => self.read(guard, &mut buffer).await,
+                some => some,
+            };
+            if let Some(parting) = parting {
+                return parting;
+            }
+        }
+    }
+
+    /// Takes wishes from the desk, as far as there is room, in an order that makes sense: a run is ordered
+    /// before it is extended or killed.
+    async fn collect(&mut self) -> Result<(), FrameError> {
+        if self.waiting.orders.is_empty() {
+            self.waiting = self.desk.take();
+        }
+        while self.out.len() < OUT_BYTES
+            && let Some(order) = self.waiting.orders.pop_front()
+        {
+            self.give(order).await?;
+        }
+        if !self.waiting.orders.is_empty() {
+            return Ok(());
+        }
+        let extensions = std::mem::take(&mut self.waiting.extensions).into_iter();
+        let extensions = extensions.map(|(key, deadline)| Request::Extend { key, deadline });
+        let signals = std::mem::take(&mut self.waiting.signals).into_iter();
+        let signals = signals.map(|(key, signo)| Request::Signal { key, signo });
+        let kills = std::mem::take(&mut self.waiting.kills).into_iter();
+        for request in extensions.chain(signals).chain(kills.map(|key| Request::Kill { key })) {
+            encode(&request, &mut self.out)?;
+        }
+        if let Close::Asked(grace) = self.waiting.close
+            && self.asked_to_end == Asked::No
+        {
+            self.asked_to_end = Asked::Yes;
+            encode(&Request::Shutdown { grace }, &mut self.out)?;
+        }
+        Ok(())
+    }
+
+    async fn give(&mut self, order: Order) -> Result<(), FrameError> {
+        let key = order.key;
+        let (env, requests) = self.environments.name(&order.env);
+        for request in requests {
+            encode(&request, &mut self.out)?;
+        }
+        match encode(&Request::Start(Box::new(start_run(order, env))), &mut self.out) {
+            Ok(()) => {
+                self.given.insert(key, Given::Ordered { at: boottime() });
+                Ok(())
+            }
+            Err(error @ FrameError::TooLarge(_)) => {
+                let why = Refusal::BadOrder(error.to_string());
+                self.finish(key, ExecEvent::Refused { key, why }).await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&mut self, guard: &Guard) -> Option<Parting> {
+        match guard.stream.try_write(&self.out) {
+            Ok(bytes) => {
+                self.out.drain(..bytes);
+                None
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            // What it said last can be read still, and reading tells the end.
+            Err(_broken) => {
+                self.out.clear();
+                None
+            }
+        }
+    }
+
+    async fn read(&mut self, guard: &mut Guard, buffer: &mut [u8]) -> Option<Parting> {
+        match guard.stream.try_read(buffer) {
+            Ok(0) if self.asked_to_end == Asked::Yes && self.given.is_empty() => {
+                return Some(Parting::Done);
+            }
+            Ok(0) => return Some(Parting::Lost("the guard closed its socket".into())),
+            Ok(bytes) => guard.decoder.push(&buffer[..bytes]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => return Some(Parting::Lost(error.to_string())),
+        }
+        loop {
+            match guard.decoder.next() {
+                Ok(Some(reply)) => self.tell(reply).await,
+                Ok(None) => return None,
+                Err(error) => return Some(Parting::Lost(error.to_string())),
+            }
+        }
+    }
+
+    async fn tell(&mut self, reply: Reply) {
+        match reply {
+            Reply::Ready { .. } => {}
+            Reply::Started { key, pid, at } => {
+                self.given.insert(key, Given::Started { at });
+                self.send(ExecEvent::Started { key, pid, at }).await;
+            }
+            Reply::Refused { key, why } => {
+                self.finish(key, ExecEvent::Refused { key, why }).await;
+            }
+            Reply::Ended(ended) => self.finish(ended.key, ExecEvent::Ended(ended)).await,
+            Reply::Stuck { key, pids } => self.send(ExecEvent::Stuck { key, pids }).await,
+        }
+    }
+
+    async fn finish(&mut self, key: RunKey, event: ExecEvent) {
+        self.given.remove(&key);
+        self.desk.over(key);
+        self.send(event).await;
+    }
+
+    /// Tells the node; one that has dropped its receiver is told nothing, and closes by dropping the rest.
+    async fn send(&mut self, event: ExecEvent) {
+        if self.events.send(event).await.is_err() {
+            self.desk.abandon();
+        }
+    }
+
+    /// Makes sure that nothing of a dead guard's runs lives, then reports their ends.
+    async fn mourn(&mut self, why: &str) {
+        warn!(why, runs = self.given.len(), "guard lost");
+        self.state.send_replace(GuardState::Absent);
+        self.send(ExecEvent::GuardLost { why: why.to_owned() }).await;
+        let mut pause = TRY_AGAIN.0;
+        while let Err(error) = self.launcher.clear().await {
+            error!(%error, "cannot make sure that the runs of a lost guard have ended");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(TRY_AGAIN.1);
+        }
+        for (key, given) in std::mem::take(&mut self.given) {
+            let (Given::Ordered { at } | Given::Started { at }) = given;
+            self.finish(key, ExecEvent::Ended(lost(key, at))).await;
+        }
+        self.environments = Defined::default();
+        self.out.clear();
+    }
+
+    /// Starts another guard, unless the executor is to end.
+    async fn next_guard(&mut self) -> Option<Guard> {
+        let mut pause = TRY_AGAIN.0;
+        loop {
+            if self.desk.close() != Close::Open {
+                return None;
+            }
+            match self.launcher.launch().await {
+                Ok(guard) => {
+                    self.state.send_replace(GuardState::Working(guard.pid()));
+                    self.send(ExecEvent::GuardBack).await;
+                    return Some(guard);
+                }
+                Err(why) => {
+                    error!(%why, "no new guard");
+                    self.send(ExecEvent::GuardFailed { why: why.to_string() }).await;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(TRY_AGAIN.1);
+        }
+    }
+
+    /// Answers the orders that no guard was given.
+    async fn refuse_the_rest(&mut self) {
+        let mut orders = std::mem::take(&mut self.waiting.orders);
+        orders.extend(self.desk.take().orders);
+        for order in orders {
+            let (key, why) = (order.key, Refusal::ShuttingDown);
+            self.finish(key, ExecEvent::Refused { key, why }).await;
+        }
+    }
+}
+
+fn start_run(order: Order, env: crate::guard::EnvId) -> StartRun {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = |path: std::path::PathBuf| path.into_os_string().into_vec();
+    StartRun {
+        key: order.key,
+        argv: order.argv,
+        env,
+        extra: order.extra,
+        cwd: bytes(order.cwd),
+        stdin: order.stdin,
+        stdout: bytes(order.stdout),
+        stderr: bytes(order.stderr),
+        deadline: order.deadline,
+        nice: order.nice,
+    }
+}
+
+/// The report of a run that was killed with its guard. What it used and wrote is not known.
+fn lost(key: RunKey, started_at: Duration) -> Ended {
+    Ended {
+        key,
+        how: How::Signalled { signo: libc::SIGKILL, core: Core::None },
+        cause: Cause::GuardLost,
+        usage: Usage::default(),
+        started_at,
+        ended_at: boottime(),
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+    }
+}

@@ -1,0 +1,366 @@
+//! What can be done to a world: pauses, crashes, cuts, full disks, bad clocks, nonsense; and the undoing of all that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crdt::event::Input;
+
+use super::World;
+use crate::chance;
+use crate::host::Mode;
+use crate::link::{Lanes, LinkModel};
+use crate::queue::{Event, HostIx};
+use crate::timeline::{BandKind, Mark};
+
+/// What a crash leaves on the disk of what was not synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unsynced {
+    /// Some prefix, by a draw.
+    Drawn,
+    /// Nothing.
+    Lost,
+}
+
+/// Whether the ends of a cut connection notice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// After a while.
+    Later,
+    /// Never.
+    Never,
+}
+
+impl World {
+    fn deed(&mut self, host: Option<HostIx>, mark: Mark, what: &str) {
+        self.timeline.note(self.now, host, mark, || what.to_owned());
+    }
+
+    /// Stops a node (SIGSTOP); its guards and processes go on.
+    pub fn stop_node(&mut self, host: HostIx) {
+        if self.hosts[host].mode == Mode::Runs && self.hosts[host].is_up() {
+            self.hosts[host].mode = Mode::NodeStopped;
+            self.deed(Some(host), Mark::Pause, "node stopped");
+            self.timeline.band_begins(self.now, host, BandKind::Paused);
+        }
+    }
+
+    /// Freezes a whole host: node, guards and processes; its clocks count on.
+    pub fn freeze_host(&mut self, host: HostIx) {
+        if self.hosts[host].mode == Mode::Frozen || !self.hosts[host].is_up() {
+            return;
+        }
+        self.hosts[host].mode = Mode::Frozen;
+        self.freeze_runs(host);
+        self.deed(Some(host), Mark::Pause, "host frozen");
+        self.timeline.band_begins(self.now, host, BandKind::Paused);
+    }
+
+    /// Lets a stopped node or a frozen host go on.
+    pub fn resume(&mut self, host: HostIx) {
+        let mode = std::mem::take(&mut self.hosts[host].mode);
+        if mode == Mode::Runs {
+            return;
+        }
+        self.deed(Some(host), Mark::Resume, "goes on");
+        self.timeline.band_ends(self.now, host, BandKind::Paused);
+        if mode == Mode::Frozen {
+            self.thaw_runs(host);
+        }
+        for event in std::mem::take(&mut self.hosts[host].inbox) {
+            if self.is_broken() {
+                return;
+            }
+            self.happen(event);
+        }
+    }
+
+    /// Kills a node: its guards kill its runs; it is started again no sooner than `back` from now and when they are gone.
+    pub fn crash_node(&mut self, host: HostIx, back: Option<Duration>, unsynced: Unsynced) {
+        if self.hosts[host].mode == Mode::Frozen {
+            self.resume(host);
+        }
+        if !self.hosts[host].is_up() {
+            return;
+        }
+        self.deed(Some(host), Mark::Crash, "node killed");
+        self.node_dies(host, unsynced);
+        self.orphan_runs(host);
+        // The kernel closes its sockets: the others know soon.
+        for other in (0..self.hosts.len()).filter(|other| *other != host) {
+            self.drop_dead_connection(host, other);
+        }
+        if let Some(back) = back {
+            self.start_node(host, back);
+        }
+    }
+
+    /// Cuts the power of a host.
+    pub fn crash_host(&mut self, host: HostIx, back: Option<Duration>, unsynced: Unsynced) {
+        if !self.hosts[host].is_up() {
+            return;
+        }
+        self.deed(Some(host), Mark::Crash, "host lost its power");
+        self.node_dies(host, unsynced);
+        self.drop_runs(host);
+        for other in (0..self.hosts.len()).filter(|other| *other != host) {
+            self.notice_later(host, other);
+        }
+        if let Some(back) = back {
+            self.start_node(host, back);
+        }
+    }
+
+    fn node_dies(&mut self, host: HostIx, unsynced: Unsynced) {
+        let node = &mut self.hosts[host];
+        node.replica = None;
+        node.life += 1;
+        node.mode = Mode::Runs;
+        node.inbox.clear();
+        node.wake_at = None;
+        node.restart_at = None;
+        match unsynced {
+            Unsynced::Drawn => node.disk.crash(),
+            Unsynced::Lost => node.disk.crash_and_lose(),
+        }
+        self.timeline.band_ends(self.now, host, BandKind::Paused);
+        self.timeline.band_begins(self.now, host, BandKind::Down);
+    }
+
+    /// Starts a dead node after a while, and when the guards of its runs are gone.
+    pub fn start_node(&mut self, host: HostIx, after: Duration) {
+        if self.hosts[host].is_up() || self.hosts[host].restart_at.is_some() {
+            return;
+        }
+        self.hosts[host].restart_at = Some(self.now + chance::nanos(after));
+        self.guard_gone(host);
+    }
+
+    pub(super) fn restart_now(&mut self, host: HostIx) {
+        let due = self.hosts[host].restart_at.is_some_and(|at| at <= self.now);
+        if !due || self.hosts[host].is_up() {
+            return;
+        }
+        for other in (0..self.hosts.len()).filter(|other| *other != host) {
+            self.drop_dead_connection(host, other);
+        }
+        self.boot(host);
+    }
+
+    /// The survivor of a dead connection learns of its end.
+    fn drop_dead_connection(&mut self, dead: HostIx, other: HostIx) {
+        if self.network.is_up(dead, other) {
+            self.network.disconnect(dead, other);
+            let peer = self.hosts[dead].peer;
+            self.tell_now(other, Input::PeerDown(peer));
+        }
+    }
+
+    /// Cuts one direction.
+    pub fn cut_way(&mut self, from: HostIx, to: HostIx, lanes: Lanes, notice: Notice) {
+        self.network.cut(from, to, lanes);
+        self.deed(
+            None,
+            Mark::Cut,
+            &format!("h{from} to h{to} cut ({lanes:?})"),
+        );
+        if lanes == Lanes::All && notice == Notice::Later {
+            self.notice_later(from, to);
+        }
+    }
+
+    /// Cuts both directions between two hosts; they notice after a while.
+    pub fn cut(&mut self, a: HostIx, b: HostIx) {
+        self.cut_way(a, b, Lanes::All, Notice::Later);
+        self.cut_way(b, a, Lanes::All, Notice::Never);
+        self.timeline.band_begins(self.now, a, BandKind::Cut);
+        self.timeline.band_begins(self.now, b, BandKind::Cut);
+    }
+
+    /// Mends one direction.
+    pub fn mend_way(&mut self, from: HostIx, to: HostIx) {
+        self.network.mend(from, to);
+        self.deed(None, Mark::Mend, &format!("h{from} to h{to} mended"));
+    }
+
+    /// Mends both directions between two hosts.
+    pub fn mend(&mut self, a: HostIx, b: HostIx) {
+        self.mend_way(a, b);
+        self.mend_way(b, a);
+        self.timeline.band_ends(self.now, a, BandKind::Cut);
+        self.timeline.band_ends(self.now, b, BandKind::Cut);
+    }
+
+    /// Splits the world: hosts reach only those of their own side. Hosts that are not named are a side of their own each.
+    pub fn split(&mut self, sides: &[&[HostIx]]) {
+        let side = |host: HostIx| {
+            sides
+                .iter()
+                .position(|side| side.contains(&host))
+                .unwrap_or(sides.len() + host)
+        };
+        for a in 0..self.hosts.len() {
+            for b in a + 1..self.hosts.len() {
+                if side(a) == side(b) {
+                    self.mend(a, b);
+                }
+            }
+        }
+        for a in 0..self.hosts.len() {
+            for b in a + 1..self.hosts.len() {
+                if side(a) != side(b) {
+                    self.cut(a, b);
+                }
+            }
+        }
+    }
+
+    /// Cuts a host off from all others.
+    pub fn isolate(&mut self, host: HostIx) {
+        for other in (0..self.hosts.len()).filter(|other| *other != host) {
+            self.cut(host, other);
+        }
+    }
+
+    /// Mends every link.
+    pub fn heal_links(&mut self) {
+        for a in 0..self.hosts.len() {
+            for b in a + 1..self.hosts.len() {
+                let cut = |from, to| self.network.is_cut(from, to);
+                if cut(a, b) || cut(b, a) {
+                    self.mend(a, b);
+                }
+            }
+            self.timeline.band_ends(self.now, a, BandKind::Cut);
+        }
+        self.network.calm();
+    }
+
+    /// Breaks a connection once; it comes back by itself.
+    pub fn break_connection(&mut self, a: HostIx, b: HostIx) {
+        self.lose_connection(a.min(b), a.max(b));
+    }
+
+    /// Makes one direction slower.
+    pub fn slow_way(&mut self, from: HostIx, to: HostIx, by: Duration) {
+        self.network.slow(from, to, by);
+        self.deed(
+            None,
+            Mark::Cut,
+            &format!("h{from} to h{to} slower by {by:?}"),
+        );
+    }
+
+    /// Changes how all links behave.
+    pub fn set_links(&mut self, model: LinkModel) {
+        self.network.model = model;
+        self.deed(None, Mark::Cut, &format!("links: {model:?}"));
+    }
+
+    /// Returns how links behave now.
+    #[must_use]
+    pub fn links(&self) -> LinkModel {
+        self.network.model
+    }
+
+    /// Fills a host's disk.
+    pub fn fill_disk(&mut self, host: HostIx) {
+        self.hosts[host].disk.fill();
+        self.deed(Some(host), Mark::Disk, "disk full");
+    }
+
+    /// Makes room on a host's disk.
+    pub fn free_disk(&mut self, host: HostIx) {
+        self.hosts[host].disk.free();
+        self.deed(Some(host), Mark::Disk, "disk has room again");
+    }
+
+    /// Makes a host's disk faster or slower.
+    pub fn set_disk(&mut self, host: HostIx, model: crate::disk::DiskModel) {
+        self.hosts[host].disk.model = model;
+        self.deed(Some(host), Mark::Disk, &format!("{model:?}"));
+    }
+
+    /// Gives a host's clock another rate.
+    pub fn set_rate(&mut self, host: HostIx, rate_ppm: i32) {
+        self.hosts[host].clock.set_rate(self.now, rate_ppm);
+        self.deed(Some(host), Mark::Clock, &format!("rate {rate_ppm} ppm"));
+        // Timers were set by the old rate; those that are early set themselves anew.
+        self.hosts[host].wake_at = None;
+        self.arm(host);
+        let timers: Vec<_> = self.hosts[host]
+            .guards
+            .iter()
+            .map(|(run, guard)| (*run, guard.serial))
+            .collect();
+        for (run, serial) in timers {
+            self.recheck_deadline(host, run, serial);
+        }
+    }
+
+    /// Steps a host's wall clock.
+    pub fn step_wall(&mut self, host: HostIx, by_ms: i64) {
+        self.hosts[host].clock.step_wall(by_ms);
+        self.deed(
+            Some(host),
+            Mark::Clock,
+            &format!("wall clock stepped by {by_ms} ms"),
+        );
+    }
+
+    /// A peer sends nonsense to another: random bytes, or a frame of changes with some bits turned.
+    pub fn send_garbage(&mut self, from: HostIx, to: HostIx) {
+        let mut bytes = match &self.sample {
+            Some(frame) if self.garbage.bool() => frame.to_vec(),
+            Some(_) | None => {
+                let mut bytes = vec![0; self.garbage.usize(0..512)];
+                self.garbage.fill(&mut bytes);
+                if let Some(first) = bytes.first_mut() {
+                    *first = crdt::message::VERSION;
+                }
+                bytes
+            }
+        };
+        if bytes.len() > 3 {
+            for _ in 0..self.garbage.usize(1..8) {
+                // Not the version and not the kind: a forged ack is not nonsense but treason.
+                let place = self.garbage.usize(2..bytes.len());
+                bytes[place] ^= 1 << self.garbage.u32(0..8);
+            }
+            if self.garbage.bool() {
+                bytes.truncate(self.garbage.usize(2..bytes.len()));
+            }
+        }
+        if self.network.is_up(from, to) {
+            let bytes: Arc<[u8]> = bytes.into();
+            let connection = self.network.connection(from, to);
+            self.deed(
+                Some(to),
+                Mark::Deed,
+                &format!("{} bytes of nonsense", bytes.len()),
+            );
+            self.after(
+                1_000,
+                Event::Deliver {
+                    from,
+                    to,
+                    connection,
+                    bytes,
+                },
+            );
+        }
+    }
+
+    /// Ends every fault: links are whole, disks have room, and every node runs, but for those that stay away.
+    pub fn heal(&mut self, absent: &[HostIx]) {
+        self.deed(None, Mark::Mend, "all faults end");
+        self.heal_links();
+        for host in 0..self.hosts.len() {
+            if absent.contains(&host) {
+                continue;
+            }
+            self.hosts[host].disk.free();
+            self.resume(host);
+            self.start_node(host, Duration::from_millis(10));
+        }
+    }
+}

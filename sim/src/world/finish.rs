@@ -1,0 +1,223 @@
+//! The end of a world: all faults stop, and the judges of liveness look: everything ends (L1), all replicas agree (C1), nothing
+//! is left over (R1), nothing that was acknowledged is missing (D1).
+
+use std::time::Duration;
+
+use crdt::ids::TaskId;
+use crdt::task::TaskState;
+
+use super::World;
+use crate::oracle::Judge;
+use crate::queue::HostIx;
+
+/// How often it is looked whether everything has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Beyond leases and work: connections, repair by digests, the back-off of claims.
+const SLACK: Duration = Duration::from_secs(45);
+
+impl World {
+    /// Heals everything and judges the end.
+    pub fn finish(&mut self) {
+        self.finish_without(&[]);
+    }
+
+    /// Heals everything but some hosts, which stay as they are, and judges the end.
+    pub fn finish_without(&mut self, absent: &[HostIx]) {
+        if self.is_broken() {
+            return;
+        }
+        self.heal(absent);
+        let present: Vec<HostIx> = (0..self.hosts.len())
+            .filter(|host| !absent.contains(host))
+            .collect();
+        let bound = self.now() + self.setup.timing.wait() * 20 + self.work + SLACK;
+        self.await_end(&present, bound);
+        let bound = self.now() + self.lease() * 4 + SLACK;
+        self.await_rest(&present, bound);
+        self.judge_acked(&present);
+    }
+
+    /// L1: everything that any replica knows of ends.
+    fn await_end(&mut self, present: &[HostIx], bound: Duration) {
+        loop {
+            self.run_for(LOOK_EVERY);
+            if self.is_broken() {
+                return;
+            }
+            let Some((host, task, state)) = self.unended(present) else {
+                return;
+            };
+            if self.now() >= bound {
+                let lines = self.explain(host, task);
+                let what = format!("still {state} on host {host}{lines}");
+                return self.oracle.accuse(Judge::L1, self.now, Some(task), what);
+            }
+        }
+    }
+
+    fn unended(&self, present: &[HostIx]) -> Option<(HostIx, TaskId, TaskState)> {
+        for host in present {
+            let Some(replica) = &self.hosts[*host].replica else {
+                // A node that waits for a guard to end is about to come back.
+                let any = TaskId {
+                    tag: self.hosts[*host].tag,
+                    n: 0,
+                };
+                return Some((*host, any, TaskState::Creating));
+            };
+            let open = replica.task_ids().find_map(|id| {
+                let state = replica
+                    .task(id)
+                    .map_or(TaskState::Creating, |view| view.state);
+                (!state.is_complete()).then_some((*host, id, state))
+            });
+            if open.is_some() {
+                return open;
+            }
+        }
+        None
+    }
+
+    fn explain(&self, host: HostIx, task: TaskId) -> String {
+        let mut text = String::new();
+        for other in 0..self.hosts.len() {
+            let Some(replica) = &self.hosts[other].replica else {
+                continue;
+            };
+            let mark = if other == host { "*" } else { "" };
+            let state = replica
+                .task(task)
+                .map_or("unknown", |view| view.state.name());
+            text.push_str(&format!(
+                "\n  h{other}{mark} ({}): {state}",
+                self.tags[other]
+            ));
+            for line in replica.explain_registers(task) {
+                text.push_str("\n    ");
+                text.push_str(&line);
+            }
+        }
+        text
+    }
+
+    /// C1 and R1: replicas become equal and nothing is left over.
+    fn await_rest(&mut self, present: &[HostIx], bound: Duration) {
+        loop {
+            self.run_for(LOOK_EVERY);
+            if self.is_broken() {
+                return;
+            }
+            let wrong = self.leftover(present).or_else(|| self.difference(present));
+            let Some((judge, what)) = wrong else { return };
+            if self.now() >= bound {
+                return self.oracle.accuse(judge, self.now, None, what);
+            }
+        }
+    }
+
+    fn leftover(&self, present: &[HostIx]) -> Option<(Judge, String)> {
+        if let Some((task, epoch, host)) = self.oracle.leftover() {
+            return Some((
+                Judge::R1,
+                format!("{task}/{epoch} still executes on host {host}"),
+            ));
+        }
+        present.iter().find_map(|host| {
+            let node = &self.hosts[*host];
+            if let Some(run) = node.guards.keys().next() {
+                return Some((Judge::R1, format!("host {host} still guards {run:?}")));
+            }
+            let claims = node
+                .replica
+                .as_ref()
+                .map_or(0, |replica| replica.live_claims());
+            (claims > 0).then(|| {
+                (
+                    Judge::R1,
+                    format!("host {host} still has {claims} live claims"),
+                )
+            })
+        })
+    }
+
+    fn difference(&mut self, present: &[HostIx]) -> Option<(Judge, String)> {
+        let mut first: Option<(HostIx, [u8; 32])> = None;
+        for host in present {
+            let Some(replica) = &mut self.hosts[*host].replica else {
+                continue;
+            };
+            let digest = replica.state_digest();
+            match first {
+                Some((other, equal)) if equal != digest => {
+                    return Some((Judge::C1, self.name_difference(other, *host)));
+                }
+                Some(_) => {}
+                None => first = Some((*host, digest)),
+            }
+        }
+        None
+    }
+
+    /// Says in what two replicas differ: tasks, or else documents only.
+    fn name_difference(&self, one: HostIx, other: HostIx) -> String {
+        let show = |host: HostIx, id: TaskId| {
+            let view = self.hosts[host]
+                .replica
+                .as_ref()
+                .and_then(|replica| replica.task(id));
+            view.map_or_else(
+                || "unknown".to_owned(),
+                |view| {
+                    let outcome = view.outcome.map(|outcome| outcome.digest());
+                    format!("{} {outcome:?}", view.state)
+                },
+            )
+        };
+        let ids = |host: HostIx| {
+            let replica = self.hosts[host].replica.as_ref();
+            replica
+                .into_iter()
+                .flat_map(|replica| replica.task_ids())
+                .collect::<Vec<_>>()
+        };
+        let mut all = [ids(one), ids(other)].concat();
+        all.sort_unstable();
+        let different = all
+            .into_iter()
+            .find(|id| show(one, *id) != show(other, *id));
+        match different {
+            Some(id) => format!(
+                "task {id} is {} on host {one} and {} on host {other}{}",
+                show(one, id),
+                show(other, id),
+                self.explain(one, id)
+            ),
+            None => format!("documents of hosts {one} and {other} differ; tasks are equal"),
+        }
+    }
+
+    /// D1: every acknowledged task is there; and S2 once more, on every replica alike.
+    fn judge_acked(&mut self, present: &[HostIx]) {
+        if self.is_broken() {
+            return;
+        }
+        let acked: Vec<TaskId> = self.oracle.acked().collect();
+        for host in present {
+            let Some(replica) = &self.hosts[*host].replica else {
+                continue;
+            };
+            let lost = acked.iter().find(|id| replica.task(**id).is_none());
+            if let Some(task) = lost {
+                let what = format!("acknowledged, and unknown on host {host}");
+                return self.oracle.accuse(Judge::D1, self.now, Some(*task), what);
+            }
+            for id in replica.task_ids() {
+                let Some(outcome) = replica.task(id).and_then(|view| view.outcome) else {
+                    continue;
+                };
+                self.oracle
+                    .committed(self.now, id, *host, &outcome, &self.tags);
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! People: they submit, wish, and drain hosts.
+
+use std::time::Duration;
+
+use crdt::event::{Durability, Input, Reply, Token};
+use crdt::ids::TaskId;
+use crdt::task::Wish;
+
+use super::World;
+use crate::plan::{Batch, Plan};
+use crate::queue::HostIx;
+use crate::timeline::Mark;
+
+/// What a person asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// Of which host's node.
+    pub host: HostIx,
+    /// When.
+    pub at: Duration,
+}
+
+impl World {
+    /// Submits tasks at a host; the answer comes when they are durable on a majority. A dead node never answers.
+    pub fn submit(&mut self, host: HostIx, batch: Batch) -> Token {
+        self.submit_with(host, batch, Durability::Quorum)
+    }
+
+    /// Submits tasks at a host with a say in when the answer comes.
+    pub fn submit_with(&mut self, host: HostIx, batch: Batch, durable: Durability) -> Token {
+        let token = self.ask(host);
+        let tasks = batch.into_tasks();
+        self.work += tasks
+            .iter()
+            .map(|task| {
+                let length = Plan::of(&task.spec).map_or(Duration::ZERO, |plan| plan.length);
+                length * task.spec.retries.saturating_add(1)
+            })
+            .sum::<Duration>();
+        self.timeline.note(self.now, Some(host), Mark::Asked, || {
+            format!("submit {} tasks", tasks.len())
+        });
+        self.tell_now(
+            host,
+            Input::Submit {
+                token,
+                tasks,
+                durable,
+            },
+        );
+        token
+    }
+
+    /// Asks at a host to end tasks: SIGTERM, and SIGKILL after `grace`.
+    pub fn kill(&mut self, host: HostIx, tasks: &[TaskId], grace: Duration) -> Token {
+        let token = self.ask(host);
+        let wish = Wish::Kill {
+            signal: 15,
+            grace,
+            reason: None,
+        };
+        self.timeline.note(self.now, Some(host), Mark::Asked, || {
+            format!("kill {tasks:?}")
+        });
+        let input = Input::Control {
+            token,
+            tasks: tasks.to_vec(),
+            by: "sim".to_owned(),
+            wish,
+        };
+        self.tell_now(host, input);
+        token
+    }
+
+    /// A host takes no new tasks from now on.
+    pub fn drain_host(&mut self, host: HostIx) {
+        self.timeline
+            .note(self.now, Some(host), Mark::Asked, || "drain".to_owned());
+        self.tell_now(host, Input::Drain(true));
+    }
+
+    /// A host takes new tasks again.
+    pub fn undrain_host(&mut self, host: HostIx) {
+        self.timeline.note(self.now, Some(host), Mark::Asked, || {
+            "drain no more".to_owned()
+        });
+        self.tell_now(host, Input::Drain(false));
+    }
+
+    fn ask(&mut self, host: HostIx) -> Token {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.asked.insert(
+            token,
+            Asked {
+                host,
+                at: self.now(),
+            },
+        );
+        token
+    }
+
+    /// Returns what was asked for under a token.
+    #[must_use]
+    pub fn asked(&self, token: Token) -> Option<Asked> {
+        self.asked.get(&token).copied()
+    }
+
+    /// Returns the answer to what was asked for.
+    #[must_use]
+    pub fn reply(&self, token: Token) -> Option<&Reply> {
+        self.replies.get(&token)
+    }
+
+    /// Returns the tasks of a submission, once it is answered.
+    #[must_use]
+    pub fn tasks_of(&self, token: Token) -> &[TaskId] {
+        match self.replies.get(&token) {
+            Some(Reply::Submitted { ids, .. }) => ids,
+            Some(Reply::Noted { .. } | Reply::Refused(_)) | None => &[],
+        }
+    }
+
+    /// Submits tasks at a host and lets the world go on until they are acknowledged.
+    pub fn submit_and_wait(&mut self, host: HostIx, batch: Batch) -> Vec<TaskId> {
+        let token = self.submit(host, batch);
+        self.until(Duration::from_secs(30), |world| {
+            world.reply(token).is_some()
+        });
+        self.tasks_of(token).to_vec()
+    }
+}
