@@ -217,10 +217,12 @@ impl Ledger {
         if let Some(document) = self.documents.get_mut(&doc) {
             let before = document.digest();
             change(document);
-            self.root = self
-                .root
-                .wrapping_sub(before)
-                .wrapping_add(document.digest());
+            if super::is_lasting(doc) {
+                self.root = self
+                    .root
+                    .wrapping_sub(before)
+                    .wrapping_add(document.digest());
+            }
         }
     }
 }

@@ -89,6 +89,11 @@ pub enum Accepted {
     },
 }
 
+/// Says whether a document is part of the truth that replicas compare; presence is not.
+fn is_lasting(doc: DocId) -> bool {
+    !matches!(doc, DocId::Presence(_))
+}
+
 /// Life and own words.
 impl Ledger {
     /// Returns an empty ledger of the node with these keys, for this start of its process.
@@ -174,7 +179,9 @@ impl Ledger {
 
     /// Forgets a document; of the directory, members stay known. The caller keeps it from coming back.
     pub fn drop_document(&mut self, doc: DocId) {
-        if let Some(document) = self.documents.remove(&doc) {
+        if let Some(document) = self.documents.remove(&doc)
+            && is_lasting(doc)
+        {
             self.root = self.root.wrapping_sub(document.digest());
         }
     }
@@ -202,13 +209,19 @@ impl Ledger {
         self.documents.get(&doc).map_or(0, Document::durable)
     }
 
-    /// Returns the documents that have something to show, each with the digest of its vector.
+    /// Returns the lasting documents (all but presence) that have something to show, each with the digest of its vector.
     pub fn documents(&self) -> impl Iterator<Item = (DocId, u64)> {
         let shown = self
             .documents
             .iter()
-            .filter(|(_, document)| document.vector().next().is_some());
+            .filter(|(doc, document)| is_lasting(**doc) && document.vector().next().is_some());
         shown.map(|(doc, document)| (*doc, document.digest()))
+    }
+
+    /// Returns the presence documents that are held.
+    pub fn presence(&self) -> impl Iterator<Item = DocId> {
+        let all = self.documents.keys().copied();
+        all.filter(|doc| !is_lasting(*doc))
     }
 
     /// Returns the digest of a document's vector; `None` if it is not held.
@@ -217,7 +230,7 @@ impl Ledger {
         self.documents.get(&doc).map(Document::digest)
     }
 
-    /// Returns the digest of every document's vector.
+    /// Returns the digest of every lasting document's vector. Presence repairs itself by its next beat.
     #[must_use]
     pub fn root(&self) -> u64 {
         self.root

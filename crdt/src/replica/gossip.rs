@@ -37,7 +37,7 @@ impl Replica {
         self.refresh_alive();
         let beat = self.beat();
         self.send(peer, &Message::Hello(self.incarnation, Box::new(beat)));
-        self.send(peer, &Message::Root(self.truth_root()));
+        self.send(peer, &Message::Root(self.ledger.root()));
         self.unpark();
     }
 
@@ -48,7 +48,7 @@ impl Replica {
     }
 
     pub(super) fn send_roots(&mut self) {
-        let root = self.truth_root();
+        let root = self.ledger.root();
         let peers: Vec<PeerId> = self.roster.connected().collect();
         for peer in peers {
             self.send(peer, &Message::Root(root));
@@ -85,11 +85,6 @@ impl Replica {
         }
     }
 
-    /// The digest of all documents but presence, which repairs itself by its next beat.
-    fn truth_root(&self) -> u64 {
-        self.ledger.root()
-    }
-
     pub(super) fn take_frame(&mut self, from: PeerId, frame: &[u8]) {
         let Ok(message) = Message::decode(frame) else {
             self.counters.bad_frames += 1;
@@ -101,7 +96,7 @@ impl Replica {
             Message::Hello(_, beat) => self.take_beat(from, *beat),
             Message::Changes(list) => self.take_changes(from, &list),
             Message::Root(root) => {
-                if root != self.truth_root() {
+                if root != self.ledger.root() {
                     let list = self.ledger.documents().collect();
                     self.send(from, &Message::Documents(list));
                 }

@@ -118,8 +118,7 @@ impl Replica {
     fn drop_old_presence(&mut self, minute: u64) {
         let old: Vec<DocId> = self
             .ledger
-            .documents()
-            .map(|(doc, _)| doc)
+            .presence()
             .filter(|doc| matches!(doc, DocId::Presence(of) if *of + 1 < minute))
             .collect();
         for doc in old {

@@ -159,7 +159,9 @@ impl Shared {
                 Some(Watch::Running(_, leader)) => kill_run(leader),
                 // Between `arm` and `started` only one run can be.
                 Some(Watch::Starting(_)) => {
-                    Pid::from_raw(self.flying.load(Ordering::Acquire)).map(kill_run);
+                    if let Some(child) = Pid::from_raw(self.flying.load(Ordering::Acquire)) {
+                        kill_run(child);
+                    }
                 }
                 Some(Watch::Fired) | None => {}
             }

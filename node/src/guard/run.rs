@@ -207,12 +207,12 @@ fn is_sigkill(how: How) -> bool {
     matches!(how, How::Signalled { signo: libc::SIGKILL, .. })
 }
 
-/// Size of an output; an empty one is removed, since there is nothing to keep.
+/// Size of an output; an empty file is removed, since there is nothing to keep.
 fn bytes_of(path: &PathBuf) -> u64 {
-    let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
-    if bytes == 0 {
-        // One that is gone already, or cannot be removed, is as empty as before.
+    let Ok(meta) = std::fs::symlink_metadata(path) else { return 0 };
+    if meta.is_file() && meta.len() == 0 {
+        // One that cannot be removed is as empty as before.
         let _removed = std::fs::remove_file(path);
     }
-    bytes
+    if meta.is_file() { meta.len() } else { 0 }
 }

@@ -161,8 +161,9 @@ impl Server {
             tv_nsec: span.subsec_nanos().into(),
         });
         match poll(&mut fds, timeout.as_ref()) {
-            // After a signal: its bytes are in the pipe now, and the next turn finds them.
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(_) => {}
+            // Most likely by the end of a child.
+            Err(Errno::INTR) => return Ok(Woken { children: true, fired: false, link: false }),
             Err(error) => return Err(error.into()),
         }
         let ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
