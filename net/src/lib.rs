@@ -1,1 +1,108 @@
-//! Placeholder.
+//! Peers and opaque frames over libp2p. Nothing here knows what a frame says.
+//!
+//! The promise: frames between two connected peers arrive whole, bounded in size, on one stream a lane in the order in which
+//! they were sent; across lanes and reconnections they may be reordered or lost. Whoever does not know the mesh's secret is
+//! refused inside the transport ([`gate`]), before anything else here sees it. Reconnection is this crate's own business.
+#![forbid(unsafe_code)]
+
+mod actor;
+mod behaviour;
+mod book;
+mod dialer;
+mod error;
+mod gate;
+mod identity;
+mod lanes;
+mod listen;
+mod stats;
+mod ticket;
+mod transport;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use actor::{Net, NetEvent, Stream, start};
+pub use error::{ListenError, NetError, OpenError, SendError, TicketError};
+pub use identity::{Identity, MeshId, MeshSecret, PeerKey};
+pub use lanes::{Lane, MAX_FRAME};
+pub use libp2p::Multiaddr;
+pub use listen::parse_listen;
+pub use stats::NetStats;
+pub use ticket::Ticket;
+
+/// How a node is on the network.
+#[derive(Clone, Debug)]
+pub struct NetConfig {
+    /// Its key.
+    pub identity: Identity,
+    /// The secret of its mesh.
+    pub secret: MeshSecret,
+    /// Where it listens; a QUIC address with port 0 takes the port of the TCP address before it.
+    pub listen: Vec<Multiaddr>,
+    /// Look for peers on the local network.
+    pub mdns: bool,
+    /// Addresses to try while no peer is connected.
+    pub bootstrap: Vec<Multiaddr>,
+    /// Where known addresses are kept; nowhere if `None`.
+    pub address_book: Option<PathBuf>,
+    /// What it says it is.
+    pub agent: String,
+    /// Protocols of bulk streams that it accepts.
+    pub protocols: Vec<&'static str>,
+    /// Sizes and times.
+    pub limits: Limits,
+}
+
+impl NetConfig {
+    /// Returns the settings of a node that listens nowhere, with every default.
+    #[must_use]
+    pub fn new(identity: Identity, secret: MeshSecret) -> Self {
+        Self {
+            identity,
+            secret,
+            listen: Vec::new(),
+            mdns: false,
+            bootstrap: Vec::new(),
+            address_book: None,
+            agent: String::from("aque"),
+            protocols: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Sizes and times. The defaults were measured on a local network; times may be shortened in tests.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// For a connection to be made, the gate included.
+    pub handshake: Duration,
+    /// A frame whose first byte has come must be whole within this.
+    pub frame: Duration,
+    /// How often a peer is pinged; two lost pings close the connection.
+    pub ping: Duration,
+    /// The first pause before a lost peer is dialled again.
+    pub redial_least: Duration,
+    /// The longest pause.
+    pub redial_most: Duration,
+    /// Frames that wait for one peer, bytes.
+    pub queue_bytes: usize,
+    /// Connections in all.
+    pub connections: u32,
+    /// Connections that are being made, each way.
+    pub pending: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            frame: Duration::from_secs(10),
+            ping: Duration::from_secs(5),
+            redial_least: Duration::from_millis(250),
+            redial_most: Duration::from_secs(30),
+            queue_bytes: 8 << 20,
+            connections: 256,
+            pending: 32,
+        }
+    }
+}

@@ -12,6 +12,8 @@ pub mod link;
 pub mod oracle;
 pub mod plan;
 pub mod queue;
+pub mod scenario;
+pub mod svg;
 pub mod swarm;
 pub mod timeline;
 pub mod trace;

@@ -64,6 +64,16 @@ pub enum Lanes {
     Claims,
 }
 
+impl Lanes {
+    fn slots(self) -> &'static [usize] {
+        match self {
+            Self::All => &[0, 1],
+            Self::Gossip => &[0],
+            Self::Claims => &[1],
+        }
+    }
+}
+
 fn slot(lane: Lane) -> usize {
     match lane {
         Lane::Gossip => 0,
@@ -75,7 +85,7 @@ fn slot(lane: Lane) -> usize {
 struct Direction {
     rng: Rng,
     cut: [bool; 2],
-    slow: u64,
+    slow: [u64; 2],
     last: [u64; 2],
 }
 
@@ -119,7 +129,7 @@ impl Network {
                 Direction {
                     rng,
                     cut: [false; 2],
-                    slow: 0,
+                    slow: [0; 2],
                     last: [0; 2],
                 }
             })
@@ -177,10 +187,8 @@ impl Network {
     /// Cuts one direction; nobody is told.
     pub fn cut(&mut self, from: HostIx, to: HostIx, lanes: Lanes) {
         let cut = &mut self.direction(from, to).cut;
-        match lanes {
-            Lanes::All => *cut = [true; 2],
-            Lanes::Gossip => cut[slot(Lane::Gossip)] = true,
-            Lanes::Claims => cut[slot(Lane::Claims)] = true,
+        for lane in lanes.slots() {
+            cut[*lane] = true;
         }
     }
 
@@ -188,19 +196,21 @@ impl Network {
     pub fn mend(&mut self, from: HostIx, to: HostIx) {
         let direction = self.direction(from, to);
         direction.cut = [false; 2];
-        direction.slow = 0;
+        direction.slow = [0; 2];
     }
 
     /// Makes one direction slower by so much.
-    pub fn slow(&mut self, from: HostIx, to: HostIx, by: Duration) {
-        self.direction(from, to).slow = chance::nanos(by);
+    pub fn slow(&mut self, from: HostIx, to: HostIx, lanes: Lanes, by: Duration) {
+        for lane in lanes.slots() {
+            self.direction(from, to).slow[*lane] = chance::nanos(by);
+        }
     }
 
     /// Mends everything and ends loss, copies and overtaking.
     pub fn calm(&mut self) {
         for direction in &mut self.directions {
             direction.cut = [false; 2];
-            direction.slow = 0;
+            direction.slow = [0; 2];
         }
         self.model.loss = 0;
         self.model.copies = 0;
@@ -220,7 +230,7 @@ impl Network {
             self.dropped += 1;
             return Arrivals::default();
         }
-        let mut at = now + chance::nanos(model.least) + extra + direction.slow;
+        let mut at = now + chance::nanos(model.least) + extra + direction.slow[lane];
         if model.order == Order::Kept {
             at = at.max(direction.last[lane] + 1);
             direction.last[lane] = at;

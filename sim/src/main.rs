@@ -1,44 +1,312 @@
-//! x
-fn main() {
-    let a: Vec<String> = std::env::args().collect();
-    let from: u64 = a[1].parse().expect("n");
-    let n: u64 = a[2].parse().expect("n");
-    let keep = if a.len() > 3 {
-        sim::timeline::Keep::Everything
-    } else {
-        sim::timeline::Keep::Nothing
-    };
-    let t = std::time::Instant::now();
-    let mut simulated = 0.0;
-    for seed in from..from + n {
-        let res = std::panic::catch_unwind(|| {
-            let world = sim::swarm::play(seed, None, keep);
-            let r = world.report();
-            if a.len() > 3 {
-                println!(
-                    "{}",
-                    world
-                        .timeline()
-                        .to_text(world.hosts(), a[3].parse().unwrap())
-                );
-            }
-            r
-        });
-        match res {
-            Ok(r) => {
-                simulated += r.simulated.as_secs_f64();
-                if let Some(v) = &r.violation {
-                    println!(
-                        "seed {seed} hosts {} {v}",
-                        sim::swarm::draw(seed).setup.hosts
-                    );
-                }
-                if a.len() > 3 {
-                    println!("{r:?}");
-                }
-            }
-            Err(_) => println!("seed {seed} PANIC"),
+//! The simulator's command: swarm runs by seed, replay of one seed with its trace and picture, named scenarios, negative
+//! controls, and how fast worlds go.
+
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Parser, Subcommand};
+use sim::plan::{Batch, Plan};
+use sim::scenario::{self, Verdict};
+use sim::timeline::Keep;
+use sim::world::{Report, Setup, World};
+use sim::{svg, swarm};
+
+/// Simulated worlds around the shipped replica: one seed, one history.
+#[derive(Debug, Parser)]
+#[command(name = "sim")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play worlds drawn from seeds; exit 1 if a promise is broken in one.
+    Run {
+        /// How many seeds.
+        #[arg(long, default_value_t = 100)]
+        seeds: u64,
+        /// The first.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+    },
+    /// Play one seed again.
+    Replay {
+        /// Which.
+        seed: u64,
+        /// Stop after so many seconds of its own time.
+        #[arg(long)]
+        until: Option<u64>,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Play the named scenarios, or one.
+    Scenarios {
+        /// Which; all if none is given.
+        name: Option<String>,
+        /// How many seeds of each.
+        #[arg(long, default_value_t = 5)]
+        seeds: u64,
+        /// The first.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Break one rule at a time: each must be caught by the judge that it serves.
+    Mutants {
+        /// Which; all if none is given.
+        name: Option<String>,
+        /// How many seeds until it counts as not caught.
+        #[arg(long, default_value_t = 60)]
+        seeds: u64,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Measure simulated time per second of CPU time: five nodes, 1,000 tasks.
+    Speed,
+}
+
+/// What is shown of a history.
+#[derive(Debug, Args)]
+struct Show {
+    /// Print its trace, a line each state change.
+    #[arg(long)]
+    trace: bool,
+    /// The newest so many lines of it.
+    #[arg(long, default_value_t = 1_000)]
+    lines: usize,
+    /// Draw it into this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+impl Show {
+    fn keep(&self) -> Keep {
+        if self.trace || self.svg.is_some() {
+            Keep::Everything
+        } else {
+            Keep::Nothing
         }
     }
-    println!("{n} seeds, {simulated:.0} s simulated in {:?}", t.elapsed());
+
+    fn show(&self, out: &mut impl Write, world: &World) -> io::Result<()> {
+        if self.trace {
+            out.write_all(
+                world
+                    .timeline()
+                    .to_text(world.hosts(), self.lines)
+                    .as_bytes(),
+            )?;
+        }
+        match &self.svg {
+            Some(path) => draw(path, world),
+            None => Ok(()),
+        }
+    }
+}
+
+fn draw(path: &Path, world: &World) -> io::Result<()> {
+    let end = u64::try_from(world.now().as_nanos()).unwrap_or(u64::MAX);
+    let violation = world.oracle().violation();
+    std::fs::write(
+        path,
+        svg::draw(world.timeline(), world.hosts(), end, violation),
+    )
+}
+
+fn main() -> ExitCode {
+    let mut out = io::stdout().lock();
+    let done = match Cli::parse().command {
+        Command::Run { seeds, from } => run(&mut out, from, seeds),
+        Command::Replay { seed, until, show } => replay(&mut out, seed, until, &show),
+        Command::Scenarios {
+            name,
+            seeds,
+            from,
+            show,
+        } => scenarios(&mut out, name.as_deref(), from..from + seeds, &show),
+        Command::Mutants { name, seeds, show } => mutants(&mut out, name.as_deref(), seeds, &show),
+        Command::Speed => speed(&mut out),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "sim: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(out: &mut impl Write, from: u64, seeds: u64) -> io::Result<bool> {
+    let began = Instant::now();
+    let (mut broken, mut simulated, mut starts) = (0_u64, Duration::ZERO, 0);
+    for seed in from..from + seeds {
+        let played = catch_unwind(AssertUnwindSafe(|| {
+            swarm::play(seed, None, Keep::Nothing).report()
+        }));
+        let wrong = match played {
+            Ok(report) => {
+                simulated += report.simulated;
+                starts += report.tally.starts;
+                report.violation.map(|violation| violation.to_string())
+            }
+            Err(_) => Some("panic".to_owned()),
+        };
+        if let Some(what) = wrong {
+            broken += 1;
+            writeln!(
+                out,
+                "seed {seed}: {what}\n  cargo run -p sim -- replay {seed} --trace"
+            )?;
+        }
+    }
+    writeln!(
+        out,
+        "{seeds} seeds, {broken} broken; {starts} runs in {} s of simulated time, {:.1?}",
+        simulated.as_secs(),
+        began.elapsed()
+    )?;
+    Ok(broken == 0)
+}
+
+fn replay(out: &mut impl Write, seed: u64, until: Option<u64>, show: &Show) -> io::Result<bool> {
+    let until = until.map(Duration::from_secs);
+    let world = swarm::play_until(seed, None, show.keep(), until);
+    show.show(out, &world)?;
+    tell(out, &world.report())
+}
+
+fn tell(out: &mut impl Write, report: &Report) -> io::Result<bool> {
+    let tally = report.tally;
+    writeln!(
+        out,
+        "seed {}: hash {}, {:.3} s, {} events; {} starts ({} again), {} ended, {} killed at a deadline, {} too late, \
+         {} committed, {} acknowledged",
+        report.seed,
+        report.hash,
+        report.simulated.as_secs_f64(),
+        report.events,
+        tally.starts,
+        tally.reruns,
+        tally.exits,
+        tally.expired,
+        tally.too_late,
+        tally.commits,
+        tally.acked
+    )?;
+    if let Some(violation) = &report.violation {
+        writeln!(out, "{violation}")?;
+    }
+    Ok(report.violation.is_none())
+}
+
+fn scenarios(
+    out: &mut impl Write,
+    name: Option<&str>,
+    seeds: std::ops::Range<u64>,
+    show: &Show,
+) -> io::Result<bool> {
+    let chosen: Vec<_> = scenario::all()
+        .filter(|scenario| name.is_none_or(|name| name == scenario.name))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = scenario::all().map(|scenario| scenario.name).collect();
+        writeln!(out, "no such scenario; there are: {}", names.join(", "))?;
+        return Ok(false);
+    }
+    let mut good = true;
+    for scenario in chosen {
+        writeln!(out, "{}: {}", scenario.name, scenario.about)?;
+        for seed in seeds.clone() {
+            let (world, verdict) = scenario.play(seed, show.keep());
+            show.show(out, &world)?;
+            match verdict {
+                Verdict::Kept(_) if show.keep() == Keep::Nothing => {}
+                Verdict::Kept(report) => good &= tell(out, &report)?,
+                Verdict::Broken(report, _) => good &= tell(out, &report)?,
+                Verdict::Missed(report, missed) => {
+                    tell(out, &report)?;
+                    writeln!(out, "  did not happen: {}", missed.0)?;
+                    good = false;
+                }
+            }
+        }
+    }
+    Ok(good)
+}
+
+fn mutants(out: &mut impl Write, name: Option<&str>, seeds: u64, show: &Show) -> io::Result<bool> {
+    let mut good = true;
+    for control in scenario::CONTROLS
+        .iter()
+        .filter(|c| name.is_none_or(|name| name == c.name))
+    {
+        let (scenario, judge) = (control.scenario, control.judge);
+        let kept = (0..seeds.min(10))
+            .find(|seed| !matches!(scenario.play(*seed, Keep::Nothing).1, Verdict::Kept(_)));
+        let caught = control.caught(0..seeds);
+        let text = match caught {
+            Some(seed) => format!("caught by {judge} at seed {seed}"),
+            None => format!("NOT caught by {judge} in {seeds} seeds"),
+        };
+        writeln!(out, "{:32} {text}   ({})", control.name, scenario.about)?;
+        if let Some(seed) = kept {
+            writeln!(
+                out,
+                "  and its scenario does not pass unbroken at seed {seed}"
+            )?;
+        }
+        if let Some(seed) = caught.filter(|_| show.keep() == Keep::Everything) {
+            let setup = Setup {
+                keep: Keep::Everything,
+                ..(scenario.setup)(seed)
+            };
+            let (world, _) = scenario.play_in((control.breaks)(setup));
+            show.show(out, &world)?;
+            tell(out, &world.report())?;
+        }
+        good &= caught.is_some() && kept.is_none();
+    }
+    Ok(good)
+}
+
+/// Returns the CPU time of this process in nanoseconds, where the system tells it.
+fn cpu_nanos() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+fn speed(out: &mut impl Write) -> io::Result<bool> {
+    let (began, cpu) = (Instant::now(), cpu_nanos());
+    let mut world = World::new(Setup {
+        cpu_milli: 4_000,
+        ..Setup::new(1, 5)
+    });
+    world.run_for(Duration::from_secs(3));
+    for batch in 0..20 {
+        world.submit(
+            batch % 5,
+            Batch::many(50, Plan::succeed(Duration::from_secs(2))),
+        );
+        world.run_for(Duration::from_secs(4));
+    }
+    world.finish();
+    let spent = match (cpu, cpu_nanos()) {
+        (Some(before), Some(after)) => Duration::from_nanos(after.saturating_sub(before)),
+        (None, _) | (_, None) => began.elapsed(),
+    };
+    let report = world.report();
+    let good = tell(out, &report)?;
+    let rate = report.simulated.as_secs_f64() / spent.as_secs_f64().max(1e-9);
+    writeln!(
+        out,
+        "five nodes, 1,000 tasks: {rate:.0} s of simulated time, {:.0} events, in a second of CPU time",
+        report.events as f64 / spent.as_secs_f64().max(1e-9)
+    )?;
+    Ok(good)
 }

@@ -561,7 +561,7 @@ impl Player {
             }
             Deed::HealLinks => world.heal_links(),
             Deed::Break(a, b) if a != b => world.break_connection(a, b),
-            Deed::Slow(a, b, by) if a != b => world.slow_way(a, b, by),
+            Deed::Slow(a, b, by) if a != b => world.slow_way(a, b, Lanes::All, by),
             Deed::Spoil(loss, copies, order) => world.set_links(lossy(loss, copies, order)),
             Deed::FillDisk(host) => world.fill_disk(host),
             Deed::FreeDisk(host) => world.free_disk(host),

@@ -164,9 +164,21 @@ impl Context {
     }
 }
 
+/// The whole command line. Short forms that GNU xargs uses otherwise exist for `submit` alone.
+fn command() -> clap::Command {
+    const SHORT: [(&str, char); 5] =
+        [("name", 'n'), ("priority", 'p'), ("env", 'e'), ("shell", 's'), ("after", 'a')];
+    Cli::command().mut_subcommand("submit", |submit| {
+        let with = |submit: clap::Command, (name, short): (&'static str, char)| {
+            submit.mut_arg(name, |arg| arg.short(short))
+        };
+        SHORT.into_iter().fold(submit, with)
+    })
+}
+
 /// Runs the client: `args` with the program's name first. Returns the exit status of `cli.md`'s table.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let matches = match Cli::command().try_get_matches_from(args) {
+    let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => return explain(&error),
     };
@@ -265,18 +277,18 @@ mod tests {
     use super::*;
 
     fn refused(args: &[&str]) -> String {
-        let error = Cli::command().try_get_matches_from(args).unwrap_err();
+        let error = command().try_get_matches_from(args).unwrap_err();
         usage_problem(&error).line().unwrap()
     }
 
     #[test]
     fn definitions_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
     fn every_verb_has_examples() {
-        for verb in Cli::command().get_subcommands() {
+        for verb in command().get_subcommands() {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Examples:\n  "), "{}", verb.get_name());
             assert!(verb.get_about().is_some(), "{}", verb.get_name());

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use clap::builder::TypedValueParser as _;
 use crdt::task::{Arg, Environment, Needs, TaskState};
 
 use super::parse::{self, Variable};
@@ -189,9 +190,18 @@ pub(crate) fn split_assignments(words: Vec<OsString>) -> (Vec<(Arg, Arg)>, Vec<A
     (assigned, words.map(parse::arg).collect())
 }
 
+/// Returns a task's own exit code; one that could not be started has it in its reason, as `exit 127: why`.
+pub(crate) fn own_exit(line: &TaskLine) -> Option<i32> {
+    let told = || {
+        let rest = line.reason.as_deref()?.strip_prefix("exit ")?;
+        rest.split(':').next()?.parse().ok()
+    };
+    line.exit.or_else(told)
+}
+
 /// Returns the exit status that stands for how a task ended: its own, or 128+n for a signal.
 pub(crate) fn exit_status(line: &TaskLine) -> u8 {
-    let own = match (line.signal, line.exit) {
+    let own = match (line.signal, own_exit(line)) {
         (Some(signal), _) => u8::try_from(128 + signal.clamp(0, 127)).ok(),
         // A kernel keeps eight bits of an exit status.
         (None, Some(exit)) => u8::try_from(exit & 0xff).ok(),
@@ -247,6 +257,8 @@ pub(crate) mod tests {
             let line = TaskLine { exit, signal, ..line("a-1", state) };
             assert_eq!(exit_status(&line), status, "{state} {exit:?} {signal:?}");
         }
+        let reason = Some("exit 127: no such program".to_owned());
+        assert_eq!(exit_status(&TaskLine { reason, ..line("a-1", TaskState::Error) }), 127);
     }
 
     #[test]

@@ -97,7 +97,11 @@ impl Records {
     /// # Errors
     /// The kernel's.
     pub(super) fn remove(self) -> io::Result<()> {
-        std::fs::remove_file(&self.path)
+        match std::fs::remove_file(&self.path) {
+            // With its whole directory: that was the node's.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
     }
 
     fn write(&self, slot: Slot, bytes: &[u8; SLOT_BYTES]) {

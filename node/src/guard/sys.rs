@@ -142,7 +142,8 @@ impl Shot {
             guard: self.guard,
             nice: plan.nice.min(19).into(),
             deadline: timespec(plan.deadline),
-            fault: None,
+            // What stands if the deadline thread kills the child on its way.
+            fault: Some(Fault { step: Step::Deadline, errno: 0 }),
         };
         let pid = self.clone_vfork(&mut flight);
         self.pid.store(0, Ordering::Release);
@@ -210,10 +211,12 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
     // SAFETY: `argument` is the `Flight` of the suspended parent, which nobody else uses now.
     unsafe {
         let flight = &mut *argument.cast::<Flight>();
-        let step = approach(flight).err().unwrap_or(Step::Exec);
-        let errno = match step {
-            Step::Exec => execute(flight),
-            _ => *libc::__errno_location(),
+        let (step, errno) = match approach(flight) {
+            Ok(()) => {
+                flight.fault = None;
+                (Step::Exec, execute(flight))
+            }
+            Err(step) => (step, *libc::__errno_location()),
         };
         flight.fault = Some(Fault { step, errno });
         libc::_exit(127)
@@ -381,7 +384,7 @@ pub(super) fn clean_slate() -> io::Result<()> {
     // SAFETY: zeroed actions are valid; only flags of descriptors change, none is closed.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        for signo in (1..=31).filter(|signo| *signo != libc::SIGPIPE) {
+        for signo in (1..=64).filter(|signo| *signo != libc::SIGPIPE) {
             let known = libc::sigaction(signo, std::ptr::null(), &raw mut action) == 0;
             if known && action.sa_sigaction == libc::SIG_IGN {
                 action.sa_sigaction = libc::SIG_DFL;

@@ -241,8 +241,8 @@ impl World {
     }
 
     /// Makes one direction slower.
-    pub fn slow_way(&mut self, from: HostIx, to: HostIx, by: Duration) {
-        self.network.slow(from, to, by);
+    pub fn slow_way(&mut self, from: HostIx, to: HostIx, lanes: Lanes, by: Duration) {
+        self.network.slow(from, to, lanes, by);
         self.deed(
             None,
             Mark::Cut,

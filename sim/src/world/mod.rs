@@ -66,6 +66,8 @@ pub enum Flaw {
     Rule(Sabotage),
     /// A rule of the guard.
     Guard(GuardFlaw),
+    /// Disks say that a sync is done when it has only begun.
+    DiskLies,
 }
 
 /// How a world is set up. Public fields; start from [`Setup::new`].
@@ -366,7 +368,7 @@ impl World {
     fn guard_flaw(&self) -> Option<GuardFlaw> {
         match self.setup.flaw {
             Some(Flaw::Guard(flaw)) => Some(flaw),
-            Some(Flaw::Rule(_)) | None => None,
+            Some(Flaw::Rule(_) | Flaw::DiskLies) | None => None,
         }
     }
 

@@ -132,6 +132,9 @@ impl World {
             Output::Persist { token, records } => {
                 let step = self.hosts[host].disk.append(token, records);
                 self.disk_step(host, step);
+                if self.setup.flaw == Some(Flaw::DiskLies) {
+                    self.tell_in(1, host, Input::Persisted(token));
+                }
             }
             Output::Send { to, lane, bytes } => {
                 if let Some(to) = self.by_peer.get(&to).copied() {
@@ -207,7 +210,7 @@ impl World {
         let token = self.hosts[host].disk.finish();
         let step = self.hosts[host].disk.begin();
         self.disk_step(host, step);
-        if let Some(token) = token {
+        if let Some(token) = token.filter(|_| self.setup.flaw != Some(Flaw::DiskLies)) {
             self.feed(host, Input::Persisted(token));
         }
     }

@@ -1,0 +1,96 @@
+//! Listen addresses as people type them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+
+use crate::error::ListenError;
+
+/// Returns the addresses that a text stands for: `IP:PORT` and `[IP]:PORT` mean TCP and QUIC on that port, in this order; a
+/// multiaddr means itself.
+///
+/// # Errors
+/// It is neither.
+pub fn parse_listen(text: &str) -> Result<Vec<Multiaddr>, ListenError> {
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        return Ok(vec![tcp(socket), quic(socket)]);
+    }
+    match text.parse::<Multiaddr>() {
+        Ok(address) if port_of(&address).is_some() => Ok(vec![address]),
+        Ok(_) | Err(_) => Err(ListenError),
+    }
+}
+
+fn host(ip: IpAddr) -> Multiaddr {
+    Multiaddr::empty().with(Protocol::from(ip))
+}
+
+fn tcp(socket: SocketAddr) -> Multiaddr {
+    host(socket.ip()).with(Protocol::Tcp(socket.port()))
+}
+
+fn quic(socket: SocketAddr) -> Multiaddr {
+    host(socket.ip()).with(Protocol::Udp(socket.port())).with(Protocol::QuicV1)
+}
+
+/// Returns the port of an address.
+pub(crate) fn port_of(address: &Multiaddr) -> Option<u16> {
+    address.iter().find_map(|part| match part {
+        Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
+        _ => None,
+    })
+}
+
+/// Puts another port into an address.
+pub(crate) fn with_port(address: &Multiaddr, port: u16) -> Multiaddr {
+    let put = |part| match part {
+        Protocol::Tcp(_) => Protocol::Tcp(port),
+        Protocol::Udp(_) => Protocol::Udp(port),
+        other => other,
+    };
+    address.iter().map(put).collect()
+}
+
+/// Says whether an address is on TCP.
+pub(crate) fn is_tcp(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::Tcp(_)))
+}
+
+/// Says whether an address reaches only this very machine, or none at all.
+pub(crate) fn is_local(address: &Multiaddr) -> bool {
+    address.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_loopback() || ip.is_unspecified(),
+        Protocol::Ip6(ip) => ip.is_loopback() || ip.is_unspecified(),
+        _ => false,
+    })
+}
+
+/// Returns an address without the peer id at its end.
+pub(crate) fn bare(address: &Multiaddr) -> Multiaddr {
+    address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn listen_table() {
+        let shown = |text: &str| {
+            parse_listen(text)
+                .map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            shown("127.0.0.1:0").unwrap(),
+            "/ip4/127.0.0.1/tcp/0 /ip4/127.0.0.1/udp/0/quic-v1"
+        );
+        assert_eq!(shown("[::]:4747").unwrap(), "/ip6/::/tcp/4747 /ip6/::/udp/4747/quic-v1");
+        assert_eq!(shown("/ip4/10.0.0.5/tcp/1").unwrap(), "/ip4/10.0.0.5/tcp/1");
+        for nonsense in ["", "here", "4747", "10.0.0.5", "10.0.0.5:99999", "/ip4/10.0.0.5"] {
+            assert!(shown(nonsense).is_err(), "{nonsense}");
+        }
+    }
+}

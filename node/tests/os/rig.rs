@@ -1,0 +1,159 @@
+//! An executor with a guard of the real program, in a directory of its own.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use node::clock::boottime;
+use node::executor::{Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Program};
+use node::guard::{Ended, Refusal, RunKey, Stdin};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::mpsc::Receiver;
+
+/// Longest that any wait may take before a test is called hung.
+const HUNG: Duration = Duration::from_secs(120);
+
+/// A deadline that no test reaches.
+pub(crate) const FAR: Duration = Duration::from_secs(3600);
+
+pub(crate) struct Rig {
+    pub(crate) executor: Executor,
+    pub(crate) events: Receiver<ExecEvent>,
+    pub(crate) temp: Arc<tempfile::TempDir>,
+}
+
+pub(crate) fn config(dir: &Path) -> ExecConfig {
+    let program = Program::At(PathBuf::from(env!("CARGO_BIN_EXE_aque-node")));
+    ExecConfig { data: dir.join("data"), program, max_runs: 512 }
+}
+
+impl Rig {
+    pub(crate) async fn new() -> Self {
+        Self::at(Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    pub(crate) async fn at(temp: Arc<tempfile::TempDir>) -> Self {
+        let (executor, events) = Executor::start(config(temp.path())).await.unwrap();
+        Self { executor, events, temp }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    /// An order of a shell script, whose `$D` is the rig's directory.
+    pub(crate) fn script(&self, key: u64, script: &str) -> Order {
+        let dir = self.temp.path().to_str().unwrap().as_bytes().to_vec();
+        let path = (b"PATH".to_vec(), b"/usr/local/bin:/usr/bin:/bin".to_vec());
+        Order {
+            key: RunKey(key),
+            argv: ["sh", "-c", script].map(|arg| arg.as_bytes().to_vec()).into(),
+            env: Arc::new(Environment::new(vec![path])),
+            extra: vec![(b"D".to_vec(), dir)],
+            cwd: self.temp.path().to_owned(),
+            stdin: Stdin::Null,
+            stdout: self.path(&format!("{key}.out")),
+            stderr: self.path(&format!("{key}.err")),
+            deadline: boottime() + FAR,
+            nice: 0,
+        }
+    }
+
+    pub(crate) fn order(&self, key: u64, script: &str) {
+        self.executor.order(self.script(key, script)).unwrap();
+    }
+
+    pub(crate) async fn event(&mut self) -> ExecEvent {
+        within(self.events.recv()).await.expect("the executor goes on")
+    }
+
+    pub(crate) async fn started(&mut self) -> (u64, i32) {
+        match self.event().await {
+            ExecEvent::Started { key, pid, .. } => (key.0, pid),
+            other => panic!("instead of a start: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn refused(&mut self) -> Refusal {
+        match self.event().await {
+            ExecEvent::Refused { why, .. } => why,
+            other => panic!("instead of a refusal: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn ended(&mut self) -> Ended {
+        match self.event().await {
+            ExecEvent::Ended(ended) => ended,
+            other => panic!("instead of an end: {other:?}"),
+        }
+    }
+
+    /// Orders a script, expects its start and its end.
+    pub(crate) async fn run(&mut self, key: u64, script: &str) -> Ended {
+        self.order(key, script);
+        assert_eq!(self.started().await.0, key);
+        self.ended().await
+    }
+
+    pub(crate) fn output(&self, key: u64) -> String {
+        std::fs::read_to_string(self.path(&format!("{key}.out"))).unwrap()
+    }
+
+    /// Waits until the file that a script writes is there, and returns the number in it.
+    pub(crate) async fn number(&self, name: &str) -> i32 {
+        let path = self.path(name);
+        let read = || {
+            let text = std::fs::read_to_string(&path).ok()?;
+            text.strip_suffix('\n')?.parse().ok()
+        };
+        until(|| read().is_some()).await;
+        read().unwrap()
+    }
+
+    pub(crate) fn guard(&self) -> i32 {
+        match self.executor.guard() {
+            GuardState::Working(pid) => pid.cast_signed(),
+            other => panic!("no guard: {other:?}"),
+        }
+    }
+}
+
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(HUNG, future).await.expect("this takes too long")
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(mut so: impl FnMut() -> bool) {
+    within(async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+pub(crate) fn signal(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+fn state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Whether a process is there and no zombie.
+pub(crate) fn lives(pid: i32) -> bool {
+    !matches!(state(pid), None | Some('Z' | 'X'))
+}
+
+/// Stops a process and waits until all of it stands still.
+pub(crate) async fn freeze(pid: i32) {
+    signal(pid, Signal::STOP);
+    let stopped = |task: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    };
+    let tasks = format!("/proc/{pid}/task");
+    until(|| std::fs::read_dir(&tasks).unwrap().all(stopped)).await;
+}

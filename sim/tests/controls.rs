@@ -1,0 +1,82 @@
+//! Negative controls: each rule broken must be caught, within a budget of seeds, by the judge that it serves; the same script
+//! with the rule kept must pass with every one of those seeds. A judge that never fires is not a judge.
+
+use std::time::Duration;
+
+use sim::oracle::Judge;
+use sim::plan::{Batch, Plan};
+use sim::scenario::{self, Verdict};
+use sim::timeline::Keep;
+use sim::world::{Setup, World};
+
+/// A broken rule must be caught within so many seeds.
+const BUDGET: u64 = 40;
+/// The unbroken script is played with so many.
+const UNBROKEN: u64 = 8;
+
+fn control(name: &str) {
+    let control = scenario::find_control(name).expect("the control exists");
+    for seed in 0..UNBROKEN {
+        let (_, verdict) = control.scenario.play(seed, Keep::Nothing);
+        match verdict {
+            Verdict::Kept(_) => {}
+            Verdict::Broken(_, violation) => panic!("{name}, kept, seed {seed}: {violation}"),
+            Verdict::Missed(_, missed) => panic!("{name}, kept, seed {seed}: {}", missed.0),
+        }
+    }
+    let caught = control.caught(0..BUDGET);
+    assert!(
+        caught.is_some(),
+        "{name} is not caught by {} in {BUDGET} seeds",
+        control.judge
+    );
+}
+
+macro_rules! controls {
+    ($($name:ident)*) => {
+        $(#[test] fn $name() { control(stringify!($name)); })*
+
+        #[test]
+        fn every_control_has_its_test() {
+            let tested = [$(stringify!($name)),*];
+            for control in scenario::CONTROLS {
+                assert!(tested.contains(&control.name), "{} has no test", control.name);
+            }
+        }
+    };
+}
+
+controls! {
+    votes_not_durable
+    lease_from_receipt
+    restart_not_ack
+    no_latch
+    first_outcome_wins
+    stale_left
+    accepts_dropped
+    no_adoption
+    self_timeout
+    any_acks
+    no_guard
+    orphans_live_on
+    no_start_check
+    kill_beyond_its_bound
+    witness_wait_below_the_formula
+    disk_lies
+}
+
+/// The judge of liveness must fire where there is no majority.
+#[test]
+fn work_without_a_majority_is_seen() {
+    let mut world = World::new(Setup::new(1, 3));
+    world.run_for(Duration::from_secs(3));
+    world.submit(0, Batch::many(3, Plan::succeed(Duration::from_secs(60))));
+    world.run_for(Duration::from_secs(1));
+    let absent = [1, 2];
+    for host in absent {
+        world.crash_host(host, None, sim::world::Unsynced::Lost);
+    }
+    world.finish_without(&absent);
+    let violation = world.report().violation.expect("nothing can end");
+    assert_eq!(violation.judge, Judge::L1, "{violation}");
+}

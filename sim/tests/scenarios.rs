@@ -1,0 +1,86 @@
+//! Every named scenario, a test each, with a handful of seeds: it must go as scripted, and every judge must be content.
+
+use sim::scenario::{self, Verdict};
+use sim::timeline::Keep;
+
+/// How many seeds of each.
+const SEEDS: u64 = 5;
+
+/// Plays a scenario; a failure is played again with its trace.
+fn play(name: &str) {
+    let scenario = scenario::find(name).expect("the scenario exists");
+    for seed in 0..SEEDS {
+        let (_, verdict) = scenario.play(seed, Keep::Nothing);
+        let what = match verdict {
+            Verdict::Kept(_) => continue,
+            Verdict::Broken(_, violation) => violation.to_string(),
+            Verdict::Missed(report, missed) => {
+                format!("did not happen: {} ({:?})", missed.0, report.tally)
+            }
+        };
+        let (world, _) = scenario.play(seed, Keep::Everything);
+        let trace = world.timeline().to_text(world.hosts(), 200);
+        panic!("{name}, seed {seed}: {what}\n{trace}");
+    }
+}
+
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        $(#[test] fn $name() { play(stringify!($name)); })*
+
+        #[test]
+        fn every_scenario_has_its_test() {
+            let tested = [$(stringify!($name)),*];
+            for scenario in scenario::all() {
+                assert!(tested.contains(&scenario.name), "{} has no test", scenario.name);
+            }
+        }
+    };
+}
+
+scenarios! {
+    quiet_mesh
+    one_host
+    two_hosts
+    duplicated_and_reordered_frames
+    loss_20_percent
+    clock_drift_at_the_bound
+    wall_clock_steps
+    kill_racing_success
+    kill_a_stubborn_task
+    retry_after_failure
+    group_window
+    disk_full_on_a_witness
+    disk_full_on_the_claimant
+    garbage_frames
+    five_claimants_for_one_task
+    slow_link_longer_than_the_lease
+    split_claimant_in_the_minority
+    split_claimant_in_the_majority
+    every_host_alone
+    one_way_claimant_to_witnesses
+    one_way_witnesses_to_claimant
+    claims_lane_cut
+    gossip_lane_cut
+    flapping_link
+    submit_during_a_split
+    kill_during_a_split
+    dependency_chain_across_a_split
+    majorities_in_a_ring
+    claimant_paused_beyond_its_lease
+    claimant_paused_within_its_lease
+    paused_between_order_and_start
+    host_frozen_beyond_its_lease
+    witness_paused
+    all_nodes_paused
+    crash_after_start_before_it_is_recorded
+    crash_after_end_before_outcome_is_durable
+    crash_after_outcome_before_commit
+    witness_crash_at_each_step
+    two_claimants_one_witness_down
+    all_hosts_killed_at_once
+    power_cut_right_after_an_ack
+    rolling_restart
+    minority_dead_for_ever
+    restart_loop
+}

@@ -1,0 +1,169 @@
+//! Runs the client as people do: a process with arguments and perhaps an input, its output and exit status kept.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+
+use crate::processes;
+use crate::programs::programs;
+use crate::settle::PATIENCE;
+
+/// A call of `aque` that is being put together.
+#[derive(Debug)]
+pub struct Aque {
+    command: Command,
+    input: Vec<u8>,
+    shown: String,
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Exit status.
+    pub status: ExitStatus,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    shown: String,
+}
+
+/// Variables of the environment in which the tests themselves run, which must not steer the programs.
+pub(crate) const FOREIGN: [&str; 9] = [
+    "AQUE_NODE", "AQUE_BROKER", "AQUE_DATA", "AQUE_CONFIG", "AQUE_LOG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME", "NOTIFY_SOCKET",
+];
+
+impl Aque {
+    /// Prepares `aque --node SOCKET ARGS…`.
+    #[must_use]
+    pub fn new(socket: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new(&programs().aque);
+        command.arg("--node").arg(socket).args(args).env("SHELL", "/bin/sh");
+        FOREIGN.iter().for_each(|name| {
+            command.env_remove(name);
+        });
+        Self { command, input: Vec::new(), shown: format!("aque {}", args.join(" ")) }
+    }
+
+    /// Sets what it reads from standard input (else nothing).
+    #[must_use]
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = input.into();
+        self
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Sets the working directory.
+    #[must_use]
+    pub fn dir(mut self, path: &Path) -> Self {
+        self.command.current_dir(path);
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// If it does not end within [`PATIENCE`].
+    #[must_use]
+    #[track_caller]
+    pub fn run(mut self) -> Outcome {
+        let (mut out, mut err) = (scratch(), scratch());
+        let mut input = scratch();
+        input.write_all(&self.input).and_then(|()| input.rewind()).expect("a scratch file is written");
+        let clone = |file: &File| Stdio::from(file.try_clone().expect("a descriptor is free"));
+        self.command.stdin(Stdio::from(input)).stdout(clone(&out)).stderr(clone(&err));
+        let child = self.command.spawn().expect("aque can be started");
+        let Some(status) = ended(child) else {
+            panic!("{} did not end; it said: {}{}", self.shown, text(&mut out), text(&mut err));
+        };
+        Outcome { status, stdout: text(&mut out), stderr: text(&mut err), shown: self.shown }
+    }
+
+    /// Starts it with standard output as a pipe, for those who look at it on the way. The caller waits for its end.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn spawn(mut self) -> Child {
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        self.command.spawn().expect("aque can be started")
+    }
+}
+
+impl Outcome {
+    /// Returns standard output of a call that must have succeeded, without the last line's end.
+    ///
+    /// # Panics
+    /// If it failed.
+    #[track_caller]
+    pub fn ok(&self) -> &str {
+        assert!(self.status.success(), "{self}");
+        self.stdout.trim_end_matches('\n')
+    }
+
+    /// Returns standard error of a call that must have ended with this exit status and in silence on standard output.
+    ///
+    /// # Panics
+    /// If it ended otherwise, or said nothing, or more than a line.
+    #[track_caller]
+    pub fn refused(&self, status: i32) -> &str {
+        assert_eq!(self.status.code(), Some(status), "{self}");
+        assert!(self.stdout.is_empty(), "{self}");
+        assert_eq!(self.stderr.lines().count(), 1, "an error is one line: {self}");
+        self.stderr.trim_end()
+    }
+
+    /// Returns the JSON on standard output of a call that must have succeeded.
+    ///
+    /// # Panics
+    /// If it failed or printed something else.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(self.ok()).unwrap_or_else(|error| panic!("{error}: {self}"))
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { status, stdout, stderr, shown } = self;
+        write!(f, "'{shown}' ended with {status}; output: {stdout:?}; errors: {stderr:?}")
+    }
+}
+
+/// Waits for a child's end; kills it and returns `None` when that takes too long.
+fn ended(mut child: Child) -> Option<ExitStatus> {
+    let pid = Pid::from_child(&child);
+    let (told, hears) = mpsc::channel();
+    let waiter = std::thread::spawn(move || {
+        // The receiver may have given up.
+        let _told = told.send(child.wait().expect("a child can be waited for"));
+    });
+    let status = hears.recv_timeout(PATIENCE).ok();
+    if status.is_none() {
+        processes::signal(pid, Signal::KILL);
+    }
+    waiter.join().expect("waiting for a child does not fail");
+    status
+}
+
+fn scratch() -> File {
+    tempfile::tempfile().expect("a scratch file can be made")
+}
+
+fn text(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).expect("a scratch file is read");
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,253 @@
+//! A mesh of real nodes in a private directory, on loopback addresses that no other mesh of this machine has.
+//!
+//! Every cluster takes a network `127.X.Y.0/24` for itself, so that its nodes keep address and port over restarts and no port has to
+//! be free at a certain moment. The claim on the network is a listening socket that lives as long as the cluster.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::{Index, IndexMut};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use node::api::wire::TaskLine;
+use tempfile::TempDir;
+
+use crate::lan::Lan;
+use crate::node::Node;
+use crate::processes;
+use crate::settle::settle;
+
+/// Where every node of a test listens, on an address of its own.
+pub const PORT: u16 = 4747;
+/// Whose socket is the claim on a network.
+const CLAIM_PORT: u16 = 4746;
+
+/// How a cluster is to be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many nodes.
+    pub nodes: usize,
+    /// `--cpus` of each.
+    pub cpus: u32,
+    /// Further flags of each.
+    pub flags: Vec<String>,
+}
+
+impl Plan {
+    /// Plans nodes with two processors each and default leases: none is lost on a busy machine.
+    #[must_use]
+    pub fn of(nodes: usize) -> Self {
+        Self { nodes, cpus: 2, flags: Vec::new() }
+    }
+
+    /// Sets the processors of each node.
+    #[must_use]
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// Sets a short lease, for tests in which a host is lost.
+    #[must_use]
+    pub fn short_lease(self) -> Self {
+        self.flags(&["--heartbeat", "400ms", "--lease", "2500ms"])
+    }
+
+    /// Adds flags.
+    #[must_use]
+    pub fn flags(mut self, flags: &[&str]) -> Self {
+        self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self
+    }
+
+    /// Starts the cluster on loopback.
+    #[must_use]
+    pub fn start(self) -> Cluster {
+        let (net, claim) = claim_network();
+        let host = |place: usize| Ipv4Addr::new(127, net.0, net.1, host_number(place));
+        let mut cluster = Cluster::prepare(&self, host, |_, node| node);
+        cluster.claim = Some(claim);
+        cluster.join();
+        cluster
+    }
+
+    /// Starts the cluster in network namespaces, one a node.
+    #[must_use]
+    pub fn start_on(self, lan: Lan) -> Cluster {
+        let mut cluster =
+            Cluster::prepare(&self, |place| lan.address(place), |place, node| node.through(lan.inside(place)));
+        cluster.lan = Some(lan);
+        cluster.join();
+        cluster
+    }
+}
+
+/// Nodes `n0`, `n1`, … of one mesh.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Node>,
+    lan: Option<Lan>,
+    claim: Option<TcpListener>,
+    temp: TempDir,
+}
+
+impl Cluster {
+    /// Starts nodes with the defaults of [`Plan::of`].
+    #[must_use]
+    pub fn start(nodes: usize) -> Self {
+        Plan::of(nodes).start()
+    }
+
+    fn prepare(
+        plan: &Plan,
+        address: impl Fn(usize) -> Ipv4Addr,
+        place_in: impl Fn(usize, Node) -> Node,
+    ) -> Self {
+        let temp = tempfile::Builder::new().prefix("aque-it-").tempdir();
+        let temp = temp.expect("a temporary directory can be made");
+        let nodes = (0..plan.nodes).map(|place| {
+            let name = format!("n{place}");
+            let listen = format!("{}:{PORT}", address(place));
+            let mut flags = vec!["--listen".to_owned(), listen, "--cpus".to_owned(), plan.cpus.to_string()];
+            flags.extend(plan.flags.iter().cloned());
+            place_in(place, Node::new(&name, &temp.path().join(&name), &flags))
+        });
+        Self { nodes: nodes.collect(), lan: None, claim: None, temp }
+    }
+
+    fn join(&mut self) {
+        let Some((first, others)) = self.nodes.split_first_mut() else { return };
+        first.start();
+        let ticket = first.ready().ticket.clone();
+        others.iter_mut().for_each(|node| node.launch(&["--join", &ticket]));
+        others.iter_mut().for_each(Node::wait_ready);
+        self.wait_whole();
+    }
+
+    /// Waits until every running node sees as many alive hosts as nodes run.
+    ///
+    /// # Panics
+    /// If that does not happen.
+    pub fn wait_whole(&self) {
+        let nodes: Vec<&Node> = self.nodes.iter().filter(|node| node.is_running()).collect();
+        let running = nodes.len();
+        for node in nodes {
+            settle(&format!("{} to see {running} hosts", node.name()), || {
+                let hosts = node.hosts().map_err(|error| error.to_string())?.nodes;
+                let alive: Vec<_> = hosts.iter().filter(|host| host.alive).map(|host| &host.name).collect();
+                if alive.len() == running { Ok(()) } else { Err(format!("it sees {alive:?}")) }
+            });
+        }
+    }
+
+    /// Returns the nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Returns the nodes, to do something to them.
+    pub fn nodes_mut(&mut self) -> &mut [Node] {
+        &mut self.nodes
+    }
+
+    /// Returns the network between the namespaces.
+    ///
+    /// # Panics
+    /// If it is a cluster on loopback.
+    #[must_use]
+    pub fn lan(&self) -> &Lan {
+        self.lan.as_ref().expect("the cluster was started on a network of namespaces")
+    }
+
+    /// Returns the directory that is removed with the cluster.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.temp.path()
+    }
+
+    /// Returns a path in that directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    /// Waits until all running nodes show the same tasks in the same complete states, and returns them (no groups).
+    ///
+    /// # Panics
+    /// If that does not happen.
+    #[must_use]
+    pub fn wait_ended(&self) -> Vec<TaskLine> {
+        let nodes: Vec<&Node> = self.nodes.iter().filter(|node| node.is_running()).collect();
+        settle("all tasks to end, alike on all hosts", || {
+            let mut all = Vec::new();
+            for node in &nodes {
+                let tasks = node.tasks().map_err(|error| format!("{}: {error}", node.name()))?;
+                if let Some(open) = tasks.iter().find(|line| !line.state.is_complete()) {
+                    let count = tasks.iter().filter(|line| !line.state.is_complete()).count();
+                    return Err(format!("{} shows {count} open, {} {}", node.name(), open.id, open.state));
+                }
+                all.push(tasks);
+            }
+            let Some(first) = all.first() else { return Err("no node runs".to_owned()) };
+            for (other, node) in all.iter().zip(&nodes) {
+                same(first, other).map_err(|why| format!("{} differs: {why}", node.name()))?;
+            }
+            Ok(all.swap_remove(0).into_iter().filter(|line| line.members.is_none()).collect())
+        })
+    }
+}
+
+impl Index<usize> for Cluster {
+    type Output = Node;
+
+    fn index(&self, place: usize) -> &Node {
+        &self.nodes[place]
+    }
+}
+
+impl IndexMut<usize> for Cluster {
+    fn index_mut(&mut self, place: usize) -> &mut Node {
+        &mut self.nodes[place]
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for node in &self.nodes {
+                eprintln!("--- the last of {}'s log\n{}", node.name(), node.log_tail());
+            }
+        }
+        self.nodes.clear();
+        processes::kill_all_of(self.temp.path());
+    }
+}
+
+/// Says in what two lists of tasks differ, as far as all hosts must agree once the tasks have ended.
+fn same(first: &[TaskLine], other: &[TaskLine]) -> Result<(), String> {
+    let facts = |line: &TaskLine| {
+        (line.id.clone(), line.state, line.host.clone(), line.exit, line.signal, line.reason.clone())
+    };
+    let differs = first.iter().zip(other).find(|(left, right)| facts(left) != facts(right));
+    match differs {
+        Some((left, right)) => Err(format!("{:?} and {:?}", facts(left), facts(right))),
+        None if first.len() != other.len() => Err(format!("{} and {} tasks", first.len(), other.len())),
+        None => Ok(()),
+    }
+}
+
+fn host_number(place: usize) -> u8 {
+    u8::try_from(place + 1).expect("a cluster has fewer than 255 nodes")
+}
+
+/// Takes a network `127.X.Y.0/24` that no other cluster of this machine has.
+fn claim_network() -> ((u8, u8), TcpListener) {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    settle("a network of its own", || {
+        let seed = u32::from(NEXT.fetch_add(1, Ordering::Relaxed)) + std::process::id() * 31;
+        let [_, _, low, high] = (seed % (250 * 256)).to_be_bytes();
+        // 127.0.0.0/24 is everybody's.
+        let net = (low + 1, high);
+        TcpListener::bind((Ipv4Addr::new(127, net.0, net.1, 254), CLAIM_PORT)).map(|claim| (net, claim))
+    })
+}

@@ -1,0 +1,258 @@
+//! What tasks themselves write down about their runs, and the judge of it: invariant S1 among real processes.
+//!
+//! A run appends lines `WORD TASK EPOCH HOST NANOSECONDS PID` to one file that all share, each with one `O_APPEND` write: `start`,
+//! `beat` while it lives, `end` with its last breath. All hosts of a test are one kernel, so its clock orders them. A run that was
+//! killed has no `end`: its last line is a lower bound of its end, close because of the beats.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The script of every witness: `$1` the evidence, `$2` a mode, `$3` its argument. Lines are written by the shell itself.
+const SCRIPT: &str = r#"
+say() { echo "$1 $AQUE_TID $AQUE_EPOCH $AQUE_HOST $(date +%s%N) $$" >> "$evidence"; }
+evidence=$1 mode=$2 argument=$3
+say start
+case $mode in
+brief) ;;
+beats) for beat in $(seq "$argument"); do sleep 0.05; say beat; done ;;
+until) while [ ! -e "$argument" ]; do sleep 0.05; say beat; done ;;
+file) echo "read $(cksum < "$argument")" ;;
+esac
+say end
+"#;
+
+/// A file of evidence and the script that writes it.
+#[derive(Debug)]
+pub struct Evidence {
+    script: PathBuf,
+    file: PathBuf,
+}
+
+impl Evidence {
+    /// Puts the script into a directory.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    #[must_use]
+    pub fn new(directory: &Path) -> Self {
+        let (script, file) = (directory.join("witness.sh"), directory.join("evidence"));
+        fs::write(&script, SCRIPT).and_then(|()| fs::write(&file, "")).expect("files can be written");
+        Self { script, file }
+    }
+
+    /// Returns the command of a task that ends at once.
+    #[must_use]
+    pub fn brief(&self) -> Vec<String> {
+        self.command("brief", "")
+    }
+
+    /// Returns the command of a task that writes so many lines, 50 ms apart.
+    #[must_use]
+    pub fn beats(&self, count: u32) -> Vec<String> {
+        self.command("beats", &count.to_string())
+    }
+
+    /// Returns the command of a task that goes on until a file exists.
+    #[must_use]
+    pub fn until(&self, gate: &Path) -> Vec<String> {
+        self.command("until", &gate.display().to_string())
+    }
+
+    /// Returns the command of a task that reads the file that is named after it.
+    #[must_use]
+    pub fn reading(&self) -> Vec<String> {
+        let mut words = self.command("file", "");
+        words.pop();
+        words
+    }
+
+    /// Returns what has been written so far.
+    #[must_use]
+    pub fn history(&self) -> History {
+        History::parse(&fs::read_to_string(&self.file).unwrap_or_default())
+    }
+
+    fn command(&self, mode: &str, argument: &str) -> Vec<String> {
+        let (script, file) = (self.script.display().to_string(), self.file.display().to_string());
+        ["/bin/sh", &script, &file, mode, argument].map(str::to_owned).to_vec()
+    }
+}
+
+/// One run, as it told it itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Its epoch.
+    pub epoch: u32,
+    /// The name of its host.
+    pub host: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its first line, nanoseconds since 1970.
+    pub first: u64,
+    /// Its last line.
+    pub last: u64,
+    /// It came to its own end.
+    pub ended: bool,
+}
+
+/// All runs of all tasks.
+#[derive(Debug, Default)]
+pub struct History {
+    runs: BTreeMap<String, Vec<Run>>,
+    garbled: Vec<String>,
+}
+
+impl History {
+    /// Reads lines of evidence.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut history = Self::default();
+        for line in text.lines() {
+            if history.take(line).is_none() {
+                history.garbled.push(line.to_owned());
+            }
+        }
+        history.runs.values_mut().for_each(|runs| runs.sort_by_key(|run| (run.first, run.epoch)));
+        history
+    }
+
+    fn take(&mut self, line: &str) -> Option<()> {
+        let [word, task, epoch, host, at, pid] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
+        let (epoch, at, pid) = (epoch.parse().ok()?, at.parse().ok()?, pid.parse().ok()?);
+        let runs = self.runs.entry(task.to_owned()).or_default();
+        let known = runs.iter_mut().find(|run| run.epoch == epoch && run.host == host && run.pid == pid);
+        match (word, known) {
+            ("start", None) => {
+                let host = host.to_owned();
+                runs.push(Run { epoch, host, pid, first: at, last: at, ended: false });
+            }
+            ("beat" | "end", Some(run)) => {
+                run.last = at;
+                run.ended = word == "end";
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Returns the runs of a task in the order of their starts.
+    #[must_use]
+    pub fn of(&self, task: &str) -> &[Run] {
+        self.runs.get(task).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns how many runs have started.
+    #[must_use]
+    pub fn started(&self) -> usize {
+        self.runs.values().map(Vec::len).sum()
+    }
+
+    /// Returns how many runs have come to their own end.
+    #[must_use]
+    pub fn ended(&self) -> usize {
+        self.runs.values().flatten().filter(|run| run.ended).count()
+    }
+
+    /// Returns the names of all hosts that ran something.
+    #[must_use]
+    pub fn hosts(&self) -> BTreeSet<&str> {
+        self.runs.values().flatten().map(|run| run.host.as_str()).collect()
+    }
+
+    /// Returns how many runs lived at once, at most.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        let ends = self.runs.values().flatten().flat_map(|run| [(run.first, 1), (run.last, -1)]);
+        let mut ends: Vec<(u64, i32)> = ends.collect();
+        // At one instant ends come first.
+        ends.sort_unstable();
+        let (_, most) = ends.iter().fold((0, 0), |(now, most), (_, step)| (now + step, most.max(now + step)));
+        usize::try_from(most).unwrap_or_default()
+    }
+
+    /// Judges the history of `tasks`, all of which have ended in success. A second run of a task is right only where every earlier
+    /// run of it was on one of the `excused` hosts (killed, paused or cut off).
+    ///
+    /// # Panics
+    /// With every violation: runs of one task that overlap or whose epochs do not grow, tasks without a run that came to its end,
+    /// runs without an excuse, runs of tasks that nobody submitted, garbled lines.
+    #[track_caller]
+    pub fn judge(&self, tasks: &[String], excused: &[&str]) {
+        let mut wrong: Vec<String> = self.garbled.iter().map(|line| format!("garbled: {line:?}")).collect();
+        for task in tasks {
+            self.judge_task(task, excused, &mut wrong);
+        }
+        let known: BTreeSet<&String> = tasks.iter().collect();
+        wrong.extend(self.runs.keys().filter(|task| !known.contains(task)).map(|task| format!("{task}: nobody's")));
+        assert!(wrong.is_empty(), "the evidence shows {} violations:\n{}", wrong.len(), wrong.join("\n"));
+    }
+
+    fn judge_task(&self, task: &str, excused: &[&str], wrong: &mut Vec<String>) {
+        let runs = self.of(task);
+        let Some((last, earlier)) = runs.split_last() else {
+            wrong.push(format!("{task}: never ran"));
+            return;
+        };
+        if !last.ended {
+            wrong.push(format!("{task}: its last run did not come to its end: {last:?}"));
+        }
+        for run in earlier.iter().filter(|run| !excused.contains(&run.host.as_str())) {
+            wrong.push(format!("{task}: ran again although {} was never lost: {runs:?}", run.host));
+        }
+        for pair in runs.windows(2) {
+            if pair[1].first <= pair[0].last {
+                wrong.push(format!("{task}: S1 is broken, two runs overlap: {pair:?}"));
+            }
+            if pair[1].epoch <= pair[0].epoch {
+                wrong.push(format!("{task}: the epoch did not grow: {pair:?}"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(text: &str, excused: &[&str]) -> Result<(), String> {
+        let history = History::parse(text);
+        let judged = std::panic::catch_unwind(|| history.judge(&["a-1".to_owned()], excused));
+        judged.map_err(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default())
+    }
+
+    const ONE: &str = "start a-1 1 n0 100 7\nbeat a-1 1 n0 150 7\nend a-1 1 n0 200 7\n";
+
+    #[test]
+    fn one_whole_run_is_right() {
+        assert_eq!(judged(ONE, &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_second_run_needs_an_excuse() {
+        let text = "start a-1 1 n1 10 5\nbeat a-1 1 n1 60 5\n".to_owned() + &ONE.replace("-1 1 ", "-1 2 ");
+        assert_eq!(judged(&text, &["n1"]), Ok(()));
+        assert!(judged(&text, &["n2"]).is_err_and(|why| why.contains("never lost")));
+    }
+
+    #[test]
+    fn judge_table() {
+        for (text, why) in [
+            ("", "never ran"),
+            ("start a-1 1 n0 100 7\n", "did not come to its end"),
+            ("start a-1 1 n0 100 7\nend a-1 1 n0 200 7\nstart a-1 2 n1 150 8\nend a-1 2 n1 250 8\n", "overlap"),
+            ("start a-1 2 n0 100 7\nend a-1 2 n0 200 7\nstart a-1 1 n1 250 8\nend a-1 1 n1 251 8\n", "grow"),
+            ("start a-1 1 n0 100 7\nend a-1 1 n0 200 7\nstart a-2 1 n0 1 9\n", "nobody's"),
+            ("start a-1 1 n0 100 7\nend a-1 1 n0 200 7\nend a-1 1 n0 300 9\n", "garbled"),
+            ("start a-1 1 n0 100 7\nend a-1 1 n0 200 7\nstart a-1", "garbled"),
+        ] {
+            assert!(judged(text, &["n0", "n1"]).is_err_and(|said| said.contains(why)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn concurrency_is_counted() {
+        let text = "start a-1 1 n0 1 1\nstart a-2 1 n0 2 2\nend a-1 1 n0 3 1\nstart a-3 1 n0 3 3\nend a-2 1 n0 9 2\n";
+        assert_eq!(History::parse(text).most_at_once(), 2);
+    }
+}

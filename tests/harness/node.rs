@@ -1,0 +1,330 @@
+//! One `aque-node` process: started, asked, stopped, killed, started again on the same data.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use node::api::wire::{Body, Call, Nodes, StatusQuery, TaskLine};
+use node::client::{Client, ClientError};
+use rustix::process::{Pid, Signal};
+
+use crate::aque::{Aque, FOREIGN};
+use crate::processes;
+use crate::programs::programs;
+use crate::settle::settle;
+
+/// How many of a log's last lines a failed test shows.
+const TAIL: usize = 60;
+
+/// A node's process, if it runs, and what is needed to start it.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    home: PathBuf,
+    before: Vec<OsString>,
+    flags: Vec<String>,
+    child: Option<Child>,
+    ready: Option<Ready>,
+}
+
+/// What a node says of itself when it is ready.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Its tag.
+    pub tag: String,
+    /// Where it listens.
+    pub listen: Vec<String>,
+    /// A ticket of its mesh.
+    pub ticket: String,
+}
+
+impl Node {
+    /// Describes a node: everything of its own lies below `home`.
+    ///
+    /// # Panics
+    /// If the directory cannot be made.
+    #[must_use]
+    pub fn new(name: &str, home: &Path, flags: &[String]) -> Self {
+        fs::create_dir_all(home).expect("a node's directory can be made");
+        let (before, flags) = (Vec::new(), flags.to_vec());
+        Self { name: name.to_owned(), home: home.to_owned(), before, flags, child: None, ready: None }
+    }
+
+    /// Puts a command before the program that ends in executing it, such as `ip netns exec NAME`.
+    #[must_use]
+    pub fn through(mut self, command: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.before = command.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Returns its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns its data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
+    /// Returns the path of its socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.home.join("aque.sock")
+    }
+
+    /// Returns what it said when it became ready.
+    ///
+    /// # Panics
+    /// If it never was.
+    #[must_use]
+    #[track_caller]
+    pub fn ready(&self) -> &Ready {
+        self.ready.as_ref().expect("the node has been ready")
+    }
+
+    /// Returns its process.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    #[track_caller]
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(self.child.as_ref().expect("the node runs"))
+    }
+
+    /// Starts the process with further flags and does not wait for it.
+    ///
+    /// # Panics
+    /// If it runs already or cannot be started.
+    pub fn launch(&mut self, more: &[&str]) {
+        assert!(self.child.is_none(), "{} runs already", self.name);
+        self.ready = None;
+        let mut command = self.command(more);
+        let log = File::options().create(true).append(true).open(self.log_path());
+        command.stderr(log.expect("a log can be opened"));
+        command.stdout(File::create(self.said_path()).expect("a file can be made"));
+        self.child = Some(command.spawn().expect("aque-node can be started"));
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// If it ends before, or says something else.
+    pub fn wait_ready(&mut self) {
+        let said = self.said_path();
+        let name = self.name.clone();
+        let line = settle(&format!("{name} to be ready"), || {
+            let text = fs::read_to_string(&said).unwrap_or_default();
+            if let Some((line, _)) = text.split_once('\n') {
+                return Ok(line.to_owned());
+            }
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if let Some(status) = ended {
+                panic!("{name} ended with {status} before it was ready:\n{}", self.log_tail());
+            }
+            Err("it has not said so")
+        });
+        self.ready = Some(parse(&line).unwrap_or_else(|| panic!("{name} said {line:?}")));
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(&mut self) {
+        self.launch(&[]);
+        self.wait_ready();
+    }
+
+    /// Runs it to an end that it finds by itself. Returns its status and what it wrote to standard error.
+    ///
+    /// # Panics
+    /// If it does not end.
+    #[must_use]
+    pub fn run_to_end(&self, more: &[&str]) -> (ExitStatus, String) {
+        let errors = self.home.join("errors");
+        let mut command = self.command(more);
+        command.stdout(Stdio::null()).stderr(File::create(&errors).expect("a file can be made"));
+        let mut child = command.spawn().expect("aque-node can be started");
+        let status = settle("a node to end by itself", || match child.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            _ => Err(fs::read_to_string(&errors).unwrap_or_default()),
+        });
+        (status, fs::read_to_string(&errors).expect("a file can be read"))
+    }
+
+    /// Sends a signal to the node's own process.
+    pub fn signal(&self, signal: Signal) {
+        processes::signal(self.pid(), signal);
+    }
+
+    /// Kills the node's process alone; its guard lives and notices.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the node runs");
+        // A process that has ended is as dead.
+        let _sent = child.kill();
+        child.wait().expect("a child can be waited for");
+    }
+
+    /// Kills the node, its guard and all its runs, as a power cut does.
+    pub fn kill_host(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+        // With the slash, n1 is not n10.
+        processes::kill_all_of(&self.home.join(""));
+    }
+
+    /// Ends it properly and returns its exit status.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub fn leave(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait_end()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub fn wait_end(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the node runs");
+        settle(&format!("the end of {}", self.name), || match child.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            _ => Err("it lives"),
+        })
+    }
+
+    /// Says whether it was started and not ended since by the test.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Says whether its process lives.
+    pub fn lives(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Prepares a call of the client that asks this node.
+    #[must_use]
+    pub fn aque(&self, args: &[&str]) -> Aque {
+        Aque::new(&self.socket(), args)
+    }
+
+    /// Calls the client, which must succeed, and returns what it printed.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[track_caller]
+    pub fn ok(&self, args: &[&str]) -> String {
+        self.aque(args).run().ok().to_owned()
+    }
+
+    /// Connects to its socket.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn client(&self) -> Result<Client, ClientError> {
+        Client::connect(&[self.socket()])
+    }
+
+    /// Returns the hosts as it sees them.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn hosts(&self) -> Result<Nodes, ClientError> {
+        self.client()?.nodes()
+    }
+
+    /// Returns all tasks as it sees them, groups among them.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn tasks(&self) -> Result<Vec<TaskLine>, ClientError> {
+        let query = StatusQuery { flat: true, all_users: true, ..StatusQuery::default() };
+        Ok(self.client()?.status(query)?.tasks)
+    }
+
+    /// Returns one task as it sees it.
+    ///
+    /// # Errors
+    /// If it does not answer, or does not know the task.
+    pub fn task(&self, id: &str) -> Result<TaskLine, String> {
+        let query = StatusQuery { ids: vec![id.to_owned()], all_users: true, ..StatusQuery::default() };
+        let answer = self.client().and_then(|mut client| client.status(query));
+        let tasks = answer.map_err(|error| error.to_string())?.tasks;
+        tasks.into_iter().find(|line| line.id == id).ok_or_else(|| format!("{id} is not known"))
+    }
+
+    /// Returns one of its figures; 0 if it has no such figure.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn figure(&self, name: &str) -> Result<u64, ClientError> {
+        match self.client()?.ask(Call::Stats {})? {
+            Body::Stats(stats) => Ok(stats.values.get(name).copied().unwrap_or_default()),
+            other => Err(node::client::strange("stats", &other)),
+        }
+    }
+
+    /// Returns all that it has logged, over all its lives.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Returns the end of its log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let skipped = log.lines().count().saturating_sub(TAIL);
+        log.lines().skip(skipped).fold(String::new(), |text, line| text + line + "\n")
+    }
+
+    fn command(&self, more: &[&str]) -> Command {
+        let program = programs().node.clone().into_os_string();
+        let mut words = self.before.iter().chain(std::iter::once(&program));
+        let mut command = Command::new(words.next().expect("there is a program"));
+        command.args(words).arg("--data").arg(self.data()).arg("--api").arg(self.socket());
+        command.args(["--no-mdns", "--name", &self.name]).args(&self.flags).args(more);
+        FOREIGN.iter().for_each(|name| {
+            command.env_remove(name);
+        });
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.home.join("log")
+    }
+
+    fn said_path(&self) -> PathBuf {
+        self.home.join("said")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It may have ended by itself.
+            let _sent = child.kill();
+            let _status = child.wait();
+        }
+    }
+}
+
+/// Reads `aque-node ready name=… tag=… api=… listen=A,B ticket=…`.
+fn parse(line: &str) -> Option<Ready> {
+    let fields = line.strip_prefix("aque-node ready ")?;
+    let field = |name: &str| {
+        fields.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+    };
+    let listen = field("listen")?.split(',').map(str::to_owned).collect();
+    Some(Ready { tag: field("tag")?, listen, ticket: field("ticket")? })
+}

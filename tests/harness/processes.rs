@@ -1,0 +1,48 @@
+//! Processes by what `/proc` says of them: all that belong to a directory are found by its path in their command line or
+//! environment, wherever they have gone. Guards carry it in the former, runs in the latter.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::settle::settle;
+
+/// Sends a signal; a process that is gone is no error.
+pub fn signal(pid: Pid, signal: Signal) {
+    // The caller looks at what became of it.
+    let _sent = kill_process(pid, signal);
+}
+
+/// Returns the processes that belong to a directory, this one not among them; the dead that nobody has waited for are not either.
+#[must_use]
+pub fn of_directory(directory: &Path) -> BTreeSet<i32> {
+    let needle = directory.as_os_str().as_bytes();
+    let own = std::process::id();
+    let Ok(listing) = std::fs::read_dir("/proc") else { return BTreeSet::new() };
+    let numbers = listing.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers
+        .filter(|pid: &i32| u32::try_from(*pid).is_ok_and(|pid| pid != own) && mentions(*pid, needle))
+        .collect()
+}
+
+/// Kills everything that belongs to a directory, and returns when nothing of it lives.
+///
+/// # Panics
+/// If something cannot be killed.
+pub fn kill_all_of(directory: &Path) {
+    settle("the end of every process of a directory", || {
+        let found = of_directory(directory);
+        found.iter().filter_map(|pid| Pid::from_raw(*pid)).for_each(|pid| signal(pid, Signal::KILL));
+        if found.is_empty() { Ok(()) } else { Err(format!("{found:?} live")) }
+    });
+}
+
+fn mentions(pid: i32, needle: &[u8]) -> bool {
+    // A dead process has neither.
+    ["cmdline", "environ"].iter().any(|name| {
+        let bytes = std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        bytes.windows(needle.len()).any(|window| window == needle)
+    })
+}
