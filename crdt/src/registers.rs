@@ -66,6 +66,8 @@ pub struct Registers {
     pub starts: u32,
     /// How many runs asked for another one.
     pub retries: u32,
+    /// Sabotage: accepts may be taken back.
+    pub(crate) forgetful: bool,
 }
 
 /// An entry that goes back: its writer broke the protocol, and nothing was changed.
@@ -178,7 +180,8 @@ impl Registers {
         let accepts =
             |vote: &VoteRegister| vote.accepted.map_or(Epoch::NONE, |accept| accept.epoch);
         let moved = new.epoch > old.epoch || new.epoch == old.epoch && new.claimant == old.claimant;
-        if !moved || accepts(&new) < accepts(old) || accepts(&new) > new.epoch {
+        let taken_back = accepts(&new) < accepts(old) && !self.forgetful;
+        if !moved || taken_back || accepts(&new) > new.epoch {
             return Err(WentBack);
         }
         *old = new;

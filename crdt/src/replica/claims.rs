@@ -130,9 +130,15 @@ impl Replica {
                 }
             }
         }
-        if claim.phase == Phase::Bidding && self.now.mono >= claim.since + self.bid_patience() {
+        let patience = claim.since + self.bid_patience();
+        if claim.phase != Phase::Bidding || claim.lost {
+            return;
+        }
+        if self.now.mono >= patience {
             self.counters.bids_timed_out += 1;
             self.give_up(ix);
+        } else {
+            self.wake_task(ix, patience);
         }
     }
 
@@ -175,7 +181,7 @@ impl Replica {
                 self.wake_task(ix, self.now.mono + grace);
             }
             Some(at) if self.now.mono >= at + grace => self.outputs.push_back(Output::Kill(run)),
-            Some(_) => {}
+            Some(at) => self.wake_task(ix, at + grace),
         }
     }
 

@@ -213,7 +213,10 @@ impl Replica {
             segment,
             index: place,
             spec: None,
-            registers: Registers::default(),
+            registers: Registers {
+                forgetful: self.broken == Some(crate::config::Sabotage::AcceptsDropped),
+                ..Registers::default()
+            },
             staged: 0,
             voted: self.now.mono,
             changed: self.now.mono,

@@ -116,6 +116,8 @@ pub struct Replica {
 
     now: Now,
     booted: Mono,
+    /// When this node started, or went on after it had stood still: what was in its sockets meanwhile counts as answered then.
+    awake: Mono,
     ledger: Ledger,
     roster: Roster,
     alive: Vec<Tag>,
@@ -184,6 +186,7 @@ impl Replica {
             chance: fastrand::Rng::with_seed(config.seed),
             now,
             booted: now.mono,
+            awake: now.mono,
             ledger: Ledger::new(config.keys, config.incarnation),
             roster: Roster::new(me),
             alive: vec![me.tag()],
@@ -237,6 +240,9 @@ impl Replica {
     #[cfg(feature = "sabotage")]
     pub fn sabotage(&mut self, rule: Sabotage) {
         self.broken = Some(rule);
+        for task in &mut self.tasks {
+            task.registers.forgetful = rule == Sabotage::AcceptsDropped;
+        }
     }
 
     fn recover(&mut self, records: &[Arc<[u8]>]) {
@@ -278,6 +284,7 @@ impl Replica {
             mono: self.now.mono.max(now.mono),
             wall: now.wall,
         };
+        self.note_standstill();
         self.expire_holds();
         match input {
             Input::Frame { from, bytes } => self.take_frame(from, &bytes),
@@ -304,6 +311,16 @@ impl Replica {
             Input::Wakeup => {}
         }
         self.work();
+    }
+
+    /// A node that was stopped finds heartbeats in its sockets that it has not answered yet: its waits for silent claimants
+    /// start again, as after a restart. Waiting longer is always safe.
+    fn note_standstill(&mut self) {
+        let late = self.next_wakeup().map_or(Duration::ZERO, |due| self.now.mono.since(due));
+        if late > self.timing.heartbeat {
+            self.awake = self.now.mono;
+            self.counters.standstills += 1;
+        }
     }
 
     /// Returns the next output; drain it to `None` after every [`Replica::handle`].

@@ -19,7 +19,23 @@ impl Replica {
         self.witness(ix);
         self.press_claim(ix);
         self.reconsider(ix);
+        self.wake_witness(ix);
         self.tell_state(ix);
+    }
+
+    /// Wakes this witness when its vote becomes free, if a bid stands for which it could vote then.
+    fn wake_witness(&mut self, ix: TaskIx) {
+        let task = self.known(ix);
+        if task.complete.is_some() {
+            return;
+        }
+        let Some(witness) = self.as_witness(ix) else { return };
+        let Binding::Until(free) = witness.binding(self.now.mono) else { return };
+        let own = task.registers.vote(self.tag).map_or(Epoch::NONE, |vote| vote.epoch);
+        let stands = task.registers.bids().any(|(_, bid)| bid.epoch > own && !bid.gave_up);
+        if stands && task.wake.is_none_or(|at| at > free) {
+            self.wake_task(ix, free);
+        }
     }
 
     /// O1: remembers a committed outcome; it never changes.
@@ -53,12 +69,12 @@ impl Replica {
             .vote(self.tag)
             .and_then(|vote| self.acked.get(&vote.claimant).copied())
             .unwrap_or(Mono(0));
-        let booted = if self.broken == Some(Sabotage::RestartNotAck) {
-            Mono(0)
-        } else {
-            self.booted
-        };
-        task.voted.max(acked).max(booted) + self.timing.wait()
+        if self.broken == Some(Sabotage::RestartNotAck) {
+            let before = task.voted <= self.awake;
+            let voted = if before { Mono(0) } else { task.voted };
+            return voted.max(acked) + self.timing.wait();
+        }
+        task.voted.max(acked).max(self.awake) + self.timing.wait()
     }
 
     fn as_witness(&self, ix: TaskIx) -> Option<Witness<'_>> {

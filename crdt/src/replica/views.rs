@@ -81,6 +81,8 @@ counters! {
     misplaced,
     /// Authors quarantined in a document.
     quarantined,
+    /// Times this node found that it had stood still.
+    standstills,
     /// Acks of another incarnation or from the future.
     strange_acks,
     /// Reports of runs that are not this node's.
