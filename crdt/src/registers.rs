@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::config::Sabotage;
 use crate::entry::{Accept, ClaimMark};
 use crate::ids::{Epoch, Tag};
 use crate::task::{Outcome, OutcomeDigest, Want};
@@ -93,6 +94,12 @@ fn find<T>(list: &[(Tag, T)], writer: Tag) -> Option<&T> {
 }
 
 impl Registers {
+    /// Returns empty registers, under a rule that is broken on purpose.
+    #[must_use]
+    pub(crate) fn under(broken: Option<Sabotage>) -> Self {
+        Self { forgetful: broken == Some(Sabotage::AcceptsDropped), ..Self::default() }
+    }
+
     /// Returns the bid of `writer`.
     #[must_use]
     pub fn bid(&self, writer: Tag) -> Option<BidRegister> {

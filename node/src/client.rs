@@ -576,7 +576,7 @@ mod tests {
     fn no_socket_names_what_was_tried() {
         let temp = tempfile::tempdir().unwrap();
         let (missing, dead) = (temp.path().join("missing"), temp.path().join("dead"));
-        let error = Client::connect(&[missing.clone()]).unwrap_err();
+        let error = Client::connect(std::slice::from_ref(&missing)).unwrap_err();
         assert!(error.to_string().contains("missing (there is no such socket)"), "{error}");
         assert_eq!(error.kind(), FailureKind::Unreachable);
         drop(UnixListener::bind(&dead).unwrap());

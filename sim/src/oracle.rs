@@ -96,6 +96,8 @@ pub struct Tally {
     pub expired: u64,
     /// Guards that refused to start because it was too late.
     pub too_late: u64,
+    /// Guards that found that a command can be started nowhere.
+    pub impossible: u64,
     /// Tasks of which some replica saw the committed outcome.
     pub commits: u64,
     /// Tasks acknowledged as durable on a majority.
@@ -327,6 +329,11 @@ impl Oracle {
     /// A guard refused to start a process.
     pub fn too_late(&mut self) {
         self.tally.too_late += 1;
+    }
+
+    /// A guard found that a command can be started nowhere.
+    pub fn impossible(&mut self) {
+        self.tally.impossible += 1;
     }
 
     /// A process does not execute for now: its host is frozen.

@@ -6,6 +6,8 @@ use crdt::event::{Links, NewTask};
 use crdt::ids::{Tag, TaskId};
 use crdt::task::{Arg, Membership, Needs, TaskSpec, Work};
 
+use crate::queue::HostIx;
+
 /// How a simulated process obeys signals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Manners {
@@ -14,6 +16,18 @@ pub enum Manners {
     Obeys,
     /// Only SIGKILL ends it.
     Stubborn,
+}
+
+/// Whether a task can be started at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Fate {
+    /// Anywhere.
+    #[default]
+    Starts,
+    /// Nowhere: its command does not exist.
+    Impossible,
+    /// Anywhere but on this host, where its directory is missing.
+    UnfitOn(HostIx),
 }
 
 /// What the processes of one task do.
@@ -27,6 +41,8 @@ pub struct Plan {
     pub code: i32,
     /// How it takes signals.
     pub manners: Manners,
+    /// Whether it can be started.
+    pub fate: Fate,
 }
 
 impl Plan {
@@ -40,6 +56,7 @@ impl Plan {
             failures: 0,
             code: 1,
             manners: Manners::Obeys,
+            fate: Fate::Starts,
         }
     }
 
@@ -51,6 +68,7 @@ impl Plan {
             failures: u32::MAX,
             code,
             manners: Manners::Obeys,
+            fate: Fate::Starts,
         }
     }
 
@@ -64,6 +82,11 @@ impl Plan {
             self.failures.to_string(),
             self.code.to_string(),
             u8::from(stubborn).to_string(),
+            match self.fate {
+                Fate::Starts => "starts".to_owned(),
+                Fate::Impossible => "impossible".to_owned(),
+                Fate::UnfitOn(host) => host.to_string(),
+            },
         ])
     }
 
@@ -73,13 +96,19 @@ impl Plan {
         let Work::Command { argv, shell: None } = &spec.work else {
             return None;
         };
-        let [program, length, failures, code, stubborn] = argv.as_slice() else {
+        let [program, length, failures, code, stubborn, fate] = argv.as_slice() else {
             return None;
         };
         if *program != Arg::from(Self::PROGRAM) {
             return None;
         }
+        let fate = match fate.to_text().as_ref() {
+            "starts" => Fate::Starts,
+            "impossible" => Fate::Impossible,
+            host => Fate::UnfitOn(host.parse().ok()?),
+        };
         Some(Self {
+            fate,
             length: Duration::from_micros(length.to_text().parse().ok()?),
             failures: failures.to_text().parse().ok()?,
             code: code.to_text().parse().ok()?,
@@ -194,6 +223,7 @@ mod tests {
             failures: 2,
             code: -7,
             manners: Manners::Stubborn,
+            fate: Fate::UnfitOn(3),
         };
         assert_eq!(Plan::of(&plan.spec()), Some(plan));
         assert_eq!(Plan::of(&TaskSpec::command(["true"])), None);

@@ -2,17 +2,18 @@
 //! "Swarm Testing", 2012), so that each seed leans on some of them. Two phases: faults with safety judged all the time, then
 //! everything is healed (in some runs but for a minority that stays away) and liveness is judged.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crdt::ids::TaskId;
-use crdt::task::Membership;
+use crdt::task::{Arg, Environment};
 use crdt::time::Timing;
 use fastrand::Rng;
 
 use crate::chance::{self, Purpose};
 use crate::disk::DiskModel;
 use crate::link::{Lanes, LinkModel, Order};
-use crate::plan::{Batch, Manners, Plan};
+use crate::plan::{Batch, Fate, Manners, Plan};
 use crate::queue::HostIx;
 use crate::timeline::Keep;
 use crate::world::{Clocks, Flaw, Notice, Setup, Unsynced, World};
@@ -198,7 +199,13 @@ fn draw_plan(setup: &Setup, rng: &mut Rng) -> Plan {
     } else {
         Manners::Obeys
     };
+    let fate = match rng.u32(0..20) {
+        0 => Fate::Impossible,
+        1 if setup.hosts > 1 => Fate::UnfitOn(rng.usize(0..setup.hosts)),
+        _ => Fate::Starts,
+    };
     Plan {
+        fate,
         length: Duration::from_nanos(length),
         failures,
         code: rng.i32(1..9),
@@ -232,6 +239,9 @@ fn draw_batch(setup: &Setup, rng: &mut Rng) -> Batch {
         return Batch::group(count, rng.u32(0..4), plan);
     }
     let mut batch = Batch::default();
+    let with_env = rng.u32(0..4) == 0;
+    let pair = (Arg::from("SEED"), Arg::from(setup.seed.to_string()));
+    let env = Arc::new(Environment(vec![pair]));
     for place in 0..count {
         let plan = draw_plan(setup, rng);
         let chained = place > 0 && rng.u32(0..4) == 0;
@@ -243,7 +253,7 @@ fn draw_batch(setup: &Setup, rng: &mut Rng) -> Batch {
         let task = batch.add_after(plan, &after);
         task.spec.retries = rng.u32(0..3);
         task.spec.priority += rng.i32(-2..3);
-        task.spec.member_of = None::<Membership>;
+        task.env = with_env.then(|| env.clone());
     }
     batch
 }

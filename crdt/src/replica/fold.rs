@@ -213,10 +213,7 @@ impl Replica {
             segment,
             index: place,
             spec: None,
-            registers: Registers {
-                forgetful: self.broken == Some(crate::config::Sabotage::AcceptsDropped),
-                ..Registers::default()
-            },
+            registers: Registers::under(self.broken),
             staged: 0,
             voted: self.now.mono,
             changed: self.now.mono,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Replica;
 use crate::claim::Phase;
-use crate::entry::Vote;
+use crate::entry::{Total, Vote};
 use crate::graph::TaskIx;
 use crate::ids::{DocId, PeerId, Tag, TaskId};
 use crate::registers::VoteRegister;
@@ -263,6 +263,18 @@ impl Replica {
     #[must_use]
     pub fn live_claims(&self) -> usize {
         self.claims.len()
+    }
+
+    /// Returns the sum of all peers' PN-counters of live claims: what runs, as the documents say.
+    pub fn counted_live(&mut self) -> i64 {
+        let ledger = &mut self.ledger;
+        let segments = self.segments.keys();
+        segments.flat_map(|id| ledger.live(*id)).map(|(_, count)| count).sum()
+    }
+
+    /// Returns the sum of a total over all segments, as the documents count it.
+    pub fn counted(&mut self, total: Total) -> i64 {
+        self.segments.keys().map(|id| self.ledger.total(*id, total)).sum()
     }
 
     /// Returns how much this replica holds.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crdt::entry::Total;
 use crdt::ids::TaskId;
 use crdt::task::TaskState;
 
@@ -107,7 +108,10 @@ impl World {
             if self.is_broken() {
                 return;
             }
-            let wrong = self.leftover(present).or_else(|| self.difference(present));
+            let wrong = self
+                .leftover(present)
+                .or_else(|| self.difference(present))
+                .or_else(|| self.miscount(present));
             let Some((judge, what)) = wrong else { return };
             if self.now() >= bound {
                 return self.oracle.accuse(judge, self.now, None, what);
@@ -153,6 +157,32 @@ impl World {
                 }
                 Some(_) => {}
                 None => first = Some((*host, digest)),
+            }
+        }
+        None
+    }
+
+    /// The documents' PN-counters must say that nothing runs, and no more than what really happened.
+    fn miscount(&mut self, present: &[HostIx]) -> Option<(Judge, String)> {
+        let tally = self.oracle.tally();
+        for host in present {
+            let Some(replica) = &mut self.hosts[*host].replica else {
+                continue;
+            };
+            let live = replica.counted_live();
+            if live != 0 {
+                let what = format!("host {host} counts {live} live runs and there is none");
+                return Some((Judge::R1, what));
+            }
+            let ended = replica.counted(Total::Succeeded) + replica.counted(Total::Failed);
+            for (name, counted, real) in [
+                ("starts", replica.counted(Total::Started), tally.starts),
+                ("ends", ended, tally.exits + tally.impossible),
+            ] {
+                if counted > i64::try_from(real).unwrap_or(i64::MAX) {
+                    let what = format!("host {host} counts {counted} {name} and there were {real}");
+                    return Some((Judge::R1, what));
+                }
             }
         }
         None

@@ -12,7 +12,7 @@ use super::{GuardPace, World};
 use crate::chance;
 use crate::host::{Cause, Guard, GuardFlaw, Phase};
 use crate::oracle::StartFacts;
-use crate::plan::{Manners, Plan};
+use crate::plan::{Fate, Manners, Plan};
 use crate::queue::{Event, HostIx, RunEvent};
 use crate::timeline::Mark;
 
@@ -20,6 +20,18 @@ const SIGKILL: i32 = 9;
 
 fn name(run: RunId) -> String {
     format!("{}/{}", run.task, run.epoch)
+}
+
+/// Says why a process cannot be started on a host, if it cannot.
+fn cannot_start(fate: Fate, host: HostIx) -> Option<RunEnd> {
+    match fate {
+        Fate::Impossible => Some(RunEnd::Impossible {
+            code: 127,
+            why: "command not found".to_owned(),
+        }),
+        Fate::UnfitOn(here) if here == host => Some(RunEnd::Unfit("no such directory".to_owned())),
+        Fate::UnfitOn(_) | Fate::Starts => None,
+    }
 }
 
 impl World {
@@ -133,6 +145,17 @@ impl World {
             });
             let delay = self.latency(host, 60_000);
             return self.tell_in(delay, host, Input::RunEnded(run, RunEnd::TooLate));
+        }
+        if let Some(end) = cannot_start(guard.plan.fate, host) {
+            self.hosts[host].guards.remove(&run);
+            if matches!(end, RunEnd::Impossible { .. }) {
+                self.oracle.impossible();
+            }
+            self.timeline.note(self.now, Some(host), Mark::TooLate, || {
+                format!("{} cannot start: {end:?}", name(run))
+            });
+            let delay = self.latency(host, 60_000);
+            return self.tell_in(delay, host, Input::RunEnded(run, end));
         }
         let length = chance::nanos(guard.plan.length);
         guard.phase = Phase::Runs {
