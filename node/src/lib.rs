@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The node: the replica of [`crdt`] joined to sockets ([`net`]), disk, processes and people; and the client that people use.
+//!
+//! `daemon` is the event loop; `guard` and `executor` run tasks, `storage` keeps the log, `outputs` what tasks print, `api`
+//! speaks to clients. `client`, `cli` and `render` are the client's side. `config`, `clock` and `lock` serve both.
+
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod executor;
+pub mod guard;
+pub mod lock;
+pub mod outputs;
+pub mod render;
+pub mod storage;

@@ -1,5 +1,6 @@
 //! What can be read of a replica: tasks, members, figures. Reading changes nothing that anyone else sees.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Replica;
@@ -265,11 +266,15 @@ impl Replica {
         self.claims.len()
     }
 
-    /// Returns the sum of all peers' PN-counters of live claims: what runs, as the documents say.
-    pub fn counted_live(&mut self) -> i64 {
-        let ledger = &mut self.ledger;
-        let segments = self.segments.keys();
-        segments.flat_map(|id| ledger.live(*id)).map(|(_, count)| count).sum()
+    /// Returns each peer's PN-counters of live claims, summed over all segments: what it runs, as the documents say.
+    pub fn counted_live(&mut self) -> BTreeMap<PeerId, i64> {
+        let mut sums = BTreeMap::new();
+        for id in self.segments.keys() {
+            for (peer, count) in self.ledger.live(*id) {
+                *sums.entry(peer).or_default() += count;
+            }
+        }
+        sums
     }
 
     /// Returns the sum of a total over all segments, as the documents count it.

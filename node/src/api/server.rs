@@ -246,7 +246,7 @@ async fn write_replies<W: AsyncWrite + Unpin>(
         let Ok(line) = serde_json::to_string(&reply) else { continue };
         let sent = tokio::time::timeout(WRITE_PATIENCE, async {
             replies.feed(line).await?;
-            if queue.is_empty() { replies.flush().await } else { Ok(()) }
+            if queue.is_empty() { SinkExt::<String>::flush(&mut replies).await } else { Ok(()) }
         });
         match sent.await {
             Ok(Ok(())) => {}

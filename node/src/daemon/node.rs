@@ -1,9 +1,10 @@
 //! The event loop: everything that happens to a node, one thing after another, around one replica.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use crdt::event::{Input, Notice, Output, PersistToken, Token};
 use crdt::ids::{PeerId, TaskId};
 use crdt::replica::Replica;
@@ -24,7 +25,7 @@ use crate::clock::Alarm;
 use crate::config::Settings;
 use crate::executor::{ExecEvent, Executor};
 use crate::outputs::Outputs;
-use crate::storage::{LogDone, LogWriter};
+use crate::storage::{LogEvent, LogWriter};
 
 /// Events of one kind that are taken before the others are looked at again.
 const BATCH: usize = 256;
@@ -80,8 +81,8 @@ pub(super) struct Node {
     pub(super) waits: Waits,
     pub(super) pending: BTreeMap<Token, Pending>,
     pub(super) next_token: Token,
-    /// Batches that the disk has not confirmed, in order, for another try.
-    unconfirmed: VecDeque<(PersistToken, Vec<Arc<[u8]>>)>,
+    /// The batch that the disk has not confirmed, for another try; the replica has one at a time under way.
+    unconfirmed: Option<(PersistToken, Vec<Bytes>)>,
     retry_at: Option<Duration>,
     pub(super) adopted: mpsc::Sender<Adopted>,
     adoptions: Option<mpsc::Receiver<Adopted>>,
@@ -109,7 +110,7 @@ impl Node {
             waits: Waits::default(),
             pending: BTreeMap::new(),
             next_token: 1,
-            unconfirmed: VecDeque::new(),
+            unconfirmed: None,
             retry_at: None,
             adopted,
             adoptions: Some(adoptions),
@@ -169,7 +170,7 @@ impl Node {
         mut self,
         mut net_events: mpsc::Receiver<NetEvent>,
         mut exec_events: mpsc::Receiver<ExecEvent>,
-        mut log_done: mpsc::UnboundedReceiver<LogDone>,
+        mut log_done: mpsc::Receiver<LogEvent>,
         mut questions: mpsc::Receiver<Question>,
     ) -> Result<(), Failed> {
         let mut alarm = Alarm::new()?;
@@ -255,9 +256,7 @@ impl Node {
         let due = self.retry_at.is_some_and(|at| at <= crate::clock::boottime());
         if due {
             self.retry_at = None;
-            for (token, records) in &self.unconfirmed {
-                self.log.submit(*token, records.clone());
-            }
+            self.write_unconfirmed();
         }
         self.feed(Input::Wakeup);
     }
@@ -277,10 +276,9 @@ impl Node {
         while let Some(output) = self.replica.poll_output() {
             match output {
                 Output::Persist { token, records } => {
-                    self.unconfirmed.push_back((token, records.clone()));
-                    if self.retry_at.is_none() {
-                        self.log.submit(token, records);
-                    }
+                    let records = records.into_iter().map(Bytes::from_owner).collect();
+                    self.unconfirmed = Some((token, records));
+                    self.write_unconfirmed();
                 }
                 Output::Send { to, lane, bytes } => self.send(to, lane, bytes),
                 Output::Start(order) => self.start_run(&order),
@@ -313,7 +311,7 @@ impl Node {
             crdt::message::Lane::Gossip => Lane::Gossip,
             crdt::message::Lane::Claims => Lane::Claims,
         };
-        let frame = bytes::Bytes::from_owner(bytes);
+        let frame = Bytes::from_owner(bytes);
         if let Err(error) = self.net.send(PeerKey(to.0), lane, frame) {
             debug!(peer = %to.tag(), %error, "frame not sent");
         }
@@ -371,22 +369,29 @@ impl Node {
         self.feed(Input::Addresses(list));
     }
 
-    fn log_done(&mut self, done: LogDone) {
-        match done.result {
-            Ok(()) => {
-                while self.unconfirmed.front().is_some_and(|(token, _)| *token <= done.token) {
-                    self.unconfirmed.pop_front();
-                }
-                self.feed(Input::Persisted(done.token));
-            }
-            Err(problem) => {
-                if self.retry_at.is_none() {
-                    error!(%problem, "the log cannot be written; no task is taken until it can");
-                }
-                self.retry_at = Some(crate::clock::boottime() + RETRY_DISK);
-                self.feed(Input::PersistStalled(done.token));
-            }
+    fn write_unconfirmed(&mut self) {
+        let Some((token, records)) = self.unconfirmed.clone() else { return };
+        if let Err(problem) = self.log.submit(token, records) {
+            self.disk_refused(token, &problem);
         }
+    }
+
+    fn log_done(&mut self, event: LogEvent) {
+        match event {
+            LogEvent::Written { token, result: Ok(()) } => {
+                if self.unconfirmed.take_if(|(waiting, _)| *waiting <= token).is_some() {
+                    self.feed(Input::Persisted(token));
+                }
+            }
+            LogEvent::Written { token, result: Err(problem) } => self.disk_refused(token, &problem),
+            LogEvent::Compacted { result, .. } => debug!(?result, "log compacted"),
+        }
+    }
+
+    fn disk_refused(&mut self, token: PersistToken, problem: &dyn std::error::Error) {
+        error!(%problem, "the log cannot be written; no task is taken until it can");
+        self.retry_at = Some(crate::clock::boottime() + RETRY_DISK);
+        self.feed(Input::PersistStalled(token));
     }
 
     fn locate(&mut self, locate: Locate) {
@@ -396,7 +401,7 @@ impl Node {
         }
     }
 
-    /// Returns the newest task state generation: for tests of streams.
+    /// Returns the task that a text names.
     pub(super) fn task_of(&self, text: &str, user: &str) -> Result<TaskId, crate::api::ids::IdError> {
         crate::api::ids::one(&self.replica, text, user)
     }
@@ -433,7 +438,7 @@ impl Node {
 
     fn has_left(&self) -> bool {
         let Leaving::LastWords(until) = self.leaving else { return false };
-        let done = self.runs.is_empty() && self.unconfirmed.is_empty();
+        let done = self.runs.is_empty() && self.unconfirmed.is_none();
         done && self.replica.live_claims() == 0 || crate::clock::boottime() >= until
     }
 }

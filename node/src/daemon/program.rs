@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use crdt::config::Config;
@@ -14,7 +15,7 @@ use crdt::replica::Replica;
 use crdt::time::{Mono, Now, Wall};
 use net::{Identity, MeshSecret, Multiaddr, NetConfig, Ticket};
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::node::{Mesh, Node, Parts};
@@ -25,7 +26,7 @@ use crate::config::{Cli, LogFormat, Settings, Verb};
 use crate::executor::{ExecConfig, Executor, Program};
 use crate::lock::DirLock;
 use crate::outputs::Outputs;
-use crate::storage::{LogWriter, write_file};
+use crate::storage::{Log, LogOptions, LogWriter, Recovery, Tail, read_small, write_small};
 
 /// Requests of clients that wait for the loop.
 const QUESTION_QUEUE: usize = 256;
@@ -121,18 +122,53 @@ fn enter_mesh(settings: &Settings) -> Result<Mesh, Failed> {
     bootstrap.dedup();
     bootstrap.truncate(8);
     let kept = Ticket { secret: secret.clone(), addrs: bootstrap.clone() };
-    write_file(&path, kept.to_string().as_bytes())?;
+    write_small(&path, kept.to_string().as_bytes())?;
     Ok(Mesh { identity, secret, bootstrap })
 }
 
 fn read_ticket(path: &Path) -> Result<Option<Ticket>, Failed> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => {
-            let ticket = text.trim().parse();
-            ticket.map(Some).map_err(|error| format!("{}: {error}", path.display()).into())
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("{}: {error}", path.display()).into()),
+    let failed = |why: String| Failed::from(format!("{}: {why}", path.display()));
+    let Some(bytes) = read_small(path).map_err(|error| failed(error.to_string()))? else {
+        return Ok(None);
+    };
+    let ticket = String::from_utf8_lossy(&bytes).trim().parse::<Ticket>();
+    ticket.map(Some).map_err(|error| failed(error.to_string()))
+}
+
+/// Opens the log and returns what it holds.
+fn open_log(dir: &Path) -> Result<(Log, Vec<Arc<[u8]>>, Recovery), Failed> {
+    let mut records: Vec<Arc<[u8]>> = Vec::new();
+    let keep = |record: &[u8]| records.push(record.into());
+    let (log, recovery) = Log::open(dir, LogOptions::default(), keep)?;
+    tell_recovery(&recovery);
+    Ok((log, records, recovery))
+}
+
+/// A node whose durable votes may be lost must never vote under its old key again: it goes on as a new member, and its old
+/// self counts as down. What could be read of the log stays known.
+fn become_another(mesh: &mut Mesh, data: &Path) -> Result<(), Failed> {
+    let path = data.join("identity");
+    let old = data.join(format!("identity.lost-{}", wall_ms()));
+    std::fs::rename(&path, &old)?;
+    mesh.identity = Identity::load_or_create(&path)?;
+    error!(
+        old = %old.display(),
+        "votes of this node may be lost with the damaged log: it goes on as a new member"
+    );
+    Ok(())
+}
+
+fn tell_recovery(recovery: &Recovery) {
+    if recovery.tail == Tail::Cut {
+        warn!("the log ended in something unfinished, which was cut off; that is normal after a crash");
+    }
+    if let Some(damage) = &recovery.damage {
+        error!(
+            file = %damage.file.display(),
+            offset = damage.offset,
+            lost_records = damage.later_records,
+            "the log is damaged; what precedes the damage is kept, the rest is set aside"
+        );
     }
 }
 
@@ -142,11 +178,12 @@ pub(super) fn now() -> Now {
     Now { mono: Mono(mono), wall: Wall(wall_ms()) }
 }
 
-async fn run(settings: Settings, mesh: Mesh) -> Result<(), Failed> {
-    let (log, done, recovered) = LogWriter::open(&settings.data.join("log"))?;
-    if let Some(damage) = &recovered.damage {
-        warn!(%damage, "the log was damaged; what precedes the damage is kept");
+async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
+    let (log, recovered, recovery) = open_log(&settings.data.join("log"))?;
+    if recovery.damage.is_some() {
+        become_another(&mut mesh, &settings.data)?;
     }
+    let (log, done) = LogWriter::start(log)?;
     let outputs = Outputs::open(&settings.data.join("outputs"))?;
     let exec_config =
         ExecConfig { data: settings.data.clone(), program: Program::This, max_runs: 4_096 };
@@ -161,8 +198,8 @@ async fn run(settings: Settings, mesh: Mesh) -> Result<(), Failed> {
         offer: settings.offer,
         seed: fastrand::u64(..),
     };
-    let records = recovered.records.len();
-    let replica = Replica::new(config, recovered.records, now());
+    let records = recovered.len();
+    let replica = Replica::new(config, recovered, now());
     info!(records, tag = %replica.own_tag(), "replica is ready");
     let (net, net_events) = net::start(NetConfig {
         listen: settings.listen.clone(),

@@ -212,7 +212,9 @@ impl Node {
         let silent = ended.stdout_bytes == 0 && ended.stderr_bytes == 0;
         if !has_outcome || silent {
             if !silent {
-                self.outputs.discard(ended.key);
+                if let Err(problem) = self.outputs.discard(ended.key) {
+                    warn!(%problem, "output of a run without an outcome was not removed");
+                }
             }
             let nothing = || Ok(Captured::default());
             return self.finish_run(Adopted { ended, stdout: nothing(), stderr: nothing() });

@@ -208,19 +208,29 @@ pub(super) fn scan<'a>(
     }
 }
 
-/// Counts the intact records behind `end` that belong to later groups: those that prove a damage.
-pub(super) fn later_records(file: &[u8], tagger: &Tagger, end: usize) -> u64 {
-    let (mut at, mut count) = (end, 0);
+/// Which intact records are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Count {
+    /// Those of groups that began later: they prove a damage.
+    LaterGroups,
+    /// All.
+    All,
+}
+
+/// Counts intact records behind `end`, wherever they begin.
+pub(super) fn intact_behind(file: &[u8], tagger: &Tagger, end: usize, count: Count) -> u64 {
+    let counts = |found: &Found<'_>| count == Count::All || found.group > end;
+    let (mut at, mut counted) = (end, 0);
     while at + HEAD <= file.len() {
-        match tagger.record(file, at).filter(|found| found.group > end) {
+        match tagger.record(file, at).filter(counts) {
             Some(found) => {
-                count += 1;
+                counted += 1;
                 at = found.end;
             }
             None => at += 8,
         }
     }
-    count
+    counted
 }
 
 #[cfg(test)]
@@ -281,7 +291,8 @@ mod tests {
         let mut moved = HEADER.encode();
         moved.extend_from_slice(&[0; 8]);
         moved.extend_from_slice(&bytes[starts[0]..]);
-        assert_eq!(later_records(&moved, &Tagger::new(HEADER.id), BODY), 0);
+        let tagger = Tagger::new(HEADER.id);
+        assert_eq!(intact_behind(&moved, &tagger, BODY, Count::All), 0);
     }
 
     #[test]
@@ -293,7 +304,7 @@ mod tests {
             bytes[at] ^= 1;
             let (end, stop) = scan(&bytes, &tagger, None, |_| {});
             assert_eq!(stop, Stop::Unreadable);
-            later_records(&bytes, &tagger, end)
+            intact_behind(&bytes, &tagger, end, Count::LaterGroups)
         };
         assert_eq!(hurt(starts[0] + HEAD), 2, "the first record of the first group");
         assert_eq!(hurt(starts[0] + record_bytes(3) + HEAD), 2, "the second");

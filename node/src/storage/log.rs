@@ -60,11 +60,9 @@ impl From<io::Error> for LogError {
 /// An open log. See the module's documentation; [`super::LogWriter`] is the usual way to write one.
 #[derive(Debug)]
 pub struct Log {
-    dir: PathBuf,
-    options: LogOptions,
     number: u64,
     file: LogFile,
-    shelf: Arc<Shelf>,
+    background: Background,
 }
 
 /// What the writer and the background share.
@@ -132,7 +130,8 @@ impl Log {
                 (number, spare.take_place(&file_path(dir, number), header)?)
             }
         };
-        Ok((Self { dir: dir.to_owned(), options, number, file, shelf }, recovery))
+        let background = Background { dir: dir.to_owned(), file_bytes: options.file_bytes, shelf };
+        Ok((Self { number, file, background }, recovery))
     }
 
     /// Adds records and returns when they are durable.
@@ -141,7 +140,7 @@ impl Log {
     /// [`LogError`]: none of them was added, and the log can be used as before.
     pub fn append(&mut self, records: &[&[u8]]) -> Result<(), LogError> {
         if let Appended::NextFile { sealed } = self.add(records)? {
-            self.trim(sealed);
+            self.background.trim(sealed);
         }
         Ok(())
     }
@@ -152,13 +151,13 @@ impl Log {
     /// # Errors
     /// [`LogError`]; each file is either as it was or rewritten.
     pub fn compact(&self, keep: impl FnMut(&[u8]) -> Keep) -> Result<Compaction, LogError> {
-        compaction::compact(&self.dir, &self.shelf, keep)
+        self.background.compact(keep)
     }
 
     /// Number of files, the growing one included.
     #[must_use]
     pub fn files(&self) -> usize {
-        self.shelf.sealed().len() + 1
+        self.background.shelf.sealed().len() + 1
     }
 
     /// As [`Log::append`], but tells of a file to trim instead of trimming it.
@@ -181,38 +180,33 @@ impl Log {
         let number = self.number + 1;
         let previous_end = self.file.end() as u64;
         let header = Header { number, previous_end, own_end: 0, id: fresh_id() };
-        let spare = lock(&self.shelf.spare).take();
+        let Background { dir, file_bytes, shelf } = &self.background;
+        let spare = lock(&shelf.spare).take();
         let spare = match spare {
             Some(spare) => spare,
             // Nobody was fast enough, or nobody prepares: it works without.
-            None => Spare::empty(spare_path(&self.dir), self.options.file_bytes)?,
+            None => Spare::empty(spare_path(dir), *file_bytes)?,
         };
-        let file = spare.take_place(&file_path(&self.dir, number), header)?;
-        self.shelf.sealed().insert(self.number, self.file.end());
+        let file = spare.take_place(&file_path(dir, number), header)?;
+        shelf.sealed().insert(self.number, self.file.end());
         self.file = file;
         self.number = number;
         Ok(())
     }
 
-    /// Gives back what a sealed file did not use; a failure costs some disk.
-    pub(super) fn trim(&self, sealed: u64) {
-        if let Some(end) = self.shelf.sealed().get(&sealed) {
-            let _trimmed = trim(&file_path(&self.dir, sealed), *end);
-        }
+    /// Number of the file that grows.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Whether a next file should be prepared.
     pub(super) fn wants_spare(&self) -> bool {
-        self.file.is_half_full() && !self.shelf.has_spare()
+        self.file.is_half_full() && !self.background.shelf.has_spare()
     }
 
     /// What the background needs to work for this log.
     pub(super) fn background(&self) -> Background {
-        Background {
-            dir: self.dir.clone(),
-            file_bytes: self.options.file_bytes,
-            shelf: Arc::clone(&self.shelf),
-        }
+        self.background.clone()
     }
 }
 
@@ -237,7 +231,7 @@ impl Background {
         Ok(())
     }
 
-    /// See [`Log::trim`].
+    /// Gives back what a sealed file did not use; a failure costs some disk.
     pub(super) fn trim(&self, sealed: u64) {
         if let Some(end) = self.shelf.sealed().get(&sealed) {
             let _trimmed = trim(&file_path(&self.dir, sealed), *end);

@@ -20,11 +20,13 @@ mod format;
 mod log;
 mod recovery;
 mod small;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use compaction::{Compaction, Keep};
 pub use format::RECORD_BYTES;
 pub use log::{Log, LogError, LogOptions};
-pub use recovery::{Damage, Recovery};
+pub use recovery::{Damage, Recovery, Tail};
 pub use small::{read_small, write_small};
 pub use writer::{LogEvent, LogStats, LogWriter, Refused};

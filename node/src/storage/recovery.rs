@@ -5,9 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::compaction::rewrite;
+use super::compaction::{Keep, rewrite};
 use super::file::{LogFile, sync_dir_of};
-use super::format::{BODY, FirstBlock, Header, Stop, Tagger, later_records, scan};
+use super::format::{BODY, Count, FirstBlock, Header, Stop, Tagger, intact_behind, scan};
 use super::log::{LogError, file_path, previous_end};
 
 /// What was found when a log was opened.
@@ -107,32 +107,27 @@ pub(super) fn recover(
     let mut before: Option<(ReadFile, Reached)> = None;
     for (at, number) in numbers.iter().copied().enumerate() {
         let file = ReadFile::read(number, file_path(dir, number))?;
-        let is_last = at + 1 == numbers.len();
-        // The file before can only be judged now: this one knows where it ended.
         let header = match file.first {
-            FirstBlock::Header(header) => header,
-            FirstBlock::Unused if is_last => {
+            FirstBlock::Header(header) => Some(header),
+            FirstBlock::Unused if at + 1 == numbers.len() => {
                 fs::remove_file(&file.path)?;
                 break;
             }
-            FirstBlock::Unused | FirstBlock::Damaged => {
-                seal(before.take(), None, sealed);
-                return set_aside(dir, &numbers[at..], file, None, recovery, sealed);
-            }
+            FirstBlock::Unused | FirstBlock::Damaged => None,
         };
+        // The file before can only be judged now: this one knows where it ended.
         if let Some((last, reached)) = before.take() {
-            let gap = last.number + 1 != number;
-            if gap || reached.end < expected_end(&reached.header, Some(&header)) {
-                let from = &numbers[at - 1..];
-                return set_aside(dir, from, last, Some(reached), recovery, sealed);
+            if last.number + 1 != number || is_hurt(&last, &reached, header.as_ref()) {
+                return set_aside(dir, &numbers[at - 1..], last, Some(reached), recovery, sealed);
             }
-            seal(Some((last, reached)), Some(&header), sealed);
+            sealed.insert(last.number, reached.end);
         }
+        let Some(header) = header else {
+            return set_aside(dir, &numbers[at..], file, None, recovery, sealed);
+        };
         let next = numbers.get(at + 1).and_then(|next| peek(dir, *next));
-        let limit = expected_end(&header, next.as_ref());
-        let limit = (limit > BODY || header.own_end != 0 || next.is_some()).then_some(limit);
-        let tagger = Tagger::new(header.id);
-        let (end, stop) = scan(&file.bytes, &tagger, limit, |payload| {
+        let limit = known_end(&header, next.as_ref());
+        let (end, stop) = scan(&file.bytes, &Tagger::new(header.id), limit, |payload| {
             recovery.records += 1;
             visit(payload);
         });
@@ -153,12 +148,11 @@ fn finish(
     mut recovery: Recovery,
     sealed: &mut BTreeMap<u64, usize>,
 ) -> Result<(Recovery, Last), LogError> {
-    let Reached { header, end, stop } = reached;
-    let later = later_records(&file.bytes, &Tagger::new(header.id), end);
-    if later > 0 || end < expected_end(&header, None) {
+    if is_hurt(&file, &reached, None) {
         let number = file.number;
         return set_aside(dir, &[number], file, Some(reached), recovery, sealed);
     }
+    let Reached { header, end, stop } = reached;
     if stop == Stop::Unreadable {
         recovery.tail = Tail::Cut;
     }
@@ -172,14 +166,25 @@ fn finish(
     Ok((recovery, Last::Open { number: file.number, file: log }))
 }
 
-/// Where a file must end at least: as it says itself, or as the next one remembers.
-fn expected_end(header: &Header, next: Option<&Header>) -> usize {
-    let end = match (header.own_end, next) {
-        (0, Some(next)) => next.previous_end,
-        (0, None) => 0,
-        (own, _) => own,
+/// Where a file is known to end: as it says itself, or as the next one remembers.
+fn known_end(header: &Header, next: Option<&Header>) -> Option<usize> {
+    let end = match header.own_end {
+        0 => next?.previous_end,
+        own => own,
     };
-    usize::try_from(end).unwrap_or(usize::MAX).max(BODY)
+    Some(usize::try_from(end).unwrap_or(usize::MAX))
+}
+
+/// Whether something that had been durable could not be read.
+fn is_hurt(file: &ReadFile, reached: &Reached, next: Option<&Header>) -> bool {
+    let Reached { header, end, .. } = reached;
+    match known_end(header, next) {
+        Some(known) => *end < known,
+        None => {
+            let tagger = Tagger::new(header.id);
+            intact_behind(&file.bytes, &tagger, *end, Count::LaterGroups) > 0
+        }
+    }
 }
 
 /// The header of a file that has one.
@@ -190,13 +195,6 @@ fn peek(dir: &Path, number: u64) -> Option<Header> {
     match Header::decode(&first) {
         FirstBlock::Header(header) => Some(header),
         FirstBlock::Unused | FirstBlock::Damaged => None,
-    }
-}
-
-fn seal(file: Option<(ReadFile, Reached)>, next: Option<&Header>, sealed: &mut BTreeMap<u64, usize>) {
-    if let Some((file, reached)) = file {
-        let end = next.map_or(reached.end, |next| expected_end(&reached.header, Some(next)));
-        sealed.insert(file.number, end);
     }
 }
 
@@ -211,9 +209,9 @@ fn set_aside(
     sealed: &mut BTreeMap<u64, usize>,
 ) -> Result<(Recovery, Last), LogError> {
     let offset = reached.as_ref().map_or(0, |reached| reached.end);
-    let mut later = reached
-        .as_ref()
-        .map_or(0, |reached| later_records(&hurt.bytes, &Tagger::new(reached.header.id), offset));
+    let mut later = reached.as_ref().map_or(0, |reached| {
+        intact_behind(&hurt.bytes, &Tagger::new(reached.header.id), offset, Count::All)
+    });
     let mut aside = Vec::new();
     for number in from.iter().filter(|number| **number != hurt.number) {
         let file = ReadFile::read(*number, file_path(dir, *number))?;
@@ -225,17 +223,17 @@ fn set_aside(
         aside.push(path);
     }
     let path = free_name(&hurt.path);
-    fs::hard_link(&hurt.path, &path)?;
+    fs::hard_link(&hurt.path, &path).or_else(|_| fs::copy(&hurt.path, &path).map(drop))?;
     aside.insert(0, path);
     let last = match reached {
         Some(Reached { header, end, .. }) => {
-            rewrite(&hurt.path, &hurt.bytes, header, end, |_| super::Keep::Yes)?;
+            let end = rewrite(&hurt.path, &hurt.bytes, header, end, |_| Keep::Yes)?;
             sealed.insert(hurt.number, end);
             Last::Missing { number: hurt.number + 1, previous_end: previous_end(Some(end)) }
         }
         None => {
             fs::remove_file(&hurt.path)?;
-            let end = sealed.get(&(hurt.number - 1)).copied();
+            let end = sealed.last_key_value().map(|(_, end)| *end);
             Last::Missing { number: hurt.number, previous_end: previous_end(end) }
         }
     };

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crdt::entry::Total;
-use crdt::ids::TaskId;
+use crdt::ids::{PeerId, TaskId};
 use crdt::task::TaskState;
 
 use super::World;
@@ -165,13 +165,16 @@ impl World {
     /// The documents' PN-counters must say that nothing runs, and no more than what really happened.
     fn miscount(&mut self, present: &[HostIx]) -> Option<(Judge, String)> {
         let tally = self.oracle.tally();
+        let here: Vec<PeerId> = present.iter().map(|host| self.hosts[*host].peer).collect();
         for host in present {
             let Some(replica) = &mut self.hosts[*host].replica else {
                 continue;
             };
             let live = replica.counted_live();
-            if live != 0 {
-                let what = format!("host {host} counts {live} live runs and there is none");
+            let still = live.into_iter().find(|(peer, count)| here.contains(peer) && *count != 0);
+            if let Some((peer, count)) = still {
+                let tag = peer.tag();
+                let what = format!("host {host} counts {count} live runs of {tag}; there are none");
                 return Some((Judge::R1, what));
             }
             let ended = replica.counted(Total::Succeeded) + replica.counted(Total::Failed);
