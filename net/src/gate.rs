@@ -1,20 +1,32 @@
-//! The gate: both ends of a new connection prove that they know the mesh's secret, inside the transport.
+//! The gate: both ends of a new connection prove that they know the mesh's secret, inside the
+//! transport, before the swarm hears of the connection.
 //!
-//! It runs on the first substream, after encryption and multiplexing and before the swarm hears of the connection. The dialer
-//! sends a version and a nonce, the listener its nonce and a keyed hash over both identities and nonces, the dialer its own
-//! keyed hash, the listener one byte of welcome. The secret never travels; a hash is good for one connection only.
+//! It runs on the first substream, after encryption and multiplexing, alike on TCP and QUIC:
+//!
+//! ```text
+//! dialer                                  listener
+//!   version (1), nonce (32)       ->
+//!                                 <-      nonce (32), keyed hash (32)
+//!   keyed hash (32)               ->
+//!                                 <-      welcome (1)
+//! ```
+//! A hash is over role, version, both keys and both nonces: it is good for one connection and one
+//! side only, and the secret never travels. Every read has a fixed size, so nothing said here can
+//! be too long; the deadline is the transport's.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, poll_fn};
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
+use libp2p::PeerId;
 use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerExt, SubstreamBox};
 use libp2p::identity::Keypair;
-use libp2p::PeerId;
 
+use crate::admission::Admission;
 use crate::identity::{MeshSecret, PeerKey};
 
 /// The version of the gate.
@@ -22,11 +34,63 @@ const VERSION: u8 = 1;
 /// The byte that ends the exchange.
 const WELCOME: u8 = 0xA9;
 
+/// Why a connection did not come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The peer does not know the mesh's secret.
+    #[error("it does not know the mesh's secret")]
+    Secret,
+    /// The peer is forgotten or blocked.
+    #[error("it is forgotten or blocked")]
+    Blocked,
+    /// What came is not what the gate of this version says, or the peer left in the middle.
+    #[error("it does not speak as the gate does")]
+    Garbled,
+    /// The deadline passed.
+    #[error("it took too long")]
+    Late,
+    /// Nothing came that the gate could have been asked about.
+    #[error("no secured connection came about")]
+    Handshake,
+}
+
+/// A refusal with what else is known about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}{detail}")]
+pub(crate) struct Refused {
+    pub(crate) kind: Refusal,
+    detail: String,
+}
+
+impl Refused {
+    pub(crate) fn because(kind: Refusal, source: &impl std::fmt::Display) -> Self {
+        Self { kind, detail: format!(": {source}") }
+    }
+
+    /// Returns the refusal inside an error that came through libp2p.
+    pub(crate) fn inside(error: &io::Error) -> Option<Refusal> {
+        error.get_ref()?.downcast_ref::<Self>().map(|refused| refused.kind)
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(kind: Refusal) -> Self {
+        Self { kind, detail: String::new() }
+    }
+}
+
+impl From<io::Error> for Refused {
+    fn from(source: io::Error) -> Self {
+        Self::because(Refusal::Garbled, &source)
+    }
+}
+
 /// What one node brings to the gate.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     key: [u8; 32],
     me: PeerKey,
+    admission: Arc<Admission>,
 }
 
 /// Who speaks.
@@ -45,38 +109,45 @@ struct Meeting {
 }
 
 impl Gate {
-    pub(crate) fn new(secret: &MeshSecret, me: PeerKey) -> Self {
-        Self { key: blake3::derive_key("aque 2026 gate", &secret.0), me }
+    pub(crate) fn new(secret: &MeshSecret, me: PeerKey, admission: Arc<Admission>) -> Self {
+        Self { key: blake3::derive_key("aque 2026 gate", &secret.0), me, admission }
     }
 
-    /// Lets a connection through, or not.
+    /// Lets a connection through, or not. A connection to this very node passes: the swarm knows it
+    /// by its key and drops it, and tells at which address it was.
     pub(crate) async fn pass(
         self,
         peer: PeerId,
         mut muxer: StreamMuxerBox,
         endpoint: ConnectedPoint,
-    ) -> io::Result<(PeerId, StreamMuxerBox)> {
-        let Some(other) = PeerKey::of(&peer) else { return Err(refused("a key of another kind")) };
+    ) -> Result<(PeerId, StreamMuxerBox), Refused> {
+        let Some(other) = PeerKey::of(&peer) else {
+            return Err(Refused::because(Refusal::Garbled, &"a key of another kind"));
+        };
         if other == self.me {
-            return Err(refused("it is this very node"));
+            return Ok((peer, muxer));
+        }
+        if self.admission.refuses(other) {
+            return Err(Refusal::Blocked.into());
         }
         let dials = endpoint.is_dialer();
         let stream = poll_fn(|cx| first_stream(&mut muxer, dials, cx)).await?;
-        let mut talk: BoxFuture<'_, io::Result<()>> =
-            if dials { self.dial(other, stream).boxed() } else { self.listen(other, stream).boxed() };
+        let mut talk: BoxFuture<'_, Result<(), Refused>> = if dials {
+            self.dial(other, stream).boxed()
+        } else {
+            self.listen(other, stream).boxed()
+        };
         // The exchange needs the connection to be driven, and the connection is ours for now.
-        poll_fn(|cx| {
-            if let Poll::Ready(done) = talk.poll_unpin(cx) {
-                return Poll::Ready(done);
-            }
-            drive(&mut muxer, cx)
+        poll_fn(|cx| match talk.poll_unpin(cx) {
+            Poll::Ready(done) => Poll::Ready(done),
+            Poll::Pending => drive(&mut muxer, cx).map_err(Refused::from),
         })
         .await?;
         drop(talk);
         Ok((peer, muxer))
     }
 
-    async fn dial(&self, listener: PeerKey, mut stream: SubstreamBox) -> io::Result<()> {
+    async fn dial(&self, listener: PeerKey, mut stream: SubstreamBox) -> Result<(), Refused> {
         let dialer_nonce = nonce();
         let mut hello = [VERSION; 33];
         hello[1..].copy_from_slice(&dialer_nonce);
@@ -86,27 +157,29 @@ impl Gate {
         stream.read_exact(&mut listener_nonce).await?;
         stream.read_exact(&mut proof).await?;
         let meeting = Meeting { dialer: self.me, listener, dialer_nonce, listener_nonce };
-        if self.proof(Side::Listener, &meeting) != blake3::Hash::from_bytes(proof) {
-            return Err(refused("it does not know the mesh's secret"));
-        }
+        // Our own proof goes out before theirs is judged, so that both ends learn the true reason.
         stream.write_all(self.proof(Side::Dialer, &meeting).as_bytes()).await?;
         stream.flush().await?;
+        if self.proof(Side::Listener, &meeting) != blake3::Hash::from_bytes(proof) {
+            stream.close().await?;
+            return Err(Refusal::Secret.into());
+        }
         let mut welcome = [0];
         stream.read_exact(&mut welcome).await?;
         if welcome != [WELCOME] {
-            return Err(refused("no welcome"));
+            return Err(Refusal::Garbled.into());
         }
-        stream.close().await
+        Ok(stream.close().await?)
     }
 
-    async fn listen(&self, dialer: PeerKey, mut stream: SubstreamBox) -> io::Result<()> {
-        let mut hello = [0; 33];
-        stream.read_exact(&mut hello).await?;
-        if hello[0] != VERSION {
-            return Err(refused("another version of the gate"));
+    async fn listen(&self, dialer: PeerKey, mut stream: SubstreamBox) -> Result<(), Refused> {
+        let mut version = [0];
+        stream.read_exact(&mut version).await?;
+        if version != [VERSION] {
+            return Err(Refused::because(Refusal::Garbled, &"another version of the gate"));
         }
         let mut dialer_nonce = [0; 32];
-        dialer_nonce.copy_from_slice(&hello[1..]);
+        stream.read_exact(&mut dialer_nonce).await?;
         let listener_nonce = nonce();
         let meeting = Meeting { dialer, listener: self.me, dialer_nonce, listener_nonce };
         stream.write_all(&listener_nonce).await?;
@@ -115,28 +188,25 @@ impl Gate {
         let mut proof = [0; 32];
         stream.read_exact(&mut proof).await?;
         if self.proof(Side::Dialer, &meeting) != blake3::Hash::from_bytes(proof) {
-            return Err(refused("it does not know the mesh's secret"));
+            return Err(Refusal::Secret.into());
         }
         stream.write_all(&[WELCOME]).await?;
         stream.flush().await?;
-        stream.close().await
+        Ok(stream.close().await?)
     }
 
     /// A keyed hash; comparing two takes the same time whatever they hold.
     fn proof(&self, side: Side, meeting: &Meeting) -> blake3::Hash {
+        let role: u8 = match side {
+            Side::Dialer => 1,
+            Side::Listener => 2,
+        };
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(match side {
-            Side::Dialer => b"dialer",
-            Side::Listener => b"answer",
-        });
+        hasher.update(&[VERSION, role]);
         hasher.update(&meeting.dialer.0).update(&meeting.listener.0);
         hasher.update(&meeting.dialer_nonce).update(&meeting.listener_nonce);
         hasher.finalize()
     }
-}
-
-fn refused(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::PermissionDenied, format!("refused at the gate: {why}"))
 }
 
 /// A fresh nonce, from the system's entropy by way of a key nobody keeps.

@@ -38,16 +38,34 @@ stats! {
     bytes_received,
     /// Frames not queued: peer away, queue full, or too long.
     frames_unsent,
-    /// Streams ended because of an oversized or half frame.
-    bad_streams,
-    /// Connections refused by the gate.
+    /// Lanes ended because a frame was announced that is too long.
+    frames_oversized,
+    /// Lanes ended because a frame that was begun did not become whole in time.
+    frames_half,
+    /// Lanes and bulk streams of peers turned away: too fast, too many, or not theirs to open.
+    streams_refused,
+    /// Peers blocked for a while because of their offences.
+    peers_blocked,
+    /// Connections from afar that were refused: the sum of the next five.
     refused,
+    /// Of them: who does not know the mesh's secret.
+    refused_secret,
+    /// Of them: who is forgotten or blocked.
+    refused_blocked,
+    /// Of them: who does not speak as the gate does.
+    refused_garbled,
+    /// Of them: who was not through in time.
+    refused_late,
+    /// Of them: who did not even come to the gate, or was one too many.
+    refused_handshake,
     /// Connections made.
     connected,
     /// Connections lost.
     lost,
     /// Dials that failed.
     dials_failed,
+    /// Dials that failed since the other end is not of this mesh.
+    dials_foreign,
 }
 
 /// Adds to a count.

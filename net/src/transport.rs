@@ -1,30 +1,58 @@
 //! TCP (Noise, Yamux) and QUIC, each through the gate, each with one deadline around everything.
 
-use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::Either;
 use libp2p::core::muxing::StreamMuxerBox;
-use libp2p::core::transport::timeout::TransportTimeout;
+use libp2p::core::transport::timeout::{TransportTimeout, TransportTimeoutError};
 use libp2p::core::transport::{Boxed, OrTransport};
 use libp2p::core::upgrade::Version;
 use libp2p::{PeerId, Transport, noise, quic, tcp, yamux};
 
+use crate::admission::Admission;
 use crate::error::NetError;
-use crate::gate::Gate;
+use crate::gate::{Gate, Refusal, Refused};
 use crate::identity::Identity;
-use crate::stats::{Counts, add};
 use crate::{Limits, MeshSecret};
 
-/// Streams of one connection at a time.
+/// Streams of one connection at a time: a member needs few.
 const STREAMS: u32 = 64;
+/// A QUIC connection that hears nothing for so long is dead; pings keep live ones busy.
+const QUIC_IDLE_MS: u32 = 10_000;
+/// Kept alive three times within that.
+const QUIC_ALIVE: Duration = Duration::from_secs(3);
+/// The longest QUIC handshake.
+const QUIC_HANDSHAKE: Duration = Duration::from_secs(5);
+/// Unread bytes of one QUIC stream, and of all streams of a connection.
+const QUIC_WINDOWS: (u32, u32) = (4 << 20, 8 << 20);
 
-/// Returns the transport of a member of a mesh.
+/// Returns the transport of a member of a mesh. Its errors hold a [`Refused`].
 pub(crate) fn build(
     identity: &Identity,
     secret: &MeshSecret,
     limits: &Limits,
-    counts: &Arc<Counts>,
+    admission: &Arc<Admission>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
+    let secured = ungated(identity, limits)?;
+    let gate = Gate::new(secret, identity.peer(), Arc::clone(admission));
+    let gated = secured
+        .and_then(move |(peer, muxer), endpoint| async move { gate.pass(peer, muxer, endpoint).await });
+    let timed = TransportTimeout::new(gated, limits.handshake).map_err(|error| match error {
+        TransportTimeoutError::Timeout => Refusal::Late.into(),
+        TransportTimeoutError::TimerError(error) => Refused::because(Refusal::Late, &error),
+        TransportTimeoutError::Other(Either::Left(error)) => {
+            Refused::because(Refusal::Handshake, &error)
+        }
+        TransportTimeoutError::Other(Either::Right(refused)) => refused,
+    });
+    Ok(timed.boxed())
+}
+
+/// Returns the same transport without gate and deadline: what any libp2p node has.
+pub(crate) fn ungated(
+    identity: &Identity,
+    limits: &Limits,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
     let keypair = identity.keypair();
     let noise =
@@ -35,30 +63,17 @@ pub(crate) fn build(
         .upgrade(Version::V1)
         .authenticate(noise)
         .multiplex(muxing)
-        .timeout(limits.handshake)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let mut config = quic::Config::new(&keypair);
-    config.handshake_timeout = limits.handshake.min(std::time::Duration::from_secs(5));
-    config.max_idle_timeout = 10_000;
-    config.keep_alive_interval = std::time::Duration::from_secs(3);
+    config.handshake_timeout = limits.handshake.min(QUIC_HANDSHAKE);
+    config.max_idle_timeout = QUIC_IDLE_MS;
+    config.keep_alive_interval = QUIC_ALIVE;
     config.max_concurrent_stream_limit = STREAMS;
-    config.max_stream_data = 4 << 20;
-    config.max_connection_data = 8 << 20;
+    (config.max_stream_data, config.max_connection_data) = QUIC_WINDOWS;
     let quic = quic::tokio::Transport::new(config)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let either = OrTransport::new(quic, tcp).map(|either, _| match either {
         Either::Left(connection) | Either::Right(connection) => connection,
     });
-    let gate = Gate::new(secret, identity.peer());
-    let counts = Arc::clone(counts);
-    let gated = either.and_then(move |(peer, muxer), endpoint| async move {
-        let passed = gate.pass(peer, muxer, endpoint).await;
-        if passed.is_err() {
-            add(&counts.refused, 1);
-        }
-        passed
-    });
-    Ok(TransportTimeout::new(gated, limits.handshake)
-        .map_err(|error| io::Error::other(error.to_string()))
-        .boxed())
+    Ok(either.boxed())
 }

@@ -1,98 +1,261 @@
-//! Captured output: files that grow while a run lives, and then stand under the blake3 hash of their contents.
+//! What runs wrote: files addressed by the digest of what is in them.
 //!
-//! `live/<run>.stdout` is written by the run itself. When it has ended, [`Outputs::adopt`] hashes the file and moves it to
-//! `ab/<hash>`; equal outputs are stored once. Nothing here is in the log: an output that is lost with its host's disk is
-//! lost, its outcome is not.
+//! ```text
+//! <data>/outputs/live/<run>.out, .err   while a run writes them
+//! <data>/outputs/ab/<digest in hex>     afterwards; ab is the start of the digest
+//! ```
+//! The same bytes are kept once, whoever wrote them. An empty output has no file. All functions read or
+//! write disks and block: call them on a thread that may. Digests are blake3.
+//!
+//! Outputs are not synced. What a loss of power leaves of one is found by [`Outputs::verify`] (and by
+//! [`Outputs::adopt`], for one that comes again); the outcome of its run, which names the digest, is not
+//! touched by that.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use crdt::ids::Digest;
-use crdt::task::Captured;
+use data_encoding::HEXLOWER_PERMISSIVE;
 
 use crate::guard::RunKey;
+use crate::lock::private_dir;
 
-/// A captured stream of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamName {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
+/// Bytes that are read and hashed at a time: larger steps let blake3 use wide instructions no better.
+const STEP: usize = 128 << 10;
+
+/// A blake3 digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER_PERMISSIVE.encode(&self.0))
+    }
 }
 
-/// The store of a node.
-#[derive(Debug)]
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+/// A text that is no digest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no digest: 64 hexadecimal digits are expected")]
+pub struct BadDigest(String);
+
+impl FromStr for Digest {
+    type Err = BadDigest;
+
+    fn from_str(text: &str) -> Result<Self, BadDigest> {
+        let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or_else(|| BadDigest(text.to_owned()))
+    }
+}
+
+/// Which of a run's two outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// What became of an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adopted {
+    /// It had no bytes, and there is no file.
+    Empty,
+    /// It is kept under its digest.
+    Stored {
+        /// Of all its bytes.
+        digest: Digest,
+        /// Its size.
+        bytes: u64,
+    },
+}
+
+/// Whether a stored output is what its name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is.
+    Intact,
+    /// It is not: it was cut short or altered.
+    Damaged,
+    /// There is none.
+    Missing,
+}
+
+/// The outputs of one node.
+#[derive(Clone, Debug)]
 pub struct Outputs {
     dir: PathBuf,
 }
 
 impl Outputs {
-    /// Opens the store and removes live files that an earlier process left: no run owns them.
+    /// Opens or makes the store in `dir` (`<data>/outputs`).
     ///
     /// # Errors
     /// The kernel's.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let live = dir.join("live");
-        fs::create_dir_all(&live)?;
-        for entry in fs::read_dir(&live)? {
-            fs::remove_file(entry?.path())?;
-        }
-        Ok(Self { dir: dir.to_owned() })
+        let dir = std::path::absolute(dir)?;
+        private_dir(&dir)?;
+        private_dir(&dir.join("live"))?;
+        Ok(Self { dir })
     }
 
-    /// Returns the file into which a live run writes a stream.
+    /// Where a run's output is while it is being written; absolute, as the guard wants it.
     #[must_use]
-    pub fn live_path(&self, key: RunKey, stream: StreamName) -> PathBuf {
-        let name = match stream {
-            StreamName::Stdout => "stdout",
-            StreamName::Stderr => "stderr",
+    pub fn live(&self, key: RunKey, stream: Stream) -> PathBuf {
+        let extension = match stream {
+            Stream::Out => "out",
+            Stream::Err => "err",
         };
-        self.dir.join("live").join(format!("{key}.{name}"))
+        self.dir.join("live").join(format!("{key}.{extension}"))
     }
 
-    /// Returns where contents with this digest are stored, if they are.
-    #[must_use]
-    pub fn path(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.to_string();
-        self.dir.join(&hex[..2]).join(hex)
-    }
-
-    /// Hashes a live stream of an ended run and stores it. Blocks.
+    /// Removes live files of runs that `owned` does not name; to be called at the start, when the former
+    /// guard's runs are gone. Returns how many files there were.
     ///
     /// # Errors
-    /// The kernel's; the live file stays where it is then.
-    pub fn adopt(&self, key: RunKey, stream: StreamName) -> io::Result<Captured> {
-        let live = self.live_path(key, stream);
-        let mut file = File::open(&live)?;
-        let mut hasher = blake3::Hasher::new();
-        let len = io::copy(&mut file, &mut hasher)?;
-        if len == 0 {
-            fs::remove_file(&live)?;
-            return Ok(Captured::default());
+    /// The kernel's; some may be removed then.
+    pub fn sweep_live(&self, owned: &BTreeSet<RunKey>) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in fs::read_dir(self.dir.join("live"))? {
+            let path = entry?.path();
+            let name = path.file_stem().and_then(|name| name.to_str());
+            let key = name.and_then(|name| u64::from_str_radix(name, 16).ok()).map(RunKey);
+            if !key.is_some_and(|key| owned.contains(&key)) {
+                fs::remove_file(path)?;
+                removed += 1;
+            }
         }
-        let digest = Digest(*hasher.finalize().as_bytes());
-        let stored = self.path(&digest);
-        if let Some(folder) = stored.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::rename(&live, &stored)?;
-        Ok(Captured { len, digest: Some(digest) })
+        Ok(removed)
     }
 
-    /// Removes what a run wrote that has no outcome.
+    /// Takes a file that nobody writes any more into the store, under the digest of its bytes; its old name
+    /// is gone afterwards. A file that is missing counts as empty: the guard removes empty ones.
     ///
     /// # Errors
-    /// The kernel's, but for files that are gone already.
-    pub fn discard(&self, key: RunKey) -> io::Result<()> {
-        for stream in [StreamName::Stdout, StreamName::Stderr] {
-            match fs::remove_file(self.live_path(key, stream)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
+    /// The kernel's; the file is then where it was.
+    pub fn adopt(&self, live: &Path) -> io::Result<Adopted> {
+        let file = match File::open(live) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Adopted::Empty),
+            other => other?,
+        };
+        let (digest, bytes) = hash(file)?;
+        if bytes == 0 {
+            fs::remove_file(live)?;
+            return Ok(Adopted::Empty);
+        }
+        let path = self.path(digest);
+        if self.size(digest)? == Some(bytes) {
+            fs::remove_file(live)?;
+        } else {
+            self.place(live, &path)?;
+        }
+        Ok(Adopted::Stored { digest, bytes })
+    }
+
+    /// Opens a stored output; `None` if there is none.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn read(&self, digest: Digest) -> io::Result<Option<File>> {
+        missing_is_none(File::open(self.path(digest)))
+    }
+
+    /// Returns the size of a stored output; `None` if there is none.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn size(&self, digest: Digest) -> io::Result<Option<u64>> {
+        let meta = missing_is_none(fs::metadata(self.path(digest)))?;
+        Ok(meta.map(|meta| meta.len()))
+    }
+
+    /// Reads a stored output and compares it with its name.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn verify(&self, digest: Digest) -> io::Result<Verdict> {
+        let Some(file) = self.read(digest)? else { return Ok(Verdict::Missing) };
+        let (found, _) = hash(file)?;
+        Ok(if found == digest { Verdict::Intact } else { Verdict::Damaged })
+    }
+
+    /// Removes a stored output, if it is there. Who has it open reads on.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove(&self, digest: Digest) -> io::Result<()> {
+        missing_is_none(fs::remove_file(self.path(digest)))?;
+        Ok(())
+    }
+
+    /// Calls `visit` with each stored output and the bytes of disk that it takes, in no order: for the
+    /// removal of what no outcome names any more.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn each(&self, mut visit: impl FnMut(Digest, u64)) -> io::Result<()> {
+        for shelf in fs::read_dir(&self.dir)? {
+            let shelf = shelf?;
+            if shelf.file_name().len() != 2 {
+                continue;
+            }
+            for entry in fs::read_dir(shelf.path())? {
+                let entry = entry?;
+                let digest = entry.file_name().to_str().and_then(|name| name.parse().ok());
+                if let (Some(digest), Some(meta)) = (digest, missing_is_none(entry.metadata())?) {
+                    visit(digest, meta.blocks() * 512);
+                }
             }
         }
         Ok(())
+    }
+
+    fn path(&self, digest: Digest) -> PathBuf {
+        let name = digest.to_string();
+        self.dir.join(&name[..2]).join(name)
+    }
+
+    fn place(&self, live: &Path, path: &Path) -> io::Result<()> {
+        match fs::rename(live, path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                private_dir(path.parent().unwrap_or(&self.dir))?;
+                fs::rename(live, path)
+            }
+            other => other,
+        }
+    }
+}
+
+fn missing_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn hash(mut file: File) -> io::Result<(Digest, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    // Most outputs are short: no more memory than they need.
+    let step = usize::try_from(file.metadata()?.len()).unwrap_or(STEP).clamp(512, STEP);
+    let mut buffer = vec![0; step];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((Digest(*hasher.finalize().as_bytes()), hasher.count())),
+            Ok(bytes) => hasher.update(&buffer[..bytes]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
     }
 }
 
@@ -101,27 +264,85 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use super::*;
 
+    fn store() -> (tempfile::TempDir, Outputs) {
+        let temp = tempfile::tempdir().unwrap();
+        let outputs = Outputs::open(&temp.path().join("outputs")).unwrap();
+        (temp, outputs)
+    }
+
+    fn adopt(outputs: &Outputs, key: u64, bytes: &[u8]) -> Adopted {
+        let path = outputs.live(RunKey(key), Stream::Out);
+        fs::write(&path, bytes).unwrap();
+        let adopted = outputs.adopt(&path).unwrap();
+        assert!(!path.exists());
+        adopted
+    }
+
+    fn digest(adopted: Adopted) -> Digest {
+        match adopted {
+            Adopted::Stored { digest, .. } => digest,
+            Adopted::Empty => panic!("there were bytes"),
+        }
+    }
+
     #[test]
-    fn equal_outputs_are_stored_once_and_nothing_is_left_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let outputs = Outputs::open(dir.path()).unwrap();
-        let write = |n, text: &str| {
-            fs::write(outputs.live_path(RunKey(n), StreamName::Stdout), text).unwrap();
-        };
-        write(1, "same\n");
-        write(2, "same\n");
-        let first = outputs.adopt(RunKey(1), StreamName::Stdout).unwrap();
-        let second = outputs.adopt(RunKey(2), StreamName::Stdout).unwrap();
-        assert_eq!((first, first.len), (second, 5));
-        let digest = first.digest.unwrap();
-        assert_eq!(digest, Digest::of(b"same\n"));
-        assert_eq!(fs::read(outputs.path(&digest)).unwrap(), b"same\n");
-        write(3, "");
-        assert_eq!(outputs.adopt(RunKey(3), StreamName::Stdout).unwrap(), Captured::default());
-        write(4, "lost");
-        outputs.discard(RunKey(4)).unwrap();
-        write(5, "left over");
-        Outputs::open(dir.path()).unwrap();
-        assert_eq!(fs::read_dir(dir.path().join("live")).unwrap().count(), 0);
+    fn stored_once_under_the_digest() {
+        let (_temp, outputs) = store();
+        let long = vec![7; STEP * 2 + 1];
+        let adopted = adopt(&outputs, 1, &long);
+        let expected = Digest(*blake3::hash(&long).as_bytes());
+        assert_eq!(adopted, Adopted::Stored { digest: expected, bytes: long.len() as u64 });
+        assert_eq!(adopt(&outputs, 2, &long), adopted);
+        let mut all = Vec::new();
+        outputs.each(|digest, bytes| all.push((digest, bytes))).unwrap();
+        assert!(matches!(all[..], [(digest, bytes)] if digest == expected && bytes > 0));
+        let mut back = Vec::new();
+        outputs.read(expected).unwrap().unwrap().read_to_end(&mut back).unwrap();
+        assert_eq!(back, long);
+        assert_eq!(expected.to_string().parse(), Ok(expected));
+    }
+
+    #[test]
+    fn empty_and_missing_have_no_file() {
+        let (_temp, outputs) = store();
+        assert_eq!(adopt(&outputs, 1, b""), Adopted::Empty);
+        let never = outputs.live(RunKey(9), Stream::Err);
+        assert_eq!(outputs.adopt(&never).unwrap(), Adopted::Empty);
+        let nothing = Digest([0; 32]);
+        assert!(outputs.read(nothing).unwrap().is_none());
+        assert_eq!(outputs.verify(nothing).unwrap(), Verdict::Missing);
+        outputs.remove(nothing).unwrap();
+    }
+
+    #[test]
+    fn damage_is_seen_and_mended_by_the_next_of_its_kind() {
+        let (_temp, outputs) = store();
+        let digest = digest(adopt(&outputs, 1, b"hello"));
+        assert_eq!(outputs.verify(digest).unwrap(), Verdict::Intact);
+        fs::write(outputs.path(digest), b"hel").unwrap();
+        assert_eq!(outputs.verify(digest).unwrap(), Verdict::Damaged);
+        adopt(&outputs, 2, b"hello");
+        assert_eq!(outputs.verify(digest).unwrap(), Verdict::Intact);
+        outputs.remove(digest).unwrap();
+        assert_eq!(outputs.size(digest).unwrap(), None);
+    }
+
+    #[test]
+    fn leftovers_of_nobody_are_swept() {
+        let (_temp, outputs) = store();
+        for key in 1..=3 {
+            fs::write(outputs.live(RunKey(key), Stream::Err), b"x").unwrap();
+        }
+        fs::write(outputs.dir.join("live/strange name"), b"x").unwrap();
+        assert_eq!(outputs.sweep_live(&BTreeSet::from([RunKey(2)])).unwrap(), 3);
+        assert!(outputs.live(RunKey(2), Stream::Err).exists());
+        assert_eq!(outputs.sweep_live(&BTreeSet::new()).unwrap(), 1);
+    }
+
+    #[test]
+    fn bad_digests_are_refused() {
+        for text in ["", "ab", "../../etc/passwd", &"g".repeat(64), &"a".repeat(66)] {
+            assert!(text.parse::<Digest>().is_err(), "{text}");
+        }
     }
 }

@@ -35,8 +35,6 @@ pub enum GuardFlaw {
     NoStartCheck,
     /// It takes the lease's whole length to kill.
     Slow,
-    /// It obeys an extension that comes after its deadline.
-    Revivable,
 }
 
 /// Why a process is being killed.

@@ -3,13 +3,13 @@
 use sim::scenario::{self, Verdict};
 use sim::timeline::Keep;
 
-/// How many seeds of each.
+/// How many seeds of each; of long ones, one.
 const SEEDS: u64 = 5;
 
 /// Plays a scenario; a failure is played again with its trace.
-fn play(name: &str) {
+fn play(name: &str, seeds: u64) {
     let scenario = scenario::find(name).expect("the scenario exists");
-    for seed in 0..SEEDS {
+    for seed in 0..seeds {
         let (_, verdict) = scenario.play(seed, Keep::Nothing);
         let what = match verdict {
             Verdict::Kept(_) => continue,
@@ -25,12 +25,13 @@ fn play(name: &str) {
 }
 
 macro_rules! scenarios {
-    ($($name:ident)*) => {
-        $(#[test] fn $name() { play(stringify!($name)); })*
+    ($($name:ident)* ; large: $($large:ident)*) => {
+        $(#[test] fn $name() { play(stringify!($name), SEEDS); })*
+        $(#[test] fn $large() { play(stringify!($large), 1); })*
 
         #[test]
         fn every_scenario_has_its_test() {
-            let tested = [$(stringify!($name)),*];
+            let tested = [$(stringify!($name),)* $(stringify!($large),)*];
             for scenario in scenario::all() {
                 assert!(tested.contains(&scenario.name), "{} has no test", scenario.name);
             }
@@ -83,4 +84,7 @@ scenarios! {
     rolling_restart
     minority_dead_for_ever
     restart_loop
+    ; large:
+    more_tasks_than_a_segment_holds
+    ten_minutes
 }

@@ -63,31 +63,32 @@ impl Plan {
     #[must_use]
     pub fn start(self) -> Cluster {
         let (net, claim) = claim_network();
-        let host = |place: usize| Ipv4Addr::new(127, net.0, net.1, host_number(place));
-        let mut cluster = Cluster::prepare(&self, host, |_, node| node);
-        cluster.claim = Some(claim);
-        cluster.join();
-        cluster
+        Cluster::on(self, Net::Loopback { net, _claim: claim })
     }
 
     /// Starts the cluster in network namespaces, one a node.
     #[must_use]
     pub fn start_on(self, lan: Lan) -> Cluster {
-        let mut cluster =
-            Cluster::prepare(&self, |place| lan.address(place), |place, node| node.through(lan.inside(place)));
-        cluster.lan = Some(lan);
-        cluster.join();
-        cluster
+        Cluster::on(self, Net::Lan(lan))
     }
 }
 
 /// Nodes `n0`, `n1`, … of one mesh.
 #[derive(Debug)]
 pub struct Cluster {
+    plan: Plan,
     nodes: Vec<Node>,
-    lan: Option<Lan>,
-    claim: Option<TcpListener>,
+    net: Net,
     temp: TempDir,
+}
+
+/// What lies between the nodes.
+#[derive(Debug)]
+enum Net {
+    /// `127.X.Y.0/24`, and the socket that claims it.
+    Loopback { net: (u8, u8), _claim: TcpListener },
+    /// Namespaces.
+    Lan(Lan),
 }
 
 impl Cluster {
@@ -97,21 +98,33 @@ impl Cluster {
         Plan::of(nodes).start()
     }
 
-    fn prepare(
-        plan: &Plan,
-        address: impl Fn(usize) -> Ipv4Addr,
-        place_in: impl Fn(usize, Node) -> Node,
-    ) -> Self {
+    fn on(plan: Plan, net: Net) -> Self {
         let temp = tempfile::Builder::new().prefix("aque-it-").tempdir();
         let temp = temp.expect("a temporary directory can be made");
-        let nodes = (0..plan.nodes).map(|place| {
-            let name = format!("n{place}");
-            let listen = format!("{}:{PORT}", address(place));
-            let mut flags = vec!["--listen".to_owned(), listen, "--cpus".to_owned(), plan.cpus.to_string()];
-            flags.extend(plan.flags.iter().cloned());
-            place_in(place, Node::new(&name, &temp.path().join(&name), &flags))
+        let count = plan.nodes;
+        let mut cluster = Self { plan, nodes: Vec::new(), net, temp };
+        let cpus = cluster.plan.cpus;
+        (0..count).for_each(|_| cluster.describe(cpus));
+        cluster.join();
+        cluster
+    }
+
+    /// Adds a further node that has not been started.
+    fn describe(&mut self, cpus: u32) {
+        let place = self.nodes.len();
+        let name = format!("n{place}");
+        let address = match &self.net {
+            Net::Loopback { net, .. } => Ipv4Addr::new(127, net.0, net.1, host_number(place)),
+            Net::Lan(lan) => lan.address(place),
+        };
+        let listen = format!("{address}:{PORT}");
+        let mut flags = vec!["--listen".to_owned(), listen, "--cpus".to_owned(), cpus.to_string()];
+        flags.extend(self.plan.flags.iter().cloned());
+        let node = Node::new(&name, &self.temp.path().join(&name), &flags);
+        self.nodes.push(match &self.net {
+            Net::Loopback { .. } => node,
+            Net::Lan(lan) => node.through(lan.inside(place)),
         });
-        Self { nodes: nodes.collect(), lan: None, claim: None, temp }
     }
 
     fn join(&mut self) {
@@ -121,6 +134,18 @@ impl Cluster {
         others.iter_mut().for_each(|node| node.launch(&["--join", &ticket]));
         others.iter_mut().for_each(Node::wait_ready);
         self.wait_whole();
+    }
+
+    /// Starts a further node with so many processors that joins with this ticket, and returns its place.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn add(&mut self, cpus: u32, ticket: &str) -> usize {
+        self.describe(cpus);
+        let place = self.nodes.len() - 1;
+        self.nodes[place].launch(&["--join", ticket]);
+        self.nodes[place].wait_ready();
+        place
     }
 
     /// Waits until every running node sees as many alive hosts as nodes run.
@@ -156,7 +181,10 @@ impl Cluster {
     /// If it is a cluster on loopback.
     #[must_use]
     pub fn lan(&self) -> &Lan {
-        self.lan.as_ref().expect("the cluster was started on a network of namespaces")
+        match &self.net {
+            Net::Lan(lan) => lan,
+            Net::Loopback { .. } => panic!("the cluster was started on loopback"),
+        }
     }
 
     /// Returns the directory that is removed with the cluster.

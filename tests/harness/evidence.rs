@@ -17,7 +17,7 @@ case $mode in
 brief) ;;
 beats) for beat in $(seq "$argument"); do sleep 0.05; say beat; done ;;
 until) while [ ! -e "$argument" ]; do sleep 0.05; say beat; done ;;
-file) echo "read $(cksum < "$argument")" ;;
+file) cat "$argument" ;;
 esac
 say end
 "#;
@@ -59,7 +59,7 @@ impl Evidence {
         self.command("until", &gate.display().to_string())
     }
 
-    /// Returns the command of a task that reads the file that is named after it.
+    /// Returns the command of a task that prints the file that is named after it.
     #[must_use]
     pub fn reading(&self) -> Vec<String> {
         let mut words = self.command("file", "");

@@ -5,7 +5,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use node::api::wire::{Body, Call, Nodes, StatusQuery, TaskLine};
+use crdt::task::Environment;
+use node::api::wire::{
+    Body, Call, DurableWord, Nodes, StatusQuery, Submission, TaskLine, TaskRequest,
+};
 use node::client::{Client, ClientError};
 use rustix::process::{Pid, Signal};
 
@@ -62,6 +65,12 @@ impl Node {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns the directory of all that is its own. Runs bear its path in their environment.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
     }
 
     /// Returns its data directory.
@@ -224,6 +233,47 @@ impl Node {
     #[track_caller]
     pub fn ok(&self, args: &[&str]) -> String {
         self.aque(args).run().ok().to_owned()
+    }
+
+    /// Submits a command with options of `aque submit`, and returns the task's id.
+    ///
+    /// # Panics
+    /// If it is refused.
+    #[track_caller]
+    pub fn submit(&self, options: &[&str], command: &[impl AsRef<str>]) -> String {
+        let mut words = vec!["submit"];
+        words.extend(options);
+        words.push("--");
+        words.extend(command.iter().map(AsRef::as_ref));
+        self.ok(&words)
+    }
+
+    /// Submits the same command so many times in one request, and returns the tasks' ids.
+    ///
+    /// # Panics
+    /// If that is refused.
+    #[track_caller]
+    pub fn submit_many(&self, count: usize, command: &[String]) -> Vec<String> {
+        self.submit_durable(DurableWord::Quorum, count, command)
+    }
+
+    /// The same, answered when this host's disk has them.
+    ///
+    /// # Panics
+    /// If that is refused.
+    #[track_caller]
+    pub fn submit_many_here(&self, count: usize, command: &[String]) -> Vec<String> {
+        self.submit_durable(DurableWord::Local, count, command)
+    }
+
+    #[track_caller]
+    fn submit_durable(&self, durable: DurableWord, count: usize, command: &[String]) -> Vec<String> {
+        let argv = command.iter().map(|word| word.as_str().into()).collect();
+        let env = [("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())].to_vec();
+        let task = TaskRequest { argv, cwd: "/".into(), inherit_env: true, ..TaskRequest::default() };
+        let submission = Submission { tasks: vec![task; count], env: Some(Environment(env)), durable };
+        let answer = self.client().and_then(|mut client| client.submit(submission));
+        answer.unwrap_or_else(|error| panic!("{} took no tasks: {error}", self.name)).ids
     }
 
     /// Connects to its socket.

@@ -1,1 +1,39 @@
-//! Placeholder.
+//! What a person is promised, shown on real meshes: real processes, sockets, disks, signals and partitions.
+//!
+//! Each test has nodes and directories of its own, so all of them may run at once. Reading order: `cluster` (a mesh does its job),
+//! `cli` and `xargs` (the programs as scripts meet them), `faults` (kill, stop, restart), `partition` (networks that split), `bad_input`.
+
+mod bad_input;
+mod cli;
+mod cluster;
+mod faults;
+mod partition;
+mod xargs;
+
+use tests::{Cluster, Node, settle};
+
+/// Waits until a task is in a state, as one node sees it.
+#[track_caller]
+fn wait_state(node: &Node, id: &str, state: &str) {
+    settle(&format!("{id} to be {state}"), || {
+        let line = node.task(id)?;
+        if line.state.name() == state { Ok(()) } else { Err(format!("it is {}", line.state)) }
+    });
+}
+
+/// Fails unless every task that all nodes agree on has ended in success.
+#[track_caller]
+fn all_succeed(cluster: &Cluster, expected: usize) {
+    let ended = cluster.wait_ended();
+    let failed: Vec<_> = ended.iter().filter(|line| line.state.name() != "success").collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert_eq!(ended.len(), expected);
+}
+
+/// Looks whether nothing lives on a host but the node and its guard.
+fn no_runs(node: &Node) -> Result<(), String> {
+    match tests::processes::of_directory(&node.home().join("")).len() {
+        0..=2 => Ok(()),
+        more => Err(format!("{more} processes belong to {}", node.name())),
+    }
+}

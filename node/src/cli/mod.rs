@@ -176,8 +176,16 @@ fn command() -> clap::Command {
     })
 }
 
-/// Runs the client: `args` with the program's name first. Returns the exit status of `cli.md`'s table.
+/// Runs the client: `args` with the program's name first. Returns one of the exit statuses that the documentation lists.
+///
+/// Two hidden verbs make the same program a node or a node's guard; they take all that follows.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match args.get(1).and_then(|verb| verb.to_str()) {
+        Some(demo::NODE_VERB) => return demo::be_a_node(args.into_iter().skip(2).collect()),
+        Some(crate::guard::VERB) => return crate::guard::main(args.into_iter().skip(2)),
+        Some(_) | None => {}
+    }
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => return explain(&error),
@@ -242,7 +250,7 @@ fn usage_problem(error: &clap::Error) -> Problem {
             parts.push(line.strip_prefix("tip: ").unwrap_or(line));
         }
     }
-    let what = parts.join("; ");
+    let what = parts.join("; ").replace(":; ", ": ");
     let what = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
     let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
     let verb = usage.split_whitespace().skip_while(|word| *word != "aque").nth(1);
@@ -299,11 +307,11 @@ mod tests {
     fn usage_errors_are_one_line() {
         assert_eq!(
             refused(&["aque", "statsu"]),
-            "aque: unrecognized subcommand 'statsu'; a similar subcommand exists: 'status'; try 'aque --help'"
+            "aque: unrecognized subcommand 'statsu'; some similar subcommands exist: 's', 'st', 'status'; try 'aque --help'"
         );
         assert_eq!(
             refused(&["aque", "wait"]),
-            "aque: the following required arguments were not provided:; <ID>...; try 'aque wait --help'"
+            "aque: the following required arguments were not provided: <ID>...; try 'aque wait --help'"
         );
         let line = refused(&["aque", "submit", "--pirority", "3", "true"]);
         assert!(line.contains("'--pirority'") && line.contains("'--priority'"), "{line}");

@@ -117,10 +117,10 @@ mod tests {
         assert_eq!(
             text,
             "\
-NAME          TAG     STATE             CPUS  FREE   MEMORY  RUNNING  LOAD   PING  VERSION  ADDRESSES
-alpha         k3v7qa  alive                2   0.5  4.0 GiB        3  1.23   here  0.1.0    /ip4/10.0.0.1/tcp/4747
+NAME        TAG     STATE             CPUS  FREE   MEMORY  RUNNING  LOAD   PING  VERSION  ADDRESSES
+alpha       k3v7qa  alive                2   0.5  4.0 GiB        3  1.23   here  0.1.0    /ip4/10.0.0.1/tcp/4747
 beta\\u{1b}  k3v7qa  alive                2   0.5  4.0 GiB        3  1.23  0.4ms  0.1.0    /ip4/10.0.0.1/tcp/4747
-c             k3v7qa  silent for 1m05s     2     -  4.0 GiB        -     -      -  0.1.0    /ip4/10.0.0.1/tcp/4747
+c           k3v7qa  silent for 1m05s     2     -  4.0 GiB        -     -      -  0.1.0    /ip4/10.0.0.1/tcp/4747
 "
         );
     }

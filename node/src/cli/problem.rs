@@ -9,6 +9,9 @@ use crate::render::text::harmless;
 /// Exit status of a process that a closed pipe ended, as a shell shows it.
 const PIPE_CLOSED: u8 = 128 + 13;
 
+/// Exit status of a process that Ctrl-C ended, as a shell shows it.
+const INTERRUPTED: u8 = 128 + 2;
+
 /// The kinds, each with its exit status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -24,6 +27,8 @@ pub(crate) enum Kind {
     Forbidden,
     /// A time limit ran out.
     TimedOut,
+    /// A person or the system asked the program to end.
+    Interrupted,
     /// Nobody reads the output any more: ends without a word.
     Unread,
 }
@@ -38,6 +43,7 @@ impl Kind {
             Self::Busy => 75,
             Self::Forbidden => 77,
             Self::TimedOut => 124,
+            Self::Interrupted => INTERRUPTED,
             Self::Unread => PIPE_CLOSED,
         }
     }

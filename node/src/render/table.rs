@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(
             text,
             "ID            N  COMMAND\n\
-             k3v7qa-1      7  make -j4 all and many …\n\
+             k3v7qa-1      7  make -j4 all and many…\n\
              k3v7qa-22  1234  true\n"
         );
     }

@@ -50,6 +50,14 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     paths
 }
 
+/// Lets a log have this one file.
+fn only(path: &Path, bytes: &[u8]) {
+    for other in files(path.parent().unwrap(), "log") {
+        fs::remove_file(other).unwrap();
+    }
+    fs::write(path, bytes).unwrap();
+}
+
 fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 0x10;
@@ -59,7 +67,7 @@ fn flip(path: &Path, at: usize) {
 #[test]
 fn everything_comes_back_in_order() {
     let temp = tempfile::tempdir().unwrap();
-    for count in [0, 1, 40, 41, 200] {
+    for count in [0, 1, 40, 41, 400] {
         fill(temp.path(), count);
         let (log, recovery, seen) = open(temp.path());
         assert_eq!(seen, expected(0..count));
@@ -111,7 +119,7 @@ fn a_group_torn_at_any_byte_is_cut_and_nothing_before_it() {
         let mut hurt = whole.clone();
         hurt[at] ^= 1;
         for bytes in [cut, zeroed, noise, hurt] {
-            fs::write(&path, &bytes).unwrap();
+            only(&path, &bytes);
             let (mut log, recovery, seen) = open(temp.path());
             assert_eq!(recovery.damage, None, "at {at}");
             let mut all = ["first", "second", "third", "fourth", "fifth, somewhat longer", "6"]
@@ -135,7 +143,6 @@ fn damage_in_the_middle_is_told_and_kept_aside() {
     let temp = tempfile::tempdir().unwrap();
     fill(temp.path(), 20);
     let path = files(temp.path(), "log").remove(0);
-    let before = fs::read(&path).unwrap();
     let third = BODY + (0..3).map(|number| record_bytes(record(number).len())).sum::<usize>();
     flip(&path, third + 9);
     let hurt = fs::read(&path).unwrap();
@@ -151,7 +158,7 @@ fn damage_in_the_middle_is_told_and_kept_aside() {
     assert_eq!(recovery.damage, None);
     assert_eq!(seen, [expected(0..3), vec![b"goes on".to_vec()]].concat());
     // A second damage does not overwrite what was kept of the first.
-    fs::write(files(temp.path(), "log").remove(0), &hurt).unwrap();
+    only(&path, &hurt);
     assert!(open(temp.path()).1.damage.is_some());
     assert_eq!(files(temp.path(), "corrupt").len(), 3);
 }
@@ -182,8 +189,8 @@ fn damage_to_a_sealed_file_is_never_taken_for_a_torn_tail() {
         hurt(&logs[2]);
         let (mut log, recovery, seen) = open(temp.path());
         let damage = recovery.damage.expect(what);
-        assert!(damage.later_records > 100, "{what}: {damage:?}");
-        assert!(seen.len() > 30 && seen.len() < 200, "{what}: {}", seen.len());
+        assert!(damage.later_records > 30, "{what}: {damage:?}");
+        assert!(seen.len() > 30 && seen.len() < 250, "{what}: {}", seen.len());
         assert_eq!(seen, expected(0..seen.len()), "{what}");
         assert!(damage.aside.iter().all(|path| path.exists()), "{what}");
         append(&mut log, &["goes on"]);

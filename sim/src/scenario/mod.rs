@@ -6,6 +6,8 @@
 mod calm;
 mod controls;
 mod crashes;
+mod directed;
+mod large;
 mod pauses;
 mod splits;
 
@@ -112,6 +114,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         splits::SCENARIOS,
         pauses::SCENARIOS,
         crashes::SCENARIOS,
+        large::SCENARIOS,
     ]
     .into_iter()
     .flatten()

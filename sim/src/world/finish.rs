@@ -171,7 +171,9 @@ impl World {
                 continue;
             };
             let live = replica.counted_live();
-            let still = live.into_iter().find(|(peer, count)| here.contains(peer) && *count != 0);
+            let still = live
+                .into_iter()
+                .find(|(peer, count)| here.contains(peer) && *count != 0);
             if let Some((peer, count)) = still {
                 let tag = peer.tag();
                 let what = format!("host {host} counts {count} live runs of {tag}; there are none");

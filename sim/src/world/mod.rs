@@ -1,9 +1,10 @@
 //! A world: hosts, links, people and true time, played from one seed, one event after the other. It alone knows everything;
 //! the replicas in it are the shipped ones and see only what the seam shows them.
 //!
-//! Reading order: this file (state, the step), `node` (what goes into a replica and comes out), `guards` (runs), `network`,
+//! Reading order: this file (state, the step), `node` (what goes into a replica and comes out), `guards` and `endings` (runs), `network`,
 //! `people` (submissions), `faults` (what can be done to a world), `finish` (healing and the judges of the end).
 
+mod endings;
 mod faults;
 mod finish;
 mod guards;

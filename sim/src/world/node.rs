@@ -142,9 +142,9 @@ impl World {
                 }
             }
             Output::Start(order) => self.order(host, order),
-            Output::Extend(run, deadline) => self.to_guard(host, run, RunEvent::Extend(deadline)),
-            Output::Signal(run, signal) => self.to_guard(host, run, RunEvent::Signal(signal)),
-            Output::Kill(run) => self.to_guard(host, run, RunEvent::Kill),
+            Output::Extend(run, deadline) => self.tell_guard(host, run, RunEvent::Extend(deadline)),
+            Output::Signal(run, signal) => self.tell_guard(host, run, RunEvent::Signal(signal)),
+            Output::Kill(run) => self.tell_guard(host, run, RunEvent::Kill),
             Output::Reply(token, reply) => self.answered(host, token, reply),
             Output::Notice(notice) => self.noticed(host, notice),
         }

@@ -1,108 +1,12 @@
-//! The judges. They know the truth that no replica knows: when each process really started and ended. They look only at what an
-//! event touched, so they sit in every run; a world stops at the first violation.
-//!
-//! S1 to S4 are the promises of `docs/protocol.md`; the others are listed at [`Judge`].
+//! The truth, and how it is judged as it happens.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use crdt::entry::Vote;
 use crdt::ids::{Epoch, RunId, Tag, TaskId};
 use crdt::task::{Exit, Outcome, OutcomeDigest};
 
+use super::{Judge, StartFacts, Tally, Violation};
 use crate::queue::HostIx;
-
-/// Who found a promise broken.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Judge {
-    /// No two runs of a task overlap in true time.
-    S1,
-    /// At most one value is ever committed, it never changes, and it is what a real process did.
-    S2,
-    /// Nothing starts, and nothing runs, once an outcome is committed.
-    S3,
-    /// A run starts once at an epoch, and a majority may have voted for it there.
-    S4,
-    /// What was acknowledged as durable on a majority is never lost.
-    D1,
-    /// Once healed, all replicas are equal.
-    C1,
-    /// Once healed, everything ends within a bound in leases.
-    L1,
-    /// At the end no claim, run or guard is left over.
-    R1,
-    /// Memory, queues and wake-ups stay bounded.
-    B1,
-    /// Never more members of a group run at once than its window allows.
-    N1,
-}
-
-impl Judge {
-    /// Every judge.
-    pub const ALL: [Self; 10] = [
-        Self::S1,
-        Self::S2,
-        Self::S3,
-        Self::S4,
-        Self::D1,
-        Self::C1,
-        Self::L1,
-        Self::R1,
-        Self::B1,
-        Self::N1,
-    ];
-}
-
-impl fmt::Display for Judge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
-
-/// A broken promise.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Violation {
-    /// Whose promise.
-    pub judge: Judge,
-    /// When, in true nanoseconds.
-    pub at: u64,
-    /// Which task, if one.
-    pub task: Option<TaskId>,
-    /// What happened.
-    pub what: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (seconds, micros) = (self.at / 1_000_000_000, self.at % 1_000_000_000 / 1_000);
-        write!(f, "{} at {seconds}.{micros:06}s", self.judge)?;
-        if let Some(task) = self.task {
-            write!(f, ", task {task}")?;
-        }
-        write!(f, ": {}", self.what)
-    }
-}
-
-/// What really happened so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tally {
-    /// Processes started.
-    pub starts: u64,
-    /// Of these: not the first of their task.
-    pub reruns: u64,
-    /// Processes that ended by themselves or by a signal that was asked for.
-    pub exits: u64,
-    /// Processes killed at their deadline or with their node.
-    pub expired: u64,
-    /// Guards that refused to start because it was too late.
-    pub too_late: u64,
-    /// Guards that found that a command can be started nowhere.
-    pub impossible: u64,
-    /// Tasks of which some replica saw the committed outcome.
-    pub commits: u64,
-    /// Tasks acknowledged as durable on a majority.
-    pub acked: u64,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Executing {
@@ -126,21 +30,6 @@ struct Truth {
     commit: Option<Commit>,
     acked: bool,
     group: Option<(TaskId, u32)>,
-}
-
-/// What a start is judged by.
-#[derive(Debug)]
-pub struct StartFacts {
-    /// The host on which the process started.
-    pub host: HostIx,
-    /// Its tag.
-    pub tag: Tag,
-    /// The size of the task's committee.
-    pub committee: usize,
-    /// The own votes of those members that can be asked now.
-    pub votes: Vec<(Tag, Option<Vote>)>,
-    /// Its group and the group's window, if it has one.
-    pub group: Option<(TaskId, u32)>,
 }
 
 /// All judges of one world.

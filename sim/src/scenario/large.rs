@@ -1,0 +1,52 @@
+//! Scenarios that are long or large: several segments, many minutes of presence.
+
+use std::time::Duration;
+
+use super::{Course, Scenario, expect, three, warm};
+use crate::plan::{Batch, Plan};
+use crate::world::{Unsynced, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "more_tasks_than_a_segment_holds",
+        about: "1,200 tasks in one call, a crash in the middle",
+        setup: three,
+        script: many,
+    },
+    Scenario {
+        name: "ten_minutes",
+        about: "presence turns over, segments close by age, nodes restart",
+        setup: three,
+        script: long,
+    },
+];
+
+fn many(world: &mut World) -> Course {
+    warm(world);
+    world.submit(0, Batch::many(1_200, Plan::succeed(SECOND / 100)));
+    world.run_for(SECOND);
+    world.crash_node(1, Some(SECOND / 10), Unsynced::Drawn);
+    world.finish();
+    expect(world.oracle().tally().commits == 1_200, "every task ends")
+}
+
+fn long(world: &mut World) -> Course {
+    warm(world);
+    for round in 0..40_usize {
+        let host = round % 3;
+        world.submit(host, Batch::many(3, Plan::succeed(SECOND / 2)));
+        world.run_for(SECOND * 15);
+        if round % 5 == 4 {
+            world.crash_node((host + 1) % 3, Some(SECOND / 10), Unsynced::Drawn);
+        }
+    }
+    let documents = world
+        .replica(0)
+        .map_or(0, |replica| replica.memory().documents);
+    world.finish();
+    expect(documents < 60, "old presence is dropped")?;
+    expect(world.oracle().tally().commits == 120, "every task ends")?;
+    expect(world.oracle().tally().reruns == 0, "no hold is lost")
+}

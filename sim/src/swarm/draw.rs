@@ -1,0 +1,318 @@
+//! From a seed to a mesh, its work and its faults.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crdt::task::{Arg, Environment};
+use crdt::time::Timing;
+use fastrand::Rng;
+
+use super::{Deed, Drawn};
+use crate::chance::{self, Purpose};
+use crate::disk::DiskModel;
+use crate::link::{Lanes, LinkModel, Order};
+use crate::plan::{Batch, Fate, Manners, Plan};
+use crate::queue::HostIx;
+use crate::world::{Clocks, Setup};
+
+/// The kinds of faults that a seed switches on or off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Stop,
+    Freeze,
+    CrashNode,
+    CrashHost,
+    CrashAll,
+    Cut,
+    OneWay,
+    Split,
+    Break,
+    Slow,
+    Spoil,
+    Disk,
+    Rate,
+    Wall,
+    Garbage,
+    Kill,
+    Drain,
+}
+
+const KINDS: [Kind; 17] = [
+    Kind::Stop,
+    Kind::Freeze,
+    Kind::CrashNode,
+    Kind::CrashHost,
+    Kind::CrashAll,
+    Kind::Cut,
+    Kind::OneWay,
+    Kind::Split,
+    Kind::Break,
+    Kind::Slow,
+    Kind::Spoil,
+    Kind::Disk,
+    Kind::Rate,
+    Kind::Wall,
+    Kind::Garbage,
+    Kind::Kill,
+    Kind::Drain,
+];
+
+/// Draws what a seed means.
+#[must_use]
+pub fn draw(seed: u64) -> Drawn {
+    let mut rng = chance::stream(seed, Purpose::Faults, 0, 0);
+    let setup = draw_setup(seed, &mut rng);
+    let calm_at = Duration::from_millis(rng.u64(8_000..24_000));
+    let submitters = draw_submitters(setup.hosts, &mut rng);
+    let work = draw_work(&setup, &submitters, calm_at);
+    let (deeds, absent) = draw_deeds(&setup, &submitters, calm_at, &mut rng);
+    let spite = if rng.bool() { 0 } else { rng.u32(20..200) };
+    Drawn {
+        setup,
+        work,
+        deeds,
+        calm_at,
+        absent,
+        spite,
+    }
+}
+
+fn draw_setup(seed: u64, rng: &mut Rng) -> Setup {
+    let hosts = [1, 2, 3, 3, 3, 4, 5, 5, 5, 7][rng.usize(0..10)];
+    let lease = Duration::from_millis(rng.u64(800..3_000));
+    let committee = match hosts {
+        1 | 2 => 1,
+        3 | 4 => 3,
+        _ if rng.bool() => 3,
+        _ => 5,
+    };
+    let clocks = [Clocks::Ideal, Clocks::Within, Clocks::Ends][rng.usize(0..3)].clone();
+    let slow = rng.u64(1..30);
+    Setup {
+        committee,
+        timing: Timing::with_lease(lease / 8, lease, rng.u32(0..20_000)),
+        clocks,
+        links: LinkModel {
+            mean: Duration::from_micros(rng.u64(100..1_000) * slow),
+            ..LinkModel::default()
+        },
+        disks: DiskModel {
+            least: Duration::from_micros(100),
+            mean: Duration::from_micros(rng.u64(100..10_000)),
+        },
+        cpu_milli: 1_000 * rng.u32(1..5),
+        ..Setup::new(seed, hosts)
+    }
+}
+
+/// Only some hosts take submissions, so that others may stay away for good.
+fn draw_submitters(hosts: usize, rng: &mut Rng) -> Vec<HostIx> {
+    let first = rng.usize(0..hosts);
+    let mut submitters = vec![first];
+    submitters.extend((0..hosts).filter(|host| *host != first && rng.u32(0..3) == 0));
+    submitters
+}
+
+fn draw_plan(setup: &Setup, rng: &mut Rng) -> Plan {
+    let lease = chance::nanos(setup.timing.lease);
+    let length = match rng.u32(0..10) {
+        0..6 => chance::exponential(rng, lease / 8),
+        6..9 => chance::exponential(rng, lease),
+        _ => lease * 3,
+    };
+    let failures = match rng.u32(0..10) {
+        0..7 => 0,
+        7..9 => rng.u32(1..3),
+        _ => u32::MAX,
+    };
+    let manners = if rng.u32(0..5) == 0 {
+        Manners::Stubborn
+    } else {
+        Manners::Obeys
+    };
+    let fate = match rng.u32(0..20) {
+        0 => Fate::Impossible,
+        1 if setup.hosts > 1 => Fate::UnfitOn(rng.usize(0..setup.hosts)),
+        _ => Fate::Starts,
+    };
+    Plan {
+        fate,
+        length: Duration::from_nanos(length),
+        failures,
+        code: rng.i32(1..9),
+        manners,
+    }
+}
+
+fn draw_work(
+    setup: &Setup,
+    submitters: &[HostIx],
+    calm_at: Duration,
+) -> Vec<(Duration, HostIx, Batch)> {
+    let mut rng = chance::stream(setup.seed, Purpose::Work, 0, 0);
+    let batches = rng.usize(1..8);
+    (0..batches)
+        .map(|_| {
+            let host = submitters[rng.usize(0..submitters.len())];
+            let at = chance::span(&mut rng, Duration::from_millis(50), calm_at);
+            (at, host, draw_batch(setup, &mut rng))
+        })
+        .collect()
+}
+
+fn draw_batch(setup: &Setup, rng: &mut Rng) -> Batch {
+    let count = rng.u32(1..10);
+    if rng.u32(0..4) == 0 {
+        let plan = Plan {
+            failures: 0,
+            ..draw_plan(setup, rng)
+        };
+        return Batch::group(count, rng.u32(0..4), plan);
+    }
+    let mut batch = Batch::default();
+    let with_env = rng.u32(0..4) == 0;
+    let pair = (Arg::from("SEED"), Arg::from(setup.seed.to_string()));
+    let env = Arc::new(Environment(vec![pair]));
+    for place in 0..count {
+        let plan = draw_plan(setup, rng);
+        let chained = place > 0 && rng.u32(0..4) == 0;
+        let after = if chained {
+            vec![rng.u32(0..place)]
+        } else {
+            Vec::new()
+        };
+        let task = batch.add_after(plan, &after);
+        task.spec.retries = rng.u32(0..3);
+        task.spec.priority += rng.i32(-2..3);
+        task.env = with_env.then(|| env.clone());
+    }
+    batch
+}
+
+struct Dice<'a> {
+    setup: &'a Setup,
+    rng: &'a mut Rng,
+    calm_at: Duration,
+    quiet: (Duration, Duration),
+}
+
+impl Dice<'_> {
+    fn host(&mut self) -> HostIx {
+        self.rng.usize(0..self.setup.hosts)
+    }
+
+    fn pair(&mut self) -> (HostIx, HostIx) {
+        let a = self.host();
+        let other = self.rng.usize(0..self.setup.hosts.max(2) - 1);
+        (
+            a,
+            if other >= a { other + 1 } else { other }.min(self.setup.hosts - 1),
+        )
+    }
+
+    fn side(&mut self) -> Vec<HostIx> {
+        (0..self.setup.hosts).filter(|_| self.rng.bool()).collect()
+    }
+
+    /// A time for a fault to begin, outside the quiet window.
+    fn begin(&mut self) -> Duration {
+        let at = chance::span(self.rng, Duration::from_millis(100), self.calm_at);
+        if at >= self.quiet.0 && at < self.quiet.1 {
+            self.quiet.1
+        } else {
+            at
+        }
+    }
+
+    /// How long a fault lasts: around the lease, where it matters most.
+    fn length(&mut self) -> Duration {
+        let lease = chance::nanos(self.setup.timing.lease);
+        Duration::from_nanos(match self.rng.u32(0..4) {
+            0 => self.rng.u64(1_000_000..lease / 4),
+            1 | 2 => self.rng.u64(lease / 2..lease * 3 / 2),
+            _ => self.rng.u64(lease..lease * 4),
+        })
+    }
+
+    fn fault(&mut self, kind: Kind, deeds: &mut Vec<(Duration, Deed)>) {
+        let (at, host) = (self.begin(), self.host());
+        let (a, b) = self.pair();
+        let end = at + self.length();
+        let short = chance::span(
+            self.rng,
+            Duration::from_millis(1),
+            Duration::from_millis(800),
+        );
+        let bound = i32::try_from(self.setup.timing.drift_ppm).unwrap_or(0);
+        let (begun, ended) = match kind {
+            Kind::Stop => (Deed::Stop(host), Some(Deed::Resume(host))),
+            Kind::Freeze => (Deed::Freeze(host), Some(Deed::Resume(host))),
+            Kind::CrashNode => (Deed::CrashNode(host, short), None),
+            Kind::CrashHost => (Deed::CrashHost(host, short), None),
+            Kind::CrashAll => (Deed::CrashAll(short), None),
+            Kind::Cut => (Deed::Cut(a, b), Some(Deed::HealLinks)),
+            Kind::OneWay => {
+                let lanes = [Lanes::All, Lanes::Gossip, Lanes::Claims][self.rng.usize(0..3)];
+                (Deed::CutWay(a, b, lanes), Some(Deed::HealLinks))
+            }
+            Kind::Split => (Deed::Split(self.side()), Some(Deed::HealLinks)),
+            Kind::Break => (Deed::Break(a, b), None),
+            Kind::Slow => {
+                let by = self.length() / 2;
+                (Deed::Slow(a, b, by), Some(Deed::HealLinks))
+            }
+            Kind::Spoil => {
+                let order = if self.rng.bool() {
+                    Order::Kept
+                } else {
+                    Order::Free
+                };
+                let deed = Deed::Spoil(self.rng.u32(0..400), self.rng.u32(0..300), order);
+                (deed, Some(Deed::Spoil(0, 0, Order::Kept)))
+            }
+            Kind::Disk => (Deed::FillDisk(host), Some(Deed::FreeDisk(host))),
+            Kind::Rate => (Deed::Rate(host, self.rng.i32(-bound..=bound)), None),
+            Kind::Wall => (Deed::Wall(host, self.rng.i64(-90_000..90_000)), None),
+            Kind::Garbage => (Deed::Garbage(a, b), None),
+            Kind::Kill => (Deed::Kill(host, self.rng.usize(0..20)), None),
+            Kind::Drain => (Deed::Drain(host), Some(Deed::Undrain(host))),
+        };
+        deeds.push((at, begun));
+        deeds.extend(ended.map(|deed| (end, deed)));
+    }
+}
+
+fn draw_deeds(
+    setup: &Setup,
+    submitters: &[HostIx],
+    calm_at: Duration,
+    rng: &mut Rng,
+) -> (Vec<(Duration, Deed)>, Vec<HostIx>) {
+    let quiet_from = chance::span(rng, Duration::ZERO, calm_at);
+    let quiet = (quiet_from, quiet_from + calm_at / 5);
+    let mut dice = Dice {
+        setup,
+        rng,
+        calm_at,
+        quiet,
+    };
+    let mut deeds = Vec::new();
+    for kind in KINDS {
+        if dice.rng.bool() || setup.hosts == 1 && kind == Kind::Drain {
+            continue;
+        }
+        for _ in 0..dice.rng.usize(1..5) {
+            dice.fault(kind, &mut deeds);
+        }
+    }
+    // Of three hosts, or of five, one that takes no submissions may leave for good: every committee keeps its majority.
+    let mut absent = Vec::new();
+    let leaver = dice.host();
+    let minority = setup.hosts == 3 || setup.hosts == 5;
+    if minority && !submitters.contains(&leaver) && dice.rng.bool() {
+        deeds.push((dice.begin(), Deed::Leave(leaver)));
+        absent.push(leaver);
+    }
+    deeds.sort_by_key(|(at, _)| *at);
+    (deeds, absent)
+}

@@ -1,0 +1,82 @@
+//! Swarm runs: one seed draws a mesh, its work and its faults; whole kinds of faults are switched off at random (Groce et al.,
+//! "Swarm Testing", 2012), so that each seed leans on some of them. Two phases: faults with safety judged all the time, then
+//! everything is healed (in some runs but for a minority that stays away) and liveness is judged.
+
+mod draw;
+mod play;
+
+use std::time::Duration;
+
+use crate::link::{Lanes, Order};
+use crate::plan::Batch;
+use crate::queue::HostIx;
+use crate::world::Setup;
+
+pub use draw::draw;
+pub use play::{play, play_until};
+
+/// Something done to a world.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Deed {
+    /// A node is stopped.
+    Stop(HostIx),
+    /// A host is frozen.
+    Freeze(HostIx),
+    /// A stopped node or frozen host goes on.
+    Resume(HostIx),
+    /// A node is killed and started again after a while.
+    CrashNode(HostIx, Duration),
+    /// A host loses its power and comes back after a while.
+    CrashHost(HostIx, Duration),
+    /// All hosts lose their power and come back after a while.
+    CrashAll(Duration),
+    /// A host loses its power and stays away.
+    Leave(HostIx),
+    /// Two hosts are cut off from each other.
+    Cut(HostIx, HostIx),
+    /// One direction is cut.
+    CutWay(HostIx, HostIx, Lanes),
+    /// The first side is cut off from all other hosts.
+    Split(Vec<HostIx>),
+    /// All links are whole again.
+    HealLinks,
+    /// A connection breaks once.
+    Break(HostIx, HostIx),
+    /// One direction becomes slower.
+    Slow(HostIx, HostIx, Duration),
+    /// Links lose, copy and reorder: frames of a thousand each.
+    Spoil(u32, u32, Order),
+    /// A disk is full.
+    FillDisk(HostIx),
+    /// It has room again.
+    FreeDisk(HostIx),
+    /// A clock runs at another rate.
+    Rate(HostIx, i32),
+    /// A wall clock steps.
+    Wall(HostIx, i64),
+    /// Nonsense is sent.
+    Garbage(HostIx, HostIx),
+    /// A person wants a task ended: the n-th of those that were acknowledged.
+    Kill(HostIx, usize),
+    /// A host takes no new tasks.
+    Drain(HostIx),
+    /// It takes new tasks again.
+    Undrain(HostIx),
+}
+
+/// Everything that one seed means.
+#[derive(Clone, Debug)]
+pub struct Drawn {
+    /// The world.
+    pub setup: Setup,
+    /// Submissions: when, where, what.
+    pub work: Vec<(Duration, HostIx, Batch)>,
+    /// Faults in order.
+    pub deeds: Vec<(Duration, Deed)>,
+    /// When faults end.
+    pub calm_at: Duration,
+    /// Hosts that stay away.
+    pub absent: Vec<HostIx>,
+    /// So many of a thousand starts, ends and orders are followed by a fault right there.
+    pub spite: u32,
+}

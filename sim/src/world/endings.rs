@@ -1,0 +1,245 @@
+//! Runs: how they end: by themselves, by a signal, at their deadline, with their node or with their host; and how they stand
+//! still with it.
+
+use crdt::event::{Input, RunEnd};
+use crdt::ids::RunId;
+use crdt::task::{Captured, Exit, RunReport, Usage};
+use crdt::time::Wall;
+
+use super::guards::name;
+use super::{GuardPace, World};
+use crate::chance;
+use crate::host::{Cause, Guard, GuardFlaw, Phase};
+use crate::plan::Manners;
+use crate::queue::{Event, HostIx, RunEvent};
+use crate::timeline::Mark;
+
+const SIGKILL: i32 = 9;
+
+impl World {
+    /// Draws how long a kill takes: within the guard's bound.
+    fn kill_time(&mut self, host: HostIx) -> u64 {
+        let bound = chance::nanos(self.setup.timing.kill_latency);
+        let local = match (self.guard_flaw(), self.setup.guards) {
+            (Some(GuardFlaw::Slow), _) => chance::nanos(self.setup.timing.lease),
+            (_, GuardPace::Worst) => bound,
+            (_, GuardPace::Usual) => chance::up_to(&mut self.hosts[host].chance, bound),
+        };
+        self.hosts[host].clock.stretch(local)
+    }
+
+    /// Kills what there is of a run.
+    pub(super) fn kill_run(&mut self, host: HostIx, run: RunId, cause: Cause) {
+        let time = self.kill_time(host);
+        let Some(guard) = self.hosts[host].guards.get_mut(&run) else {
+            return;
+        };
+        match guard.phase {
+            Phase::Dying(_) => {}
+            Phase::Ordered { .. } | Phase::Arming { .. } => {
+                self.hosts[host].guards.remove(&run);
+                if cause != Cause::NodeGone {
+                    let delay = self.latency(host, 60_000);
+                    self.tell_in(delay, host, Input::RunEnded(run, RunEnd::TooLate));
+                }
+            }
+            Phase::Runs { .. } | Phase::Frozen { .. } => {
+                guard.phase = Phase::Dying(cause);
+                let serial = guard.serial;
+                self.after(
+                    time,
+                    Event::Run {
+                        host,
+                        run,
+                        serial,
+                        what: RunEvent::Reaped,
+                    },
+                );
+            }
+        }
+    }
+
+    pub(super) fn reaped(&mut self, host: HostIx, run: RunId) {
+        let Some(guard) = self.hosts[host].guards.remove(&run) else {
+            return;
+        };
+        let Phase::Dying(cause) = guard.phase else {
+            return;
+        };
+        let delay = self.latency(host, 60_000);
+        match cause {
+            Cause::Ordered => {
+                self.end_mark(host, run, Mark::End, "killed on order");
+                self.oracle.exited(run, host, Exit::Signal(SIGKILL));
+                let report = self.report_of(host, &guard, Exit::Signal(SIGKILL));
+                self.tell_in(delay, host, Input::RunEnded(run, RunEnd::Exited(report)));
+            }
+            Cause::Deadline | Cause::NodeGone => {
+                let why = if cause == Cause::Deadline {
+                    "killed at its deadline"
+                } else {
+                    "killed with its node"
+                };
+                self.end_mark(host, run, Mark::Expired, why);
+                self.oracle.expired(run, host);
+                if cause == Cause::Deadline {
+                    self.tell_in(delay, host, Input::RunEnded(run, RunEnd::Expired));
+                }
+            }
+        }
+        self.guard_gone(host);
+    }
+
+    fn end_mark(&mut self, host: HostIx, run: RunId, mark: Mark, how: &str) {
+        self.timeline.note(self.now, Some(host), mark, || {
+            format!("{} {how}", name(run))
+        });
+        self.timeline.bar_ends(self.now, host, run, mark);
+    }
+
+    pub(super) fn exit_itself(&mut self, host: HostIx, run: RunId, freezes: u32) {
+        let Some(guard) = self.hosts[host].guards.get(&run) else {
+            return;
+        };
+        let Phase::Runs { until } = guard.phase else {
+            return;
+        };
+        if guard.freezes != freezes || self.now < until {
+            return;
+        }
+        let failed = self.oracle.exits(run.task) < guard.plan.failures;
+        let exit = Exit::Code(if failed { guard.plan.code } else { 0 });
+        self.process_ends(host, run, exit);
+    }
+
+    pub(super) fn signal(&mut self, host: HostIx, run: RunId, signal: i32) {
+        let Some(guard) = self.hosts[host].guards.get_mut(&run) else {
+            return;
+        };
+        match guard.phase {
+            // The node passes it on when it forks the guard.
+            Phase::Ordered { .. } => {
+                guard.phase = Phase::Ordered {
+                    signal: Some(signal),
+                }
+            }
+            Phase::Arming { .. } => {
+                guard.phase = Phase::Arming {
+                    signal: Some(signal),
+                }
+            }
+            Phase::Runs { .. } => {
+                if guard.plan.manners == Manners::Obeys || signal == SIGKILL {
+                    self.process_ends(host, run, Exit::Signal(signal));
+                }
+            }
+            Phase::Frozen { .. } | Phase::Dying(_) => {}
+        }
+    }
+
+    /// A process ended by itself or by a signal; its guard says so to the node, if that is still the one that ordered it.
+    fn process_ends(&mut self, host: HostIx, run: RunId, exit: Exit) {
+        let Some(guard) = self.hosts[host].guards.remove(&run) else {
+            return;
+        };
+        self.last_exit = Some((host, run));
+        self.end_mark(host, run, Mark::End, &format!("ends, {exit:?}"));
+        self.oracle.exited(run, host, exit);
+        let report = self.report_of(host, &guard, exit);
+        let delay = self.latency(host, 60_000);
+        self.tell_in(delay, host, Input::RunEnded(run, RunEnd::Exited(report)));
+        self.guard_gone(host);
+    }
+
+    fn report_of(&self, host: HostIx, guard: &Guard, exit: Exit) -> RunReport {
+        let ended = self.hosts[host].clock.read(self.now).wall;
+        let length = u64::try_from(guard.plan.length.as_millis()).unwrap_or(u64::MAX);
+        RunReport {
+            exit,
+            started: Wall(ended.0.saturating_sub(length)),
+            ended,
+            usage: Usage::default(),
+            stdout: Captured::default(),
+            stderr: Captured::default(),
+        }
+    }
+
+    /// G3: a node that died comes back only when the guards of its runs are gone.
+    pub(super) fn guard_gone(&mut self, host: HostIx) {
+        let node = &self.hosts[host];
+        let alone = node.guards.is_empty() || self.guard_flaw() == Some(GuardFlaw::Absent);
+        if let Some(at) = node.restart_at
+            && alone
+        {
+            self.queue.push(at.max(self.now), Event::Restart { host });
+        }
+    }
+
+    /// Everything on a host stands still; so do its processes.
+    pub(super) fn freeze_runs(&mut self, host: HostIx) {
+        let now = self.now;
+        for (run, guard) in &mut self.hosts[host].guards {
+            guard.freezes += 1;
+            match guard.phase {
+                Phase::Runs { until } => {
+                    guard.phase = Phase::Frozen {
+                        left: until.saturating_sub(now),
+                    };
+                    self.oracle.frozen(*run, host);
+                }
+                Phase::Dying(_) => self.oracle.frozen(*run, host),
+                Phase::Ordered { .. } | Phase::Arming { .. } | Phase::Frozen { .. } => {}
+            }
+        }
+    }
+
+    /// It goes on: guards look at their deadlines first.
+    pub(super) fn thaw_runs(&mut self, host: HostIx) {
+        let (now, local) = (self.now, self.hosts[host].local(self.now));
+        let flaw = self.guard_flaw();
+        let runs: Vec<RunId> = self.hosts[host].guards.keys().copied().collect();
+        for run in runs {
+            let Some(guard) = self.hosts[host].guards.get_mut(&run) else {
+                continue;
+            };
+            let Phase::Frozen { left } = guard.phase else {
+                continue;
+            };
+            if local >= guard.order.deadline && flaw != Some(GuardFlaw::Absent) {
+                self.kill_run(host, run, Cause::Deadline);
+                continue;
+            }
+            guard.phase = Phase::Runs { until: now + left };
+            let (serial, freezes) = (guard.serial, guard.freezes);
+            self.oracle.thawed(now, run, host);
+            self.after(
+                left,
+                Event::Run {
+                    host,
+                    run,
+                    serial,
+                    what: RunEvent::Exit(freezes),
+                },
+            );
+        }
+    }
+
+    /// Guards lose their node: each kills its run at once, within its bound.
+    pub(super) fn orphan_runs(&mut self, host: HostIx) {
+        if self.guard_flaw() == Some(GuardFlaw::Absent) {
+            return;
+        }
+        let runs: Vec<RunId> = self.hosts[host].guards.keys().copied().collect();
+        for run in runs {
+            self.kill_run(host, run, Cause::NodeGone);
+        }
+    }
+
+    /// The machine is gone, and everything on it.
+    pub(super) fn drop_runs(&mut self, host: HostIx) {
+        for run in std::mem::take(&mut self.hosts[host].guards).into_keys() {
+            self.end_mark(host, run, Mark::Expired, "dies with its host");
+            self.oracle.expired(run, host);
+        }
+    }
+}
