@@ -1,4 +1,8 @@
-//! Whom to dial next, and when: every known peer that is not connected, for ever, with growing pauses and jitter.
+//! Whom to dial next, and when: every known peer that is not connected, for ever, with growing
+//! pauses and jitter; the addresses of tickets whenever nobody is connected.
+//!
+//! A peer is tried by TCP first (cheaper, and it sees a dead process at once) and by everything else
+//! the next time: two transports at once would make two connections.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,21 +12,35 @@ use libp2p::Multiaddr;
 use crate::Limits;
 use crate::book::Book;
 use crate::identity::PeerKey;
+use crate::listen::is_tcp;
+
+/// The most addresses of tickets.
+const BOOTSTRAP: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
 struct Pause {
     length: Duration,
     until: Instant,
+    tries: u32,
     dialling: bool,
 }
 
 /// A dial that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// A known peer, at its addresses.
+    /// A known peer, at these of its addresses.
     Peer(PeerKey, Vec<Multiaddr>),
     /// An address of a ticket.
     Address(Multiaddr),
+}
+
+/// How a dial ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialled {
+    /// A connection came of it.
+    Connected,
+    /// None did.
+    Failed,
 }
 
 /// The state of all dials.
@@ -38,21 +56,38 @@ pub(crate) struct Dialer {
 impl Dialer {
     pub(crate) fn new(me: PeerKey, limits: &Limits, bootstrap: &[Multiaddr]) -> Self {
         let (least, most) = (limits.redial_least, limits.redial_most);
-        let now = Pause { length: least, until: Instant::now(), dialling: false };
-        let bootstrap = bootstrap.iter().map(|address| (address.clone(), now)).collect();
-        Self { me, least, most, peers: BTreeMap::new(), bootstrap }
+        let mut dialer =
+            Self { me, least, most, peers: BTreeMap::new(), bootstrap: BTreeMap::new() };
+        for address in bootstrap {
+            dialer.try_address(address.clone());
+        }
+        dialer
     }
 
-    /// A first dial of two peers to each other is left to the lower key for a moment, so that one connection comes of it.
+    fn at(&self, until: Instant) -> Pause {
+        Pause { length: self.least, until, tries: 0, dialling: false }
+    }
+
+    /// A first dial of two peers to each other is left to the lower key for a moment, so that one
+    /// connection comes of it.
     fn fresh(&self, peer: PeerKey) -> Pause {
         let wait = if self.me < peer { Duration::ZERO } else { self.least * 2 };
-        Pause { length: self.least, until: Instant::now() + wait, dialling: false }
+        self.at(Instant::now() + wait)
     }
 
-    /// Adds an address to be tried while no peer is connected.
-    pub(crate) fn try_address(&mut self, address: Multiaddr) {
-        let pause = Pause { length: self.least, until: Instant::now(), dialling: false };
-        self.bootstrap.insert(address, pause);
+    /// Adds an address to be tried at once and whenever nobody is connected. Says whether there
+    /// was room for it.
+    pub(crate) fn try_address(&mut self, address: Multiaddr) -> bool {
+        let room = self.bootstrap.len() < BOOTSTRAP || self.bootstrap.contains_key(&address);
+        if room {
+            self.bootstrap.insert(address, self.at(Instant::now()));
+        }
+        room
+    }
+
+    /// Drops an address: it leads back to this very node.
+    pub(crate) fn drop_address(&mut self, address: &Multiaddr) {
+        self.bootstrap.remove(address);
     }
 
     /// Something new is known of a peer, or it was lost: dial it soon.
@@ -68,52 +103,79 @@ impl Dialer {
         self.peers.remove(&peer);
     }
 
-    /// Returns the dials that are due and marks them as under way.
-    pub(crate) fn due(&mut self, book: &Book, is_up: impl Fn(PeerKey) -> bool, lonely: bool) -> Vec<Due> {
+    /// Returns the dials that are due and marks them as under way; `skip` names peers that are
+    /// connected or must not be.
+    pub(crate) fn due(
+        &mut self,
+        book: &Book,
+        skip: impl Fn(PeerKey) -> bool,
+        lonely: bool,
+    ) -> Vec<Due> {
+        let now = Instant::now();
         let mut due = Vec::new();
-        for (peer, addresses) in book.iter() {
-            if peer == self.me || addresses.is_empty() || is_up(peer) {
-                continue;
-            }
+        for peer in book.peers().filter(|peer| *peer != self.me && !skip(*peer)) {
             let fresh = self.fresh(peer);
             let pause = self.peers.entry(peer).or_insert(fresh);
-            if !pause.dialling && pause.until <= Instant::now() {
+            if pause.dialling || pause.until > now {
+                continue;
+            }
+            let addresses = choose(book.addresses(peer), pause.tries);
+            if !addresses.is_empty() {
                 pause.dialling = true;
-                due.push(Due::Peer(peer, addresses.clone()));
+                due.push(Due::Peer(peer, addresses));
             }
         }
-        if lonely {
-            for (address, pause) in &mut self.bootstrap {
-                if !pause.dialling && pause.until <= Instant::now() {
-                    pause.dialling = true;
-                    due.push(Due::Address(address.clone()));
-                }
+        for (address, pause) in &mut self.bootstrap {
+            if (lonely || pause.tries == 0) && !pause.dialling && pause.until <= now {
+                pause.dialling = true;
+                due.push(Due::Address(address.clone()));
             }
         }
         due
     }
 
+    /// Drops what is remembered of peers that the book no longer knows.
+    pub(crate) fn tidy(&mut self, book: &Book) {
+        let known: std::collections::BTreeSet<PeerKey> = book.peers().collect();
+        self.peers.retain(|peer, pause| pause.dialling || known.contains(peer));
+    }
+
     /// A dial of a peer came to its end.
-    pub(crate) fn peer_done(&mut self, peer: PeerKey, connected: bool) {
+    pub(crate) fn peer_done(&mut self, peer: PeerKey, ended: Dialled) {
         let (least, most) = (self.least, self.most);
         if let Some(pause) = self.peers.get_mut(&peer) {
-            *pause = after(*pause, connected, least, most);
+            *pause = after(*pause, ended, least, most);
         }
     }
 
     /// A dial of a ticket's address came to its end.
-    pub(crate) fn address_done(&mut self, address: &Multiaddr, connected: bool) {
+    pub(crate) fn address_done(&mut self, address: &Multiaddr, ended: Dialled) {
         let (least, most) = (self.least, self.most);
         if let Some(pause) = self.bootstrap.get_mut(address) {
-            *pause = after(*pause, connected, least, most);
+            *pause = after(*pause, ended, least, most);
         }
     }
 }
 
-fn after(pause: Pause, connected: bool, least: Duration, most: Duration) -> Pause {
-    let length = if connected { least } else { (pause.length * 2).min(most) };
+/// TCP first, the others next, and so on in turn.
+fn choose(all: Vec<Multiaddr>, tries: u32) -> Vec<Multiaddr> {
+    let (tcp, other): (Vec<_>, Vec<_>) = all.into_iter().partition(is_tcp);
+    let tcp_is_next = tries.is_multiple_of(2);
+    if (tcp_is_next && !tcp.is_empty()) || other.is_empty() { tcp } else { other }
+}
+
+fn after(pause: Pause, ended: Dialled, least: Duration, most: Duration) -> Pause {
     let jitter = pause.length.mul_f64(fastrand::f64() / 4.0);
-    Pause { length, until: Instant::now() + pause.length + jitter, dialling: false }
+    let until = Instant::now() + pause.length + jitter;
+    match ended {
+        Dialled::Connected => Pause { length: least, until, tries: 1, dialling: false },
+        Dialled::Failed => Pause {
+            length: (pause.length * 2).min(most),
+            until,
+            tries: pause.tries.saturating_add(1),
+            dialling: false,
+        },
+    }
 }
 
 #[cfg(test)]
@@ -121,31 +183,66 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use super::*;
 
+    const ME: PeerKey = PeerKey([1; 32]);
+    const PEER: PeerKey = PeerKey([2; 32]);
+
+    fn tcp() -> Multiaddr {
+        "/ip4/127.0.0.1/tcp/1".parse().unwrap()
+    }
+
+    fn quic() -> Multiaddr {
+        "/ip4/127.0.0.1/udp/1/quic-v1".parse().unwrap()
+    }
+
     #[test]
     fn pauses_grow_and_end() {
-        let limits = Limits::default();
-        let start = Pause { length: limits.redial_least, until: Instant::now(), dialling: true };
-        let mut pause = start;
+        let Limits { redial_least: least, redial_most: most, .. } = Limits::default();
+        let mut pause = Pause { length: least, until: Instant::now(), tries: 0, dialling: true };
         for _ in 0..20 {
-            pause = after(pause, false, limits.redial_least, limits.redial_most);
+            pause = after(pause, Dialled::Failed, least, most);
         }
-        assert_eq!(pause.length, limits.redial_most);
-        assert_eq!(after(pause, true, limits.redial_least, limits.redial_most).length, limits.redial_least);
+        assert_eq!((pause.length, pause.tries), (most, 20));
+        assert_eq!(after(pause, Dialled::Connected, least, most).length, least);
     }
 
     #[test]
     fn only_the_absent_are_dialled_and_once_at_a_time() {
-        let (me, peer) = (PeerKey([1; 32]), PeerKey([2; 32]));
-        let address: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
         let mut book = Book::default();
-        book.learn(peer, std::slice::from_ref(&address));
-        let mut dialer = Dialer::new(me, &Limits::default(), std::slice::from_ref(&address));
-        assert_eq!(dialer.due(&book, |_| true, false), []);
+        book.learn(PEER, &[tcp()]);
+        let mut dialer = Dialer::new(ME, &Limits::default(), &[tcp()]);
         let due = dialer.due(&book, |_| false, true);
-        assert_eq!(due, [Due::Peer(peer, vec![address.clone()]), Due::Address(address)]);
+        assert_eq!(due, [Due::Peer(PEER, vec![tcp()]), Due::Address(tcp())]);
         assert_eq!(dialer.due(&book, |_| false, true), []);
-        dialer.peer_done(peer, false);
-        dialer.hurry(peer);
+        dialer.peer_done(PEER, Dialled::Failed);
+        assert_eq!(dialer.due(&book, |_| false, true), [], "a pause comes first");
+        dialer.hurry(PEER);
+        assert_eq!(dialer.due(&book, |_| true, false), []);
         assert_eq!(dialer.due(&book, |_| false, false).len(), 1);
+        dialer.peer_done(PEER, Dialled::Connected);
+        book.forget(PEER);
+        dialer.tidy(&book);
+        assert!(dialer.peers.is_empty());
+    }
+
+    #[test]
+    fn transports_take_turns() {
+        let both = vec![quic(), tcp()];
+        assert_eq!(choose(both.clone(), 0), [tcp()]);
+        assert_eq!(choose(both.clone(), 1), [quic()]);
+        assert_eq!(choose(both, 2), [tcp()]);
+        assert_eq!(choose(vec![quic()], 0), [quic()]);
+        assert_eq!(choose(vec![tcp()], 1), [tcp()]);
+        assert_eq!(choose(vec![], 0), []);
+    }
+
+    #[test]
+    fn addresses_of_tickets_are_bounded_and_can_be_dropped() {
+        let mut dialer = Dialer::new(ME, &Limits::default(), &[]);
+        for port in 0..200 {
+            let fits = dialer.try_address(format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap());
+            assert_eq!(fits, port < BOOTSTRAP);
+        }
+        dialer.drop_address(&tcp());
+        assert_eq!(dialer.bootstrap.len(), BOOTSTRAP - 1);
     }
 }

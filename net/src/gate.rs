@@ -157,15 +157,15 @@ impl Gate {
         stream.read_exact(&mut listener_nonce).await?;
         stream.read_exact(&mut proof).await?;
         let meeting = Meeting { dialer: self.me, listener, dialer_nonce, listener_nonce };
-        // Our own proof goes out before theirs is judged, so that both ends learn the true reason.
+        // Our own proof goes out, and is answered, before theirs is judged: both ends learn the reason.
         stream.write_all(self.proof(Side::Dialer, &meeting).as_bytes()).await?;
         stream.flush().await?;
+        let mut welcome = [0];
+        let answered = stream.read_exact(&mut welcome).await;
         if self.proof(Side::Listener, &meeting) != blake3::Hash::from_bytes(proof) {
-            stream.close().await?;
             return Err(Refusal::Secret.into());
         }
-        let mut welcome = [0];
-        stream.read_exact(&mut welcome).await?;
+        answered?;
         if welcome != [WELCOME] {
             return Err(Refusal::Garbled.into());
         }

@@ -1,16 +1,28 @@
 //! Peers and opaque frames over libp2p. Nothing here knows what a frame says.
 //!
-//! The promise: frames between two connected peers arrive whole, bounded in size, on one stream a lane in the order in which
-//! they were sent; across lanes and reconnections they may be reordered or lost. Whoever does not know the mesh's secret is
-//! refused inside the transport ([`gate`]), before anything else here sees it. Reconnection is this crate's own business.
+//! The promise: frames between two connected peers arrive whole, bounded in size, on one stream a
+//! lane in the order in which they were sent; across lanes and reconnections they may be reordered
+//! or lost. Whoever does not know the mesh's secret is refused inside the transport (`gate`),
+//! before anything else here sees it. Reconnection is this crate's own business.
+//!
+//! Nothing grows without bound: a full queue refuses ([`SendError::Full`]), and a node that does
+//! not take its events makes the readers of streams wait, and so in the end the senders.
+//!
+//! Reading order: `handle` (what a node calls), `gate` and `transport` (who comes in), `lanes`
+//! (frames on streams), `book` and `dialer` (whom to dial, and when), `actor` (what ties them
+//! together and alone owns the swarm).
 #![forbid(unsafe_code)]
 
 mod actor;
+mod admission;
 mod behaviour;
 mod book;
 mod dialer;
 mod error;
 mod gate;
+mod handle;
+#[cfg(test)]
+mod hostile;
 mod identity;
 mod lanes;
 mod listen;
@@ -21,8 +33,9 @@ mod transport;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use actor::{Net, NetEvent, Stream, start};
+pub use actor::start;
 pub use error::{ListenError, NetError, OpenError, SendError, TicketError};
+pub use handle::{Net, NetEvent, Stream};
 pub use identity::{Identity, MeshId, MeshSecret, PeerKey};
 pub use lanes::{Lane, MAX_FRAME};
 pub use libp2p::Multiaddr;
@@ -41,7 +54,7 @@ pub struct NetConfig {
     pub listen: Vec<Multiaddr>,
     /// Look for peers on the local network.
     pub mdns: bool,
-    /// Addresses to try while no peer is connected.
+    /// Addresses to try while no peer is connected: those of tickets.
     pub bootstrap: Vec<Multiaddr>,
     /// Where known addresses are kept; nowhere if `None`.
     pub address_book: Option<PathBuf>,
@@ -71,25 +84,40 @@ impl NetConfig {
     }
 }
 
-/// Sizes and times. The defaults were measured on a local network; times may be shortened in tests.
+/// Sizes and times. Defaults come from measurements on a local network unless a field says that it
+/// is a guess.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// For a connection to be made, the gate included.
+    /// For a connection to be made, the gate included. Longer lets silent strangers hold a place
+    /// for longer; shorter refuses members on bad lines.
     pub handshake: Duration,
     /// A frame whose first byte has come must be whole within this.
     pub frame: Duration,
-    /// How often a peer is pinged; two lost pings close the connection.
+    /// For a stream to be opened. A guess.
+    pub open: Duration,
+    /// How often a peer is pinged, and how long an answer may take; two lost pings close the
+    /// connection.
     pub ping: Duration,
     /// The first pause before a lost peer is dialled again.
     pub redial_least: Duration,
     /// The longest pause.
     pub redial_most: Duration,
-    /// Frames that wait for one peer, bytes.
+    /// Frames that wait on one lane of a peer, bytes; a lane of its own keeps heartbeats from
+    /// waiting for room behind documents.
     pub queue_bytes: usize,
+    /// Events that wait for the node; readers of streams wait when so many do. A guess.
+    pub events: usize,
     /// Connections in all.
     pub connections: u32,
+    /// Connections to one peer. Two that dial each other make two; a third and a fourth leave room
+    /// while a restarted peer's dead ones are not yet known to be dead.
+    pub per_peer: u32,
     /// Connections that are being made, each way.
     pub pending: u32,
+    /// Offences (frames too long or never whole) after which a peer is blocked.
+    pub offences: u32,
+    /// How long it is. A guess.
+    pub block: Duration,
 }
 
 impl Default for Limits {
@@ -97,12 +125,17 @@ impl Default for Limits {
         Self {
             handshake: Duration::from_secs(10),
             frame: Duration::from_secs(10),
+            open: Duration::from_secs(10),
             ping: Duration::from_secs(5),
             redial_least: Duration::from_millis(250),
             redial_most: Duration::from_secs(30),
             queue_bytes: 8 << 20,
+            events: 1_024,
             connections: 256,
+            per_peer: 4,
             pending: 32,
+            offences: 3,
+            block: Duration::from_secs(60),
         }
     }
 }

@@ -7,8 +7,8 @@ use libp2p::multiaddr::Protocol;
 
 use crate::error::ListenError;
 
-/// Returns the addresses that a text stands for: `IP:PORT` and `[IP]:PORT` mean TCP and QUIC on that port, in this order; a
-/// multiaddr means itself.
+/// Returns the addresses that a text stands for: `IP:PORT` and `[IP]:PORT` mean TCP and QUIC on
+/// that port, in this order; a multiaddr means itself.
 ///
 /// # Errors
 /// It is neither.
@@ -64,6 +64,16 @@ pub(crate) fn is_local(address: &Multiaddr) -> bool {
         Protocol::Ip6(ip) => ip.is_loopback() || ip.is_unspecified(),
         _ => false,
     })
+}
+
+/// Says whether an address means every one of this machine's of the newer kind.
+pub(crate) fn is_any_ip6(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::Ip6(ip) if ip.is_unspecified()))
+}
+
+/// Says whether an address means nothing without the name of an interface.
+pub(crate) fn is_link_local(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::Ip6(ip) if ip.is_unicast_link_local()))
 }
 
 /// Returns an address without the peer id at its end.

@@ -13,12 +13,27 @@ fn submit_anywhere_run_anywhere_read_anywhere() {
     let evidence = Evidence::new(cluster.dir());
     let gate = cluster.path("gate");
     let mut command = evidence.until(&gate);
-    command.splice(..1, ["/bin/sh", "-c", "/bin/sh \"$@\"; echo out of $AQUE_TID; echo err >&2", "sh"].map(str::to_owned));
+    command.splice(
+        ..1,
+        [
+            "/bin/sh",
+            "-c",
+            "/bin/sh \"$@\"; echo out of $AQUE_TID; echo err >&2",
+            "sh",
+        ]
+        .map(str::to_owned),
+    );
     // As many as the mesh has slots: each host must run some of them.
-    let ids: Vec<String> = cluster.nodes().iter().flat_map(|node| [(); 2].map(|()| node.submit(&[], &command))).collect();
-    settle("runs on every host", || match evidence.history().hosts().len() {
-        3 => Ok(()),
-        count => Err(format!("{count} hosts run tasks")),
+    let ids: Vec<String> = cluster
+        .nodes()
+        .iter()
+        .flat_map(|node| [(); 2].map(|()| node.submit(&[], &command)))
+        .collect();
+    settle("runs on every host", || {
+        match evidence.history().hosts().len() {
+            3 => Ok(()),
+            count => Err(format!("{count} hosts run tasks")),
+        }
     });
     fs::write(&gate, "").expect("the gate opens");
     all_succeed(&cluster, ids.len());
@@ -26,7 +41,11 @@ fn submit_anywhere_run_anywhere_read_anywhere() {
     for node in cluster.nodes() {
         for id in &ids {
             let output = node.aque(&["output", id]).run();
-            assert_eq!((output.ok(), output.stderr.as_str()), (format!("out of {id}").as_str(), "err\n"), "{output}");
+            assert_eq!(
+                (output.ok(), output.stderr.as_str()),
+                (format!("out of {id}").as_str(), "err\n"),
+                "{output}"
+            );
         }
     }
 }
@@ -36,7 +55,12 @@ fn a_thousand_files_are_each_taken_once() {
     const FILES: usize = 1_000;
     let cluster = Cluster::start(3);
     let evidence = Evidence::new(cluster.dir());
-    let names = (0..FILES).map(|n| cluster.path(&format!("it's file {n}")).display().to_string());
+    let names = (0..FILES).map(|n| {
+        cluster
+            .path(&format!("it's file {n}"))
+            .display()
+            .to_string()
+    });
     let names: Vec<String> = names.collect();
     for (n, name) in names.iter().enumerate() {
         fs::write(name, format!("content {n}\n")).expect("a file can be written");
@@ -49,7 +73,11 @@ fn a_thousand_files_are_each_taken_once() {
     assert_eq!(printed.len(), FILES);
     assert_eq!(done.stdout.lines().count(), FILES);
     all_succeed(&cluster, FILES);
-    let ids: Vec<String> = cluster.wait_ended().into_iter().map(|line| line.id).collect();
+    let ids: Vec<String> = cluster
+        .wait_ended()
+        .into_iter()
+        .map(|line| line.id)
+        .collect();
     let history = evidence.history();
     history.judge(&ids, &[]);
     assert_eq!(history.hosts().len(), 3, "every host takes part");
@@ -67,7 +95,11 @@ fn a_host_that_joins_later_knows_everything_and_takes_part() {
     let gate = cluster.path("gate");
     ids.extend(cluster[late].submit_many(6, &evidence.until(&gate)));
     settle("runs on the new host", || {
-        if evidence.history().hosts().contains("n2") { Ok(()) } else { Err("it runs none") }
+        if evidence.history().hosts().contains("n2") {
+            Ok(())
+        } else {
+            Err("it runs none")
+        }
     });
     fs::write(&gate, "").expect("the gate opens");
     all_succeed(&cluster, ids.len());

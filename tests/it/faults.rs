@@ -22,8 +22,17 @@ fn wait_started(evidence: &Evidence, count: usize) {
 fn wait_busy(evidence: &Evidence, ids: &[String], host: &str) {
     settle("a run in full swing", || {
         let history = evidence.history();
-        let open = |id: &String| history.of(id).iter().any(|run| run.host == host && !run.ended);
-        if ids.iter().any(open) { Ok(()) } else { Err(format!("{host} runs nothing")) }
+        let open = |id: &String| {
+            history
+                .of(id)
+                .iter()
+                .any(|run| run.host == host && !run.ended)
+        };
+        if ids.iter().any(open) {
+            Ok(())
+        } else {
+            Err(format!("{host} runs nothing"))
+        }
     });
 }
 
@@ -81,7 +90,9 @@ fn guard_of(cluster: &Cluster, place: usize) -> rustix::process::Pid {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         words.split(|byte| *byte == 0).nth(1) == Some(b"guard")
     });
-    guard.and_then(rustix::process::Pid::from_raw).expect("a node has a guard")
+    guard
+        .and_then(rustix::process::Pid::from_raw)
+        .expect("a node has a guard")
 }
 
 #[test]
@@ -93,11 +104,17 @@ fn a_frozen_nodes_runs_end_at_their_deadline_and_run_elsewhere() {
     wait_started(&evidence, 6);
     wait_busy(&evidence, &ids, "n2");
     cluster[2].signal(Signal::STOP);
-    settle("the guard to end the runs of the frozen node", || no_runs(&cluster[2]));
+    settle("the guard to end the runs of the frozen node", || {
+        no_runs(&cluster[2])
+    });
     fs::write(&gate, "").expect("the gate opens");
     settle("others to take over what n2 ran", || {
         let history = evidence.history();
-        match ids.iter().filter(|id| history.of(id).last().is_some_and(|run| run.host == "n2")).count() {
+        match ids
+            .iter()
+            .filter(|id| history.of(id).last().is_some_and(|run| run.host == "n2"))
+            .count()
+        {
             0 => Ok(()),
             left => Err(format!("{left} tasks have not run since")),
         }
@@ -113,7 +130,17 @@ fn all_hosts_restart_in_every_order() {
     let mut cluster = Plan::of(3).short_lease().start();
     let evidence = Evidence::new(cluster.dir());
     let mut ids = Vec::new();
-    for (round, order) in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]].into_iter().enumerate() {
+    for (round, order) in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let before = evidence.history().started();
         ids.extend(cluster[order[0]].submit_many(6, &evidence.beats(2)));
         wait_started(&evidence, before + 1);
@@ -128,7 +155,10 @@ fn all_hosts_restart_in_every_order() {
         for place in order {
             cluster[place].launch(&[]);
         }
-        cluster.nodes_mut().iter_mut().for_each(tests::Node::wait_ready);
+        cluster
+            .nodes_mut()
+            .iter_mut()
+            .for_each(tests::Node::wait_ready);
         cluster.wait_whole();
     }
     all_succeed(&cluster, ids.len());
@@ -160,14 +190,28 @@ fn a_mesh_killed_as_a_whole_loses_nothing() {
     wait_started(&evidence, 30);
     let known = cluster[1].tasks().expect("it answers");
     cluster.nodes_mut().iter_mut().for_each(tests::Node::kill);
-    cluster.nodes_mut().iter_mut().for_each(tests::Node::kill_host);
-    cluster.nodes_mut().iter_mut().for_each(|node| node.launch(&[]));
-    cluster.nodes_mut().iter_mut().for_each(tests::Node::wait_ready);
+    cluster
+        .nodes_mut()
+        .iter_mut()
+        .for_each(tests::Node::kill_host);
+    cluster
+        .nodes_mut()
+        .iter_mut()
+        .for_each(|node| node.launch(&[]));
+    cluster
+        .nodes_mut()
+        .iter_mut()
+        .for_each(tests::Node::wait_ready);
     all_succeed(&cluster, ids.len());
     let history = evidence.history();
     history.judge(&ids, &["n0", "n1", "n2"]);
     for line in known.iter().filter(|line| line.state.name() == "success") {
-        assert_eq!(history.of(&line.id).len(), 1, "{} had succeeded and ran again", line.id);
+        assert_eq!(
+            history.of(&line.id).len(),
+            1,
+            "{} had succeeded and ran again",
+            line.id
+        );
     }
 }
 
@@ -184,12 +228,20 @@ fn a_long_run_survives_only_as_long_as_its_host() {
         let history = settle("a run in full swing", || {
             let history = evidence.history();
             match history.of(&id).last() {
-                Some(run) if run.last > run.first && !lost.contains(&(run.epoch, run.host.clone())) => Ok(history),
+                Some(run)
+                    if run.last > run.first && !lost.contains(&(run.epoch, run.host.clone())) =>
+                {
+                    Ok(history)
+                }
                 _ => Err("it does not run"),
             }
         });
         let run = history.of(&id).last().cloned().expect("it runs");
-        let place = cluster.nodes().iter().position(|node| node.name() == run.host).expect("a known host");
+        let place = cluster
+            .nodes()
+            .iter()
+            .position(|node| node.name() == run.host)
+            .expect("a known host");
         lost.push((run.epoch, run.host));
         let began = Instant::now();
         cluster[place].kill_host();
@@ -217,13 +269,19 @@ fn nothing_is_left_over_when_a_node_leaves() {
     all_succeed(&cluster, ids.len());
     assert!(cluster[0].leave().success());
     let data = cluster[0].data();
-    settle("the guard's end", || match tests::processes::of_directory(&data) {
-        left if left.is_empty() => Ok(()),
-        left => Err(format!("{left:?} live")),
+    settle("the guard's end", || {
+        match tests::processes::of_directory(&data) {
+            left if left.is_empty() => Ok(()),
+            left => Err(format!("{left:?} live")),
+        }
     });
     assert!(!cluster[0].socket().exists(), "the socket is removed");
     let live = fs::read_dir(data.join("runs")).map(|entries| {
-        entries.flatten().map(|entry| entry.file_name()).filter(|name| name != "live").count()
+        entries
+            .flatten()
+            .map(|entry| entry.file_name())
+            .filter(|name| name != "live")
+            .count()
     });
     assert_eq!(live.unwrap_or_default(), 0, "no file of a run is left");
 }

@@ -17,7 +17,11 @@ use tests::{Cluster, Node, settle};
 fn wait_state(node: &Node, id: &str, state: &str) {
     settle(&format!("{id} to be {state}"), || {
         let line = node.task(id)?;
-        if line.state.name() == state { Ok(()) } else { Err(format!("it is {}", line.state)) }
+        if line.state.name() == state {
+            Ok(())
+        } else {
+            Err(format!("it is {}", line.state))
+        }
     });
 }
 
@@ -25,7 +29,10 @@ fn wait_state(node: &Node, id: &str, state: &str) {
 #[track_caller]
 fn all_succeed(cluster: &Cluster, expected: usize) {
     let ended = cluster.wait_ended();
-    let failed: Vec<_> = ended.iter().filter(|line| line.state.name() != "success").collect();
+    let failed: Vec<_> = ended
+        .iter()
+        .filter(|line| line.state.name() != "success")
+        .collect();
     assert!(failed.is_empty(), "{failed:#?}");
     assert_eq!(ended.len(), expected);
 }

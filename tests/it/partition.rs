@@ -18,8 +18,17 @@ fn start() -> Option<(Cluster, Evidence)> {
 fn wait_run_on(evidence: &Evidence, ids: &[String], host: &str) {
     settle("a run on a certain host", || {
         let history = evidence.history();
-        let runs = |id: &String| history.of(id).iter().any(|run| run.host == host && !run.ended);
-        if ids.iter().any(runs) { Ok(()) } else { Err(format!("{host} runs nothing")) }
+        let runs = |id: &String| {
+            history
+                .of(id)
+                .iter()
+                .any(|run| run.host == host && !run.ended)
+        };
+        if ids.iter().any(runs) {
+            Ok(())
+        } else {
+            Err(format!("{host} runs nothing"))
+        }
     });
 }
 
@@ -28,7 +37,9 @@ fn wait_run_on(evidence: &Evidence, ids: &[String], host: &str) {
 fn wait_ended_at(cluster: &Cluster, place: usize, ids: &[String]) {
     settle("tasks to end", || {
         let tasks = cluster[place].tasks().map_err(|error| error.to_string())?;
-        let open = tasks.iter().find(|line| ids.contains(&line.id) && !line.state.is_complete());
+        let open = tasks
+            .iter()
+            .find(|line| ids.contains(&line.id) && !line.state.is_complete());
         open.map_or(Ok(()), |line| Err(format!("{} is {}", line.id, line.state)))
     });
 }
@@ -37,16 +48,29 @@ fn wait_ended_at(cluster: &Cluster, place: usize, ids: &[String]) {
 #[track_caller]
 fn wait_alive(cluster: &Cluster, place: usize, expected: &[&str]) {
     settle("hosts to be missed", || {
-        let hosts = cluster[place].hosts().map_err(|error| error.to_string())?.nodes;
-        let mut alive: Vec<&str> = hosts.iter().filter(|host| host.alive).map(|host| host.name.as_str()).collect();
+        let hosts = cluster[place]
+            .hosts()
+            .map_err(|error| error.to_string())?
+            .nodes;
+        let mut alive: Vec<&str> = hosts
+            .iter()
+            .filter(|host| host.alive)
+            .map(|host| host.name.as_str())
+            .collect();
         alive.sort_unstable();
-        if alive == expected { Ok(()) } else { Err(format!("alive are {alive:?}")) }
+        if alive == expected {
+            Ok(())
+        } else {
+            Err(format!("alive are {alive:?}"))
+        }
     });
 }
 
 #[test]
 fn the_majority_goes_on_the_minority_waits_and_all_ends_after_the_split() {
-    let Some((cluster, evidence)) = start() else { return };
+    let Some((cluster, evidence)) = start() else {
+        return;
+    };
     let before = cluster[0].submit_many(30, &evidence.beats(6));
     wait_run_on(&evidence, &before, "n2");
     cluster.lan().split(&[2]);
@@ -68,7 +92,9 @@ fn the_majority_goes_on_the_minority_waits_and_all_ends_after_the_split() {
 
 #[test]
 fn a_host_that_hears_but_is_not_heard_loses_its_runs() {
-    let Some((cluster, evidence)) = start() else { return };
+    let Some((cluster, evidence)) = start() else {
+        return;
+    };
     let gate = cluster.path("gate");
     let ids = cluster[0].submit_many(6, &evidence.until(&gate));
     wait_run_on(&evidence, &ids, "n2");
@@ -85,11 +111,15 @@ fn a_host_that_hears_but_is_not_heard_loses_its_runs() {
 
 #[test]
 fn a_cut_between_two_of_three_hosts_stops_nothing() {
-    let Some((cluster, evidence)) = start() else { return };
+    let Some((cluster, evidence)) = start() else {
+        return;
+    };
     cluster.lan().cut_one_way(1, 2);
     cluster.lan().cut_one_way(2, 1);
     // Both still have a majority with the host between them, through which each learns of the other.
-    let ids: Vec<String> = (0..3).flat_map(|place| cluster[place].submit_many(6, &evidence.beats(2))).collect();
+    let ids: Vec<String> = (0..3)
+        .flat_map(|place| cluster[place].submit_many(6, &evidence.beats(2)))
+        .collect();
     all_succeed(&cluster, ids.len());
     cluster.lan().heal();
     cluster.wait_whole();
@@ -98,15 +128,24 @@ fn a_cut_between_two_of_three_hosts_stops_nothing() {
 
 #[test]
 fn hosts_that_were_all_alone_find_each_other_again() {
-    let Some((cluster, evidence)) = start() else { return };
+    let Some((cluster, evidence)) = start() else {
+        return;
+    };
     let ids = cluster[0].submit_many(18, &evidence.beats(6));
     wait_run_on(&evidence, &ids, "n1");
     cluster.lan().split(&[0]);
     cluster.lan().split(&[1]);
-    let late: Vec<String> = (0..3).flat_map(|place| cluster[place].submit_many_here(2, &evidence.brief())).collect();
+    let late: Vec<String> = (0..3)
+        .flat_map(|place| cluster[place].submit_many_here(2, &evidence.brief()))
+        .collect();
     (0..3).for_each(|place| wait_alive(&cluster, place, &[cluster[place].name()]));
-    settle("every host to end its runs", || cluster.nodes().iter().try_for_each(no_runs));
-    assert!(late.iter().all(|id| evidence.history().of(id).is_empty()), "nothing starts without a majority");
+    settle("every host to end its runs", || {
+        cluster.nodes().iter().try_for_each(no_runs)
+    });
+    assert!(
+        late.iter().all(|id| evidence.history().of(id).is_empty()),
+        "nothing starts without a majority"
+    );
     cluster.lan().heal();
     cluster.wait_whole();
     let all = [ids, late].concat();

@@ -110,12 +110,16 @@ impl LogFile {
     pub(super) fn reopen(path: &Path, bytes: &[u8], header: Header, end: usize) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         file.sync_data()?;
+        // The padding of the last record may be missing.
+        let known = bytes.len().min(end);
+        let mut tail = bytes[block_of(end).min(known)..known].to_vec();
+        tail.resize(end - block_of(end), 0);
         Ok(Self {
             file,
             tagger: Tagger::new(header.id),
             header: None,
             end,
-            tail: bytes[block_of(end)..end].to_vec(),
+            tail,
             size: bytes.len(),
         })
     }

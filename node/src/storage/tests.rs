@@ -160,7 +160,7 @@ fn damage_in_the_middle_is_told_and_kept_aside() {
     // A second damage does not overwrite what was kept of the first.
     only(&path, &hurt);
     assert!(open(temp.path()).1.damage.is_some());
-    assert_eq!(files(temp.path(), "corrupt").len(), 3);
+    assert_eq!(files(temp.path(), "corrupt").len(), 2);
 }
 
 #[test]

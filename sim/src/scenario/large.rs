@@ -40,6 +40,7 @@ fn long(world: &mut World) -> Course {
         world.run_for(SECOND * 15);
         if round % 5 == 4 {
             world.crash_node((host + 1) % 3, Some(SECOND / 10), Unsynced::Drawn);
+            world.run_for(SECOND);
         }
     }
     let documents = world
