@@ -63,6 +63,9 @@ enum Command {
         /// How many seeds until it counts as not caught.
         #[arg(long, default_value_t = 60)]
         seeds: u64,
+        /// Also count in how many of so many swarm seeds any judge sees it.
+        #[arg(long, default_value_t = 0)]
+        swarm: u64,
         #[command(flatten)]
         show: Show,
     },
@@ -129,7 +132,12 @@ fn main() -> ExitCode {
             from,
             show,
         } => scenarios(&mut out, name.as_deref(), from..from + seeds, &show),
-        Command::Mutants { name, seeds, show } => mutants(&mut out, name.as_deref(), seeds, &show),
+        Command::Mutants {
+            name,
+            seeds,
+            swarm,
+            show,
+        } => mutants(&mut out, name.as_deref(), (seeds, swarm), &show),
         Command::Speed => speed(&mut out),
     };
     match done {
@@ -147,7 +155,7 @@ fn run(out: &mut impl Write, from: u64, seeds: u64) -> io::Result<bool> {
     let (mut broken, mut simulated, mut starts) = (0_u64, Duration::ZERO, 0);
     for seed in from..from + seeds {
         let played = catch_unwind(AssertUnwindSafe(|| {
-            swarm::play(seed, None, Keep::Nothing).report()
+            swarm::play(seed, Keep::Nothing).report()
         }));
         let wrong = match played {
             Ok(report) => {
@@ -176,7 +184,7 @@ fn run(out: &mut impl Write, from: u64, seeds: u64) -> io::Result<bool> {
 
 fn replay(out: &mut impl Write, seed: u64, until: Option<u64>, show: &Show) -> io::Result<bool> {
     let until = until.map(Duration::from_secs);
-    let world = swarm::play_until(seed, None, show.keep(), until);
+    let world = swarm::play_until(seed, show.keep(), until);
     show.show(out, &world)?;
     tell(out, &world.report())
 }
@@ -240,7 +248,12 @@ fn scenarios(
     Ok(good)
 }
 
-fn mutants(out: &mut impl Write, name: Option<&str>, seeds: u64, show: &Show) -> io::Result<bool> {
+fn mutants(
+    out: &mut impl Write,
+    name: Option<&str>,
+    (seeds, swarm): (u64, u64),
+    show: &Show,
+) -> io::Result<bool> {
     let mut good = true;
     for control in scenario::CONTROLS
         .iter()
@@ -270,9 +283,21 @@ fn mutants(out: &mut impl Write, name: Option<&str>, seeds: u64, show: &Show) ->
             show.show(out, &world)?;
             tell(out, &world.report())?;
         }
+        if swarm > 0 {
+            let seen = (0..swarm)
+                .filter(|seed| seen_by_swarm(control, *seed))
+                .count();
+            writeln!(out, "  seen in {seen} of {swarm} swarm seeds")?;
+        }
         good &= caught.is_some() && kept.is_none();
     }
     Ok(good)
+}
+
+/// Says whether a swarm run with the rule broken ends in a broken promise.
+fn seen_by_swarm(control: &scenario::Control, seed: u64) -> bool {
+    let played = catch_unwind(|| swarm::play_altered(seed, None, control.breaks).report());
+    played.map_or(true, |report| report.violation.is_some())
 }
 
 /// Returns the CPU time of this process in nanoseconds, where the system tells it.

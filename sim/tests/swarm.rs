@@ -6,7 +6,7 @@ use sim::timeline::Keep;
 /// Plays seeds; a failure names the command that plays it again.
 fn play(seeds: std::ops::Range<u64>) {
     for seed in seeds {
-        let report = swarm::play(seed, None, Keep::Nothing).report();
+        let report = swarm::play(seed, Keep::Nothing).report();
         if let Some(violation) = report.violation {
             panic!("seed {seed}: {violation}\n  cargo run -p sim -- replay {seed} --trace");
         }
@@ -35,7 +35,7 @@ fn seeds_that_found_something() {
 
 #[test]
 fn one_seed_one_history() {
-    let hash = |seed, keep| swarm::play(seed, None, keep).report().hash;
+    let hash = |seed, keep| swarm::play(seed, keep).report().hash;
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..12 {
         let first = hash(seed, Keep::Nothing);
@@ -56,8 +56,8 @@ fn one_seed_one_history() {
 #[test]
 fn a_replay_can_stop_early() {
     let until = std::time::Duration::from_secs(6);
-    let early = swarm::play_until(3, None, Keep::Everything, Some(until));
-    let whole = swarm::play(3, None, Keep::Everything);
+    let early = swarm::play_until(3, Keep::Everything, Some(until));
+    let whole = swarm::play(3, Keep::Everything);
     let lines = &early.timeline().lines;
     assert!(!lines.is_empty());
     assert_eq!(lines[..], whole.timeline().lines[..lines.len()]);

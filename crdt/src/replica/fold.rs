@@ -79,6 +79,7 @@ impl Replica {
                     tasks: Vec::new(),
                     environments: std::collections::BTreeMap::new(),
                     boot_count: 0,
+                    own_live: 0,
                 });
             }
             Entry::Specs(chunk) => self.fold_specs(id, chunk),
@@ -134,7 +135,14 @@ impl Replica {
                     self.dirty.insert(ix);
                 }
             }
-            Entry::End(_) | Entry::Live(_) | Entry::Count(..) => {}
+            Entry::Live(delta) => {
+                if author == self.me
+                    && let Some(segment) = self.segments.get_mut(&id)
+                {
+                    segment.own_live += delta;
+                }
+            }
+            Entry::End(_) | Entry::Count(..) => {}
             Entry::Member(_) | Entry::Beat(_) => self.counters.misplaced += 1,
         }
         Ok(())

@@ -87,6 +87,8 @@ struct Segment {
     environments: BTreeMap<Digest, Arc<Environment>>,
     /// Own changes in it when this process started: acks before that do not count (rule R4).
     boot_count: u32,
+    /// Runs of earlier starts that this node's counter still shows as alive.
+    own_live: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -262,6 +264,16 @@ impl Replica {
 
     /// C2: gives up every bid of an earlier incarnation that has no outcome.
     fn forsake_old_bids(&mut self) {
+        for (id, segment) in &mut self.segments {
+            let lost = std::mem::take(&mut segment.own_live);
+            if lost != 0 {
+                let staged = self.staged.entry(DocId::Segment(*id)).or_default();
+                staged.live -= lost;
+                for _ in 0..lost {
+                    staged.count(crate::entry::Total::Lost);
+                }
+            }
+        }
         for ix in 0..self.tasks.len() {
             let task = &self.tasks[ix];
             let Some(bid) = task.registers.bid(self.tag) else {

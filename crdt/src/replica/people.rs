@@ -273,6 +273,7 @@ impl Replica {
                 tasks: Vec::new(),
                 environments: std::collections::BTreeMap::new(),
                 boot_count: 0,
+                own_live: 0,
             },
         );
         let bytes = spec_bytes + env_bytes;

@@ -13,7 +13,7 @@ use crate::queue::HostIx;
 use crate::world::Setup;
 
 pub use draw::draw;
-pub use play::{play, play_until};
+pub use play::{play, play_altered, play_until};
 
 /// Something done to a world.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -11,23 +11,29 @@ use crate::link::{Lanes, LinkModel};
 use crate::plan::Batch;
 use crate::queue::HostIx;
 use crate::timeline::Keep;
-use crate::world::{Flaw, Notice, Setup, Unsynced, World};
+use crate::world::{Notice, Setup, Unsynced, World};
 
 /// Plays what a seed means, to the end.
 #[must_use]
-pub fn play(seed: u64, flaw: Option<Flaw>, keep: Keep) -> World {
-    play_until(seed, flaw, keep, None)
+pub fn play(seed: u64, keep: Keep) -> World {
+    play_until(seed, keep, None)
 }
 
 /// Plays what a seed means, up to a time if one is given.
 #[must_use]
-pub fn play_until(seed: u64, flaw: Option<Flaw>, keep: Keep, until: Option<Duration>) -> World {
+pub fn play_until(seed: u64, keep: Keep, until: Option<Duration>) -> World {
+    play_altered(seed, until, |setup| Setup { keep, ..setup })
+}
+
+/// Plays what a seed means in a world that is set up a little differently: with a rule broken, say.
+#[must_use]
+pub fn play_altered(
+    seed: u64,
+    until: Option<Duration>,
+    alter: impl FnOnce(Setup) -> Setup,
+) -> World {
     let drawn = draw(seed);
-    let mut world = World::new(Setup {
-        flaw,
-        keep,
-        ..drawn.setup.clone()
-    });
+    let mut world = World::new(alter(drawn.setup.clone()));
     let mut player = Player {
         spite: drawn.spite,
         rng: chance::stream(seed, Purpose::Faults, 1, 0),
