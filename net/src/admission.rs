@@ -39,7 +39,11 @@ struct Lists {
 
 impl Admission {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { offences: limits.offences, block: limits.block, lists: Mutex::default() }
+        Self {
+            offences: limits.offences,
+            block: limits.block,
+            lists: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Lists> {
@@ -50,7 +54,10 @@ impl Admission {
     /// Says whether a peer must stay outside.
     pub(crate) fn refuses(&self, peer: PeerKey) -> bool {
         let mut lists = self.lock();
-        let blocked = lists.blocked.get(&peer).is_some_and(|until| *until > Instant::now());
+        let blocked = lists
+            .blocked
+            .get(&peer)
+            .is_some_and(|until| *until > Instant::now());
         if !blocked {
             lists.blocked.remove(&peer);
         }
@@ -74,7 +81,9 @@ impl Admission {
     pub(crate) fn offend(&self, peer: PeerKey) -> Verdict {
         let now = Instant::now();
         let mut lists = self.lock();
-        lists.offenders.retain(|_, (_, last)| now.duration_since(*last) < MEMORY);
+        lists
+            .offenders
+            .retain(|_, (_, last)| now.duration_since(*last) < MEMORY);
         if lists.offenders.len() >= OFFENDERS && !lists.offenders.contains_key(&peer) {
             lists.offenders.pop_first();
         }
@@ -97,7 +106,10 @@ mod tests {
 
     #[test]
     fn the_third_offence_blocks_and_a_ban_lasts() {
-        let limits = Limits { block: Duration::ZERO, ..Limits::default() };
+        let limits = Limits {
+            block: Duration::ZERO,
+            ..Limits::default()
+        };
         let (peer, other) = (PeerKey([1; 32]), PeerKey([2; 32]));
         let brief = Admission::new(&limits);
         let long = Admission::new(&Limits::default());

@@ -37,7 +37,9 @@ impl Behaviour {
             .with_agent_version(config.agent.clone())
             .with_push_listen_addr_updates(true)
             .with_cache_size(0);
-        let ping = ping::Config::new().with_interval(limits.ping).with_timeout(limits.ping);
+        let ping = ping::Config::new()
+            .with_interval(limits.ping)
+            .with_timeout(limits.ping);
         Self {
             limits: connection_limits::Behaviour::new(connections),
             identify: identify::Behaviour::new(identify),
@@ -53,8 +55,11 @@ fn discovery(config: &NetConfig) -> Option<mdns::tokio::Behaviour> {
     if !config.mdns {
         return None;
     }
-    let settings =
-        mdns::Config { query_interval: MDNS_QUERY, ttl: MDNS_TTL, enable_ipv6: false };
+    let settings = mdns::Config {
+        query_interval: MDNS_QUERY,
+        ttl: MDNS_TTL,
+        enable_ipv6: false,
+    };
     let me = config.identity.keypair().public().to_peer_id();
     mdns::tokio::Behaviour::new(settings, me)
         .inspect_err(|error| warn!(%error, "peers on the local network cannot be discovered"))

@@ -56,7 +56,10 @@ struct Pages(Vec<(PeerKey, u64, Vec<Vec<u8>>)>);
 impl Book {
     /// Reads the book; a damaged one is a warning, since everything in it can be learnt again.
     pub(crate) fn open(path: Option<PathBuf>) -> Self {
-        let mut book = Self { path, ..Self::default() };
+        let mut book = Self {
+            path,
+            ..Self::default()
+        };
         let Some(path) = &book.path else { return book };
         match std::fs::read(path) {
             Ok(bytes) => match parse(&bytes) {
@@ -83,7 +86,9 @@ impl Book {
         let entry = self.entry(peer);
         let before = entry.addresses.clone();
         let first = before.first().cloned();
-        entry.addresses.retain(|known| named.contains(known) || Some(known) == first.as_ref());
+        entry
+            .addresses
+            .retain(|known| named.contains(known) || Some(known) == first.as_ref());
         merge(&mut entry.addresses, &named);
         self.changed |= self.entry(peer).addresses != before;
     }
@@ -120,11 +125,17 @@ impl Book {
     /// Adds an address that was announced by nobody known.
     pub(crate) fn announce(&mut self, peer: PeerKey, address: &Multiaddr) -> bool {
         let full = self.candidates.len() >= CANDIDATES && !self.candidates.contains_key(&peer);
-        let known = self.members.get(&peer).is_some_and(|e| e.addresses.contains(&bare(address)));
+        let known = self
+            .members
+            .get(&peer)
+            .is_some_and(|e| e.addresses.contains(&bare(address)));
         if full || known {
             return false;
         }
-        merge(self.candidates.entry(peer).or_default(), std::slice::from_ref(address))
+        merge(
+            self.candidates.entry(peer).or_default(),
+            std::slice::from_ref(address),
+        )
     }
 
     /// Removes an address that is announced no more.
@@ -140,19 +151,28 @@ impl Book {
 
     /// Returns every member with its addresses.
     pub(crate) fn members(&self) -> impl Iterator<Item = (PeerKey, &[Multiaddr])> {
-        let known = self.members.iter().filter(|(_, entry)| !entry.addresses.is_empty());
+        let known = self
+            .members
+            .iter()
+            .filter(|(_, entry)| !entry.addresses.is_empty());
         known.map(|(peer, entry)| (*peer, entry.addresses.as_slice()))
     }
 
     /// Returns everybody who can be dialled.
     pub(crate) fn peers(&self) -> impl Iterator<Item = PeerKey> {
-        let only = self.candidates.keys().filter(|peer| !self.members.contains_key(*peer));
+        let only = self
+            .candidates
+            .keys()
+            .filter(|peer| !self.members.contains_key(*peer));
         self.members.keys().chain(only).copied()
     }
 
     /// Returns where a peer may be found.
     pub(crate) fn addresses(&self, peer: PeerKey) -> Vec<Multiaddr> {
-        let known = self.members.get(&peer).map_or(&[][..], |entry| &entry.addresses);
+        let known = self
+            .members
+            .get(&peer)
+            .map_or(&[][..], |entry| &entry.addresses);
         let announced = self.candidates.get(&peer).map_or(&[][..], Vec::as_slice);
         known.iter().chain(announced).cloned().collect()
     }
@@ -161,7 +181,10 @@ impl Book {
     pub(crate) fn snapshot(&mut self) -> Option<Snapshot> {
         let path = self.path.clone().filter(|_| self.changed)?;
         self.changed = false;
-        Some(Snapshot { path, members: self.members.clone() })
+        Some(Snapshot {
+            path,
+            members: self.members.clone(),
+        })
     }
 
     /// A new member takes the place of the one that was not met for longest, if there is no other.
@@ -199,7 +222,9 @@ fn merge(known: &mut Vec<Multiaddr>, addresses: &[Multiaddr]) -> bool {
 }
 
 fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs().max(1))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(1, |since| since.as_secs().max(1))
 }
 
 fn parse(bytes: &[u8]) -> Option<BTreeMap<PeerKey, Entry>> {
@@ -209,15 +234,25 @@ fn parse(bytes: &[u8]) -> Option<BTreeMap<PeerKey, Entry>> {
     }
     let Pages(pages) = postcard::from_bytes(body).ok()?;
     let read = |(peer, seen_s, list): (PeerKey, u64, Vec<Vec<u8>>)| {
-        let list = list.into_iter().filter_map(|bytes| Multiaddr::try_from(bytes).ok());
-        (peer, Entry { seen_s, addresses: list.take(ADDRESSES).collect() })
+        let list = list
+            .into_iter()
+            .filter_map(|bytes| Multiaddr::try_from(bytes).ok());
+        (
+            peer,
+            Entry {
+                seen_s,
+                addresses: list.take(ADDRESSES).collect(),
+            },
+        )
     };
     Some(pages.into_iter().take(MEMBERS).map(read).collect())
 }
 
 fn write(path: &Path, members: &BTreeMap<PeerKey, Entry>) -> std::io::Result<()> {
     let bytes = |entry: &Entry| entry.addresses.iter().map(Multiaddr::to_vec).collect();
-    let pages = members.iter().map(|(peer, entry)| (*peer, entry.seen_s, bytes(entry)));
+    let pages = members
+        .iter()
+        .map(|(peer, entry)| (*peer, entry.seen_s, bytes(entry)));
     let body = postcard::to_stdvec(&Pages(pages.collect())).map_err(std::io::Error::other)?;
     let sum = blake3::hash(&body);
     write_private(path, &[&MAGIC[..], &body, sum.as_bytes()].concat())
@@ -299,7 +334,10 @@ mod tests {
         }
         assert_eq!(book.peers().count(), CANDIDATES);
         book.met(key(5), Some(&address(1)));
-        assert_eq!((book.peers().count(), book.members().count()), (CANDIDATES, 1));
+        assert_eq!(
+            (book.peers().count(), book.members().count()),
+            (CANDIDATES, 1)
+        );
     }
 
     #[test]

@@ -56,8 +56,13 @@ pub(crate) struct Dialer {
 impl Dialer {
     pub(crate) fn new(me: PeerKey, limits: &Limits, bootstrap: &[Multiaddr]) -> Self {
         let (least, most) = (limits.redial_least, limits.redial_most);
-        let mut dialer =
-            Self { me, least, most, peers: BTreeMap::new(), bootstrap: BTreeMap::new() };
+        let mut dialer = Self {
+            me,
+            least,
+            most,
+            peers: BTreeMap::new(),
+            bootstrap: BTreeMap::new(),
+        };
         for address in bootstrap {
             dialer.try_address(address.clone());
         }
@@ -65,13 +70,22 @@ impl Dialer {
     }
 
     fn at(&self, until: Instant) -> Pause {
-        Pause { length: self.least, until, tries: 0, dialling: false }
+        Pause {
+            length: self.least,
+            until,
+            tries: 0,
+            dialling: false,
+        }
     }
 
     /// A first dial of two peers to each other is left to the lower key for a moment, so that one
     /// connection comes of it.
     fn fresh(&self, peer: PeerKey) -> Pause {
-        let wait = if self.me < peer { Duration::ZERO } else { self.least * 2 };
+        let wait = if self.me < peer {
+            Duration::ZERO
+        } else {
+            self.least * 2
+        };
         self.at(Instant::now() + wait)
     }
 
@@ -137,7 +151,8 @@ impl Dialer {
     /// Drops what is remembered of peers that the book no longer knows.
     pub(crate) fn tidy(&mut self, book: &Book) {
         let known: std::collections::BTreeSet<PeerKey> = book.peers().collect();
-        self.peers.retain(|peer, pause| pause.dialling || known.contains(peer));
+        self.peers
+            .retain(|peer, pause| pause.dialling || known.contains(peer));
     }
 
     /// A dial of a peer came to its end.
@@ -161,14 +176,23 @@ impl Dialer {
 fn choose(all: Vec<Multiaddr>, tries: u32) -> Vec<Multiaddr> {
     let (tcp, other): (Vec<_>, Vec<_>) = all.into_iter().partition(is_tcp);
     let tcp_is_next = tries.is_multiple_of(2);
-    if (tcp_is_next && !tcp.is_empty()) || other.is_empty() { tcp } else { other }
+    if (tcp_is_next && !tcp.is_empty()) || other.is_empty() {
+        tcp
+    } else {
+        other
+    }
 }
 
 fn after(pause: Pause, ended: Dialled, least: Duration, most: Duration) -> Pause {
     let jitter = pause.length.mul_f64(fastrand::f64() / 4.0);
     let until = Instant::now() + pause.length + jitter;
     match ended {
-        Dialled::Connected => Pause { length: least, until, tries: 1, dialling: false },
+        Dialled::Connected => Pause {
+            length: least,
+            until,
+            tries: 1,
+            dialling: false,
+        },
         Dialled::Failed => Pause {
             length: (pause.length * 2).min(most),
             until,
@@ -196,8 +220,17 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_end() {
-        let Limits { redial_least: least, redial_most: most, .. } = Limits::default();
-        let mut pause = Pause { length: least, until: Instant::now(), tries: 0, dialling: true };
+        let Limits {
+            redial_least: least,
+            redial_most: most,
+            ..
+        } = Limits::default();
+        let mut pause = Pause {
+            length: least,
+            until: Instant::now(),
+            tries: 0,
+            dialling: true,
+        };
         for _ in 0..20 {
             pause = after(pause, Dialled::Failed, least, most);
         }
@@ -214,7 +247,11 @@ mod tests {
         assert_eq!(due, [Due::Peer(PEER, vec![tcp()]), Due::Address(tcp())]);
         assert_eq!(dialer.due(&book, |_| false, true), []);
         dialer.peer_done(PEER, Dialled::Failed);
-        assert_eq!(dialer.due(&book, |_| false, true), [], "a pause comes first");
+        assert_eq!(
+            dialer.due(&book, |_| false, true),
+            [],
+            "a pause comes first"
+        );
         dialer.hurry(PEER);
         assert_eq!(dialer.due(&book, |_| true, false), []);
         assert_eq!(dialer.due(&book, |_| false, false).len(), 1);

@@ -64,18 +64,27 @@ pub(crate) struct Refused {
 
 impl Refused {
     pub(crate) fn because(kind: Refusal, source: &impl std::fmt::Display) -> Self {
-        Self { kind, detail: format!(": {source}") }
+        Self {
+            kind,
+            detail: format!(": {source}"),
+        }
     }
 
     /// Returns the refusal inside an error that came through libp2p.
     pub(crate) fn inside(error: &io::Error) -> Option<Refusal> {
-        error.get_ref()?.downcast_ref::<Self>().map(|refused| refused.kind)
+        error
+            .get_ref()?
+            .downcast_ref::<Self>()
+            .map(|refused| refused.kind)
     }
 }
 
 impl From<Refusal> for Refused {
     fn from(kind: Refusal) -> Self {
-        Self { kind, detail: String::new() }
+        Self {
+            kind,
+            detail: String::new(),
+        }
     }
 }
 
@@ -110,7 +119,11 @@ struct Meeting {
 
 impl Gate {
     pub(crate) fn new(secret: &MeshSecret, me: PeerKey, admission: Arc<Admission>) -> Self {
-        Self { key: blake3::derive_key("aque 2026 gate", &secret.0), me, admission }
+        Self {
+            key: blake3::derive_key("aque 2026 gate", &secret.0),
+            me,
+            admission,
+        }
     }
 
     /// Lets a connection through, or not. A connection to this very node passes: the swarm knows it
@@ -156,9 +169,16 @@ impl Gate {
         let (mut listener_nonce, mut proof) = ([0; 32], [0; 32]);
         stream.read_exact(&mut listener_nonce).await?;
         stream.read_exact(&mut proof).await?;
-        let meeting = Meeting { dialer: self.me, listener, dialer_nonce, listener_nonce };
+        let meeting = Meeting {
+            dialer: self.me,
+            listener,
+            dialer_nonce,
+            listener_nonce,
+        };
         // Our own proof goes out, and is answered, before theirs is judged: both ends learn the reason.
-        stream.write_all(self.proof(Side::Dialer, &meeting).as_bytes()).await?;
+        stream
+            .write_all(self.proof(Side::Dialer, &meeting).as_bytes())
+            .await?;
         stream.flush().await?;
         let mut welcome = [0];
         let answered = stream.read_exact(&mut welcome).await;
@@ -176,14 +196,24 @@ impl Gate {
         let mut version = [0];
         stream.read_exact(&mut version).await?;
         if version != [VERSION] {
-            return Err(Refused::because(Refusal::Garbled, &"another version of the gate"));
+            return Err(Refused::because(
+                Refusal::Garbled,
+                &"another version of the gate",
+            ));
         }
         let mut dialer_nonce = [0; 32];
         stream.read_exact(&mut dialer_nonce).await?;
         let listener_nonce = nonce();
-        let meeting = Meeting { dialer, listener: self.me, dialer_nonce, listener_nonce };
+        let meeting = Meeting {
+            dialer,
+            listener: self.me,
+            dialer_nonce,
+            listener_nonce,
+        };
         stream.write_all(&listener_nonce).await?;
-        stream.write_all(self.proof(Side::Listener, &meeting).as_bytes()).await?;
+        stream
+            .write_all(self.proof(Side::Listener, &meeting).as_bytes())
+            .await?;
         stream.flush().await?;
         let mut proof = [0; 32];
         stream.read_exact(&mut proof).await?;
@@ -204,7 +234,9 @@ impl Gate {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&[VERSION, role]);
         hasher.update(&meeting.dialer.0).update(&meeting.listener.0);
-        hasher.update(&meeting.dialer_nonce).update(&meeting.listener_nonce);
+        hasher
+            .update(&meeting.dialer_nonce)
+            .update(&meeting.listener_nonce);
         hasher.finalize()
     }
 }
@@ -222,7 +254,11 @@ fn first_stream(
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<SubstreamBox>> {
     let pinned = Pin::new(&mut *muxer);
-    let stream = if dials { pinned.poll_outbound(cx) } else { pinned.poll_inbound(cx) };
+    let stream = if dials {
+        pinned.poll_outbound(cx)
+    } else {
+        pinned.poll_inbound(cx)
+    };
     match stream {
         Poll::Ready(stream) => Poll::Ready(stream),
         Poll::Pending => drive(muxer, cx),

@@ -61,7 +61,10 @@ impl Identity {
     /// # Errors
     /// The kernel's, or a file that holds no key; it is never replaced.
     pub fn load_or_create(path: &Path) -> Result<Self, NetError> {
-        let failed = |source| NetError::File { path: path.display().to_string(), source };
+        let failed = |source| NetError::File {
+            path: path.display().to_string(),
+            source,
+        };
         match File::open(path) {
             Ok(mut file) => {
                 let mut bytes = Vec::new();
@@ -101,8 +104,12 @@ impl Identity {
 /// Replaces a file at once or not at all, readable by its owner alone.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&fresh)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&fresh, path)?;
@@ -162,8 +169,14 @@ mod tests {
         let made = Identity::load_or_create(&path).unwrap();
         let again = Identity::load_or_create(&path).unwrap();
         assert_eq!(made.peer(), again.peer());
-        assert_eq!(PeerKey::of(&made.peer().peer_id().unwrap()), Some(made.peer()));
+        assert_eq!(
+            PeerKey::of(&made.peer().peer_id().unwrap()),
+            Some(made.peer())
+        );
         std::fs::write(&path, b"short").unwrap();
-        assert!(matches!(Identity::load_or_create(&path), Err(NetError::Key(_))));
+        assert!(matches!(
+            Identity::load_or_create(&path),
+            Err(NetError::Key(_))
+        ));
     }
 }

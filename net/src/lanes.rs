@@ -1,7 +1,9 @@
-//! Lanes: two long-lived streams between neighbours, each with its own queue, so that claims never wait behind documents.
+//! Lanes: two long-lived streams between neighbours, each with its own queue, so that claims never
+//! wait behind documents.
 //!
-//! On a stream each frame stands behind its length (four bytes, big-endian). A writer drains its queue before it flushes; a
-//! reader hands frames on one by one, so a slow receiver slows its sender down.
+//! On a stream each frame stands behind its length (four bytes, big-endian). A writer drains its
+//! queue before it flushes; a reader hands frames on one by one, so a slow receiver slows its
+//! sender down.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,6 +23,8 @@ use crate::stats::{Counts, add};
 
 /// The longest frame, bytes.
 pub const MAX_FRAME: usize = 1 << 20;
+/// What a frame in a queue weighs beside its bytes, so that empty ones are not for nothing.
+const FRAME_WEIGHT: usize = 64;
 
 /// The stream of a neighbour on which a frame travels.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -33,6 +37,14 @@ pub enum Lane {
 
 impl Lane {
     pub(crate) const ALL: [Self; 2] = [Self::Gossip, Self::Claims];
+
+    /// Returns its place among all lanes.
+    pub(crate) fn place(self) -> usize {
+        match self {
+            Self::Gossip => 0,
+            Self::Claims => 1,
+        }
+    }
 
     pub(crate) fn protocol(self) -> StreamProtocol {
         match self {
@@ -67,16 +79,22 @@ pub(crate) struct Lanes {
 
 impl Lanes {
     pub(crate) fn new(limit: usize, counts: Arc<Counts>) -> Self {
-        Self { peers: Mutex::new(BTreeMap::new()), limit, counts }
+        Self {
+            peers: Mutex::new(BTreeMap::new()),
+            limit,
+            counts,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(PeerKey, Lane), LaneEnd>> {
         // Nothing panics while it is held; a poisoned map is whole all the same.
-        self.peers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.peers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    pub(crate) fn put(&self, peer: PeerKey, lane: Lane, end: LaneEnd) -> Option<LaneEnd> {
-        self.lock().insert((peer, lane), end)
+    pub(crate) fn put(&self, peer: PeerKey, lane: Lane, end: LaneEnd) {
+        self.lock().insert((peer, lane), end);
     }
 
     /// Removes a lane if it is this one. Says whether it was.
@@ -93,13 +111,19 @@ impl Lanes {
         }
     }
 
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
     pub(crate) fn has(&self, peer: PeerKey, lane: Lane) -> bool {
         self.lock().contains_key(&(peer, lane))
     }
 
     pub(crate) fn is_up(&self, peer: PeerKey) -> bool {
         let lanes = self.lock();
-        Lane::ALL.iter().all(|lane| lanes.contains_key(&(peer, *lane)))
+        Lane::ALL
+            .iter()
+            .all(|lane| lanes.contains_key(&(peer, *lane)))
     }
 
     pub(crate) fn connected(&self) -> Vec<PeerKey> {
@@ -124,10 +148,11 @@ impl Lanes {
         }
         let lanes = self.lock();
         let end = lanes.get(&(peer, lane)).ok_or(SendError::Away)?;
-        if end.queued.load(Ordering::Relaxed) + len > self.limit {
+        // Only the writer changes the weight meanwhile, and it only takes away.
+        if end.queued.load(Ordering::Relaxed) + len + FRAME_WEIGHT > self.limit {
             return Err(SendError::Full);
         }
-        end.queued.fetch_add(len, Ordering::Relaxed);
+        end.queued.fetch_add(len + FRAME_WEIGHT, Ordering::Relaxed);
         end.frames.send(frame).map_err(|_| SendError::Away)?;
         add(&self.counts.frames_sent, 1);
         add(&self.counts.bytes_sent, len as u64);
@@ -140,12 +165,14 @@ impl Lanes {
 pub(crate) enum LaneFault {
     /// The stream broke or was closed.
     Broken,
-    /// The peer sent what is no frame.
-    Misbehaved,
+    /// The peer announced a frame that is too long: an offence.
+    Oversized,
+    /// A frame was begun and never whole: an offence.
+    Half,
 }
 
-/// Runs a lane over a stream until it breaks; `deliver` hands a frame on and says whether anyone still listens; `ended` is
-/// told once at the end.
+/// Runs a lane over a stream until it breaks; `deliver` hands a frame on and says whether anyone
+/// still listens; `ended` is told once at the end, unless the [`LaneEnd`] was dropped before.
 pub(crate) fn run<S, D, F, E>(
     stream: S,
     id: u64,
@@ -160,6 +187,7 @@ where
     F: Future<Output = bool> + Send,
     E: FnOnce(LaneFault) + Send + 'static,
 {
+    // Bounded by the weight that `send` keeps account of.
     let (frames, queue) = mpsc::unbounded_channel();
     let queued = Arc::new(AtomicUsize::new(0));
     let waiting = Arc::clone(&queued);
@@ -169,12 +197,19 @@ where
             fault = read_frames(BufReader::new(read), patience, &counts, deliver) => fault,
             _ = write_frames(BufWriter::with_capacity(64 << 10, write), queue, &waiting) => LaneFault::Broken,
         };
-        if fault == LaneFault::Misbehaved {
-            add(&counts.bad_streams, 1);
+        match fault {
+            LaneFault::Broken => {}
+            LaneFault::Oversized => add(&counts.frames_oversized, 1),
+            LaneFault::Half => add(&counts.frames_half, 1),
         }
         ended(fault);
     });
-    LaneEnd { id, frames, queued, task: task.abort_handle() }
+    LaneEnd {
+        id,
+        frames,
+        queued,
+        task: task.abort_handle(),
+    }
 }
 
 async fn read_frames<R, D, F>(
@@ -189,10 +224,13 @@ where
     F: Future<Output = bool>,
 {
     loop {
-        let Ok(first) = read.read_u8().await else { return LaneFault::Broken };
+        let Ok(first) = read.read_u8().await else {
+            return LaneFault::Broken;
+        };
         let frame = match tokio::time::timeout(patience, read_rest(first, &mut read)).await {
             Ok(Ok(Some(frame))) => frame,
-            Ok(Ok(None)) | Err(_) => return LaneFault::Misbehaved,
+            Ok(Ok(None)) => return LaneFault::Oversized,
+            Err(_) => return LaneFault::Half,
             Ok(Err(_)) => return LaneFault::Broken,
         };
         add(&counts.frames_received, 1);
@@ -227,7 +265,7 @@ async fn write_frames<W: AsyncWrite + Unpin>(
             let len = u32::try_from(frame.len()).map_err(io::Error::other)?;
             write.write_u32(len).await?;
             write.write_all(&frame).await?;
-            queued.fetch_sub(frame.len(), Ordering::Relaxed);
+            queued.fetch_sub(frame.len() + FRAME_WEIGHT, Ordering::Relaxed);
             next = queue.try_recv().ok();
         }
         write.flush().await?;
@@ -253,10 +291,13 @@ mod tests {
     #[tokio::test]
     async fn reading_table() {
         assert_eq!(fault_of(&[]).await, (LaneFault::Broken, 0));
-        assert_eq!(fault_of(&[0, 0, 0, 1, 9, 0, 0, 0, 0]).await, (LaneFault::Broken, 2));
+        assert_eq!(
+            fault_of(&[0, 0, 0, 1, 9, 0, 0, 0, 0]).await,
+            (LaneFault::Broken, 2)
+        );
         assert_eq!(fault_of(&[0, 0, 0, 9, 1]).await, (LaneFault::Broken, 0));
-        assert_eq!(fault_of(&[0, 16, 0, 1]).await, (LaneFault::Misbehaved, 0));
-        assert_eq!(fault_of(&[0xff; 64]).await, (LaneFault::Misbehaved, 0));
+        assert_eq!(fault_of(&[0, 16, 0, 1]).await, (LaneFault::Oversized, 0));
+        assert_eq!(fault_of(&[0xff; 64]).await, (LaneFault::Oversized, 0));
     }
 
     #[tokio::test]
@@ -267,6 +308,32 @@ mod tests {
         let counts = Counts::default();
         let deliver = |_| std::future::ready(true);
         let fault = read_frames(theirs, Duration::from_millis(20), &counts, deliver).await;
-        assert_eq!(fault, LaneFault::Misbehaved);
+        assert_eq!(fault, LaneFault::Half);
+    }
+
+    #[tokio::test]
+    async fn empty_frames_fill_a_queue_too() {
+        let (ours, _theirs) = tokio::io::duplex(1);
+        let counts = Arc::new(Counts::default());
+        let lanes = Lanes::new(10 * FRAME_WEIGHT, Arc::clone(&counts));
+        let (peer, lane) = (PeerKey([1; 32]), Lane::Claims);
+        let patience = Duration::from_secs(5);
+        let end = run(
+            ours,
+            1,
+            patience,
+            counts,
+            |_| std::future::ready(true),
+            |_| {},
+        );
+        lanes.put(peer, lane, end);
+        for _ in 0..10 {
+            assert_eq!(lanes.send(peer, lane, Bytes::new()), Ok(()));
+        }
+        assert_eq!(lanes.send(peer, lane, Bytes::new()), Err(SendError::Full));
+        assert_eq!(
+            lanes.send(peer, Lane::Gossip, Bytes::new()),
+            Err(SendError::Away)
+        );
     }
 }

@@ -31,7 +31,9 @@ fn tcp(socket: SocketAddr) -> Multiaddr {
 }
 
 fn quic(socket: SocketAddr) -> Multiaddr {
-    host(socket.ip()).with(Protocol::Udp(socket.port())).with(Protocol::QuicV1)
+    host(socket.ip())
+        .with(Protocol::Udp(socket.port()))
+        .with(Protocol::QuicV1)
 }
 
 /// Returns the port of an address.
@@ -68,17 +70,24 @@ pub(crate) fn is_local(address: &Multiaddr) -> bool {
 
 /// Says whether an address means every one of this machine's of the newer kind.
 pub(crate) fn is_any_ip6(address: &Multiaddr) -> bool {
-    address.iter().any(|part| matches!(part, Protocol::Ip6(ip) if ip.is_unspecified()))
+    address
+        .iter()
+        .any(|part| matches!(part, Protocol::Ip6(ip) if ip.is_unspecified()))
 }
 
 /// Says whether an address means nothing without the name of an interface.
 pub(crate) fn is_link_local(address: &Multiaddr) -> bool {
-    address.iter().any(|part| matches!(part, Protocol::Ip6(ip) if ip.is_unicast_link_local()))
+    address
+        .iter()
+        .any(|part| matches!(part, Protocol::Ip6(ip) if ip.is_unicast_link_local()))
 }
 
 /// Returns an address without the peer id at its end.
 pub(crate) fn bare(address: &Multiaddr) -> Multiaddr {
-    address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+    address
+        .iter()
+        .filter(|part| !matches!(part, Protocol::P2p(_)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -90,16 +99,31 @@ mod tests {
     fn listen_table() {
         let shown = |text: &str| {
             parse_listen(text)
-                .map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+                .map(|list| {
+                    list.iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(" ")
+                })
                 .map_err(|error| error.to_string())
         };
         assert_eq!(
             shown("127.0.0.1:0").unwrap(),
             "/ip4/127.0.0.1/tcp/0 /ip4/127.0.0.1/udp/0/quic-v1"
         );
-        assert_eq!(shown("[::]:4747").unwrap(), "/ip6/::/tcp/4747 /ip6/::/udp/4747/quic-v1");
+        assert_eq!(
+            shown("[::]:4747").unwrap(),
+            "/ip6/::/tcp/4747 /ip6/::/udp/4747/quic-v1"
+        );
         assert_eq!(shown("/ip4/10.0.0.5/tcp/1").unwrap(), "/ip4/10.0.0.5/tcp/1");
-        for nonsense in ["", "here", "4747", "10.0.0.5", "10.0.0.5:99999", "/ip4/10.0.0.5"] {
+        for nonsense in [
+            "",
+            "here",
+            "4747",
+            "10.0.0.5",
+            "10.0.0.5:99999",
+            "/ip4/10.0.0.5",
+        ] {
             assert!(shown(nonsense).is_err(), "{nonsense}");
         }
     }

@@ -34,17 +34,14 @@ pub(crate) fn build(
     limits: &Limits,
     admission: &Arc<Admission>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
-    let secured = ungated(identity, limits)?;
+    let secured =
+        ungated(identity, limits)?.map_err(|error| Refused::because(Refusal::Handshake, &error));
     let gate = Gate::new(secret, identity.peer(), Arc::clone(admission));
-    let gated = secured
-        .and_then(move |(peer, muxer), endpoint| async move { gate.pass(peer, muxer, endpoint).await });
+    let gated = secured.and_then(move |(peer, muxer), endpoint| gate.pass(peer, muxer, endpoint));
     let timed = TransportTimeout::new(gated, limits.handshake).map_err(|error| match error {
         TransportTimeoutError::Timeout => Refusal::Late.into(),
         TransportTimeoutError::TimerError(error) => Refused::because(Refusal::Late, &error),
-        TransportTimeoutError::Other(Either::Left(error)) => {
-            Refused::because(Refusal::Handshake, &error)
-        }
-        TransportTimeoutError::Other(Either::Right(refused)) => refused,
+        TransportTimeoutError::Other(refused) => refused.into_inner(),
     });
     Ok(timed.boxed())
 }

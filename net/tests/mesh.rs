@@ -54,7 +54,9 @@ async fn node(secret: &MeshSecret) -> Node {
 impl Node {
     fn address(&self, kind: &str) -> Multiaddr {
         let all = self.net.listen_addrs();
-        all.into_iter().find(|address| address.to_string().contains(kind)).unwrap()
+        all.into_iter()
+            .find(|address| address.to_string().contains(kind))
+            .unwrap()
     }
 
     async fn wait<T>(&mut self, mut found: impl FnMut(NetEvent) -> Option<T>) -> T {
@@ -66,19 +68,22 @@ impl Node {
                 }
             }
         };
-        tokio::time::timeout(LIMIT, search).await.expect("it happens in time")
+        tokio::time::timeout(LIMIT, search)
+            .await
+            .expect("it happens in time")
     }
 
     async fn up(&mut self) -> PeerKey {
         self.wait(|event| match event {
-            NetEvent::Up { peer } => Some(peer),
+            NetEvent::Up { peer, .. } => Some(peer),
             _ => None,
         })
         .await
     }
 
     async fn down(&mut self) {
-        self.wait(|event| matches!(event, NetEvent::Down { .. }).then_some(())).await;
+        self.wait(|event| matches!(event, NetEvent::Down { .. }).then_some(()))
+            .await;
     }
 
     async fn frame(&mut self) -> (PeerKey, Lane, Bytes) {
@@ -107,11 +112,19 @@ async fn frames_pass_both_ways_on_both_lanes_over_tcp_and_quic() {
             let frame = Bytes::from(vec![7; 100_000]);
             one.net.send(two.key, lane, frame.clone()).unwrap();
             assert_eq!(two.frame().await, (one.key, lane, frame));
-            two.net.send(one.key, lane, Bytes::from_static(b"back")).unwrap();
-            assert_eq!(one.frame().await, (two.key, lane, Bytes::from_static(b"back")));
+            two.net
+                .send(one.key, lane, Bytes::from_static(b"back"))
+                .unwrap();
+            assert_eq!(
+                one.frame().await,
+                (two.key, lane, Bytes::from_static(b"back"))
+            );
         }
         let long = Bytes::from(vec![0; (1 << 20) + 1]);
-        assert_eq!(one.net.send(two.key, Lane::Gossip, long), Err(SendError::Oversized));
+        assert_eq!(
+            one.net.send(two.key, Lane::Gossip, long),
+            Err(SendError::Oversized)
+        );
         assert_eq!(
             one.net.send(PeerKey([9; 32]), Lane::Gossip, Bytes::new()),
             Err(SendError::Away)
@@ -158,7 +171,10 @@ async fn who_does_not_know_the_secret_is_refused() {
             }
         };
         tokio::time::timeout(LIMIT, refused).await.unwrap();
-        assert_eq!((member.net.stats().connected, stranger.net.stats().connected), (0, 0));
+        assert_eq!(
+            (member.net.stats().connected, stranger.net.stats().connected),
+            (0, 0)
+        );
         assert!(stranger.events.try_recv().is_err());
     }
 }
@@ -167,10 +183,23 @@ async fn who_does_not_know_the_secret_is_refused() {
 async fn garbage_and_silence_are_turned_away_and_members_come_in() {
     let secret = MeshSecret::generate();
     let mut one = node(&secret).await;
-    let port = one.address("tcp").to_string().rsplit('/').next().unwrap().to_owned();
+    let port = one
+        .address("tcp")
+        .to_string()
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .to_owned();
     let mut connections = Vec::new();
-    for words in ["GET / HTTP/1.1\r\n\r\n", "", "\u{13}/multistream/1.0.0\n", "\u{7f}\u{7f}\u{7f}"] {
-        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
+    for words in [
+        "GET / HTTP/1.1\r\n\r\n",
+        "",
+        "\u{13}/multistream/1.0.0\n",
+        "\u{7f}\u{7f}\u{7f}",
+    ] {
+        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}"))
+            .await
+            .unwrap();
         stream.write_all(words.as_bytes()).await.unwrap();
         connections.push(stream);
     }
@@ -195,7 +224,9 @@ async fn lost_connections_come_back() {
         one.up().await;
         two.up().await;
     }
-    one.net.send(two.key, Lane::Claims, Bytes::from_static(b"still here")).unwrap();
+    one.net
+        .send(two.key, Lane::Claims, Bytes::from_static(b"still here"))
+        .unwrap();
     assert_eq!(two.frame().await.2, Bytes::from_static(b"still here"));
 }
 
@@ -224,8 +255,11 @@ async fn a_restarted_peer_on_another_port_is_found() {
 #[tokio::test]
 async fn what_is_learnt_makes_a_full_mesh() {
     let secret = MeshSecret::generate();
-    let (mut one, mut two, mut three) =
-        (node(&secret).await, node(&secret).await, node(&secret).await);
+    let (mut one, mut two, mut three) = (
+        node(&secret).await,
+        node(&secret).await,
+        node(&secret).await,
+    );
     two.net.dial(one.address("tcp"));
     three.net.dial(one.address("quic"));
     one.up().await;
@@ -236,14 +270,21 @@ async fn what_is_learnt_makes_a_full_mesh() {
     assert_eq!(two.up().await, three.key);
     assert_eq!(three.up().await, two.key);
     let book = one.net.addresses().await;
-    assert_eq!(book.len(), 2, "identify told the addresses of those who dialled");
+    assert_eq!(
+        book.len(),
+        2,
+        "identify told the addresses of those who dialled"
+    );
 }
 
 #[tokio::test]
 async fn a_full_queue_refuses_and_the_rest_arrives() {
     let secret = MeshSecret::generate();
     let small = NetConfig {
-        limits: Limits { queue_bytes: 1 << 20, ..limits() },
+        limits: Limits {
+            queue_bytes: 1 << 20,
+            ..limits()
+        },
         ..config(&secret)
     };
     let mut one = node_of(small).await;
@@ -257,7 +298,10 @@ async fn a_full_queue_refuses_and_the_rest_arrives() {
         sent += 1;
         assert!(sent < 100_000, "the queue is bounded");
     }
-    assert_eq!(one.net.send(two.key, Lane::Gossip, frame), Err(SendError::Full));
+    assert_eq!(
+        one.net.send(two.key, Lane::Gossip, frame),
+        Err(SendError::Full)
+    );
     for _ in 0..sent {
         two.frame().await;
     }

@@ -1,8 +1,9 @@
-//! How close the guard comes to the floor: runs of `/bin/true` in 2 slots, through the executor and its
-//! guard (outputs captured in files), beside `posix_spawn` and `wait` in a bare loop of a small process.
+//! How close the guard comes to the floor: runs of `/bin/true` in 2 slots, through the executor and
+//! its guard (outputs captured in files), beside `posix_spawn` and `wait` in a bare loop of a small
+//! process.
 //!
-//! `cargo run --release -p node --example spawn_floor [RUNS]`: prints the median ratio of five rounds,
-//! taken in turns since the machine may be shared, and the processor time of each.
+//! `cargo run --release -p node --example spawn_floor [RUNS]`: prints the median ratio of five
+//! rounds, taken in turns since the machine may be shared, and the processor time of each.
 
 #![expect(
     clippy::print_stdout,

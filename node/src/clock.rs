@@ -1,10 +1,10 @@
 //! The clocks of this host, and an alarm that follows the right one.
 //!
-//! Leases are counted on `CLOCK_BOOTTIME`: it never jumps and it goes on while the machine sleeps, so a
-//! laptop that was closed for an hour does not believe that its leases still have time left. `std`'s
-//! `Instant` stands still during suspend on Linux and is therefore never used for a deadline here, and
-//! neither are tokio's timers, which are built on it: [`Alarm`] is a timer of the kernel's own on the
-//! same clock.
+//! Leases are counted on `CLOCK_BOOTTIME`: it never jumps and it goes on while the machine sleeps,
+//! so a laptop that was closed for an hour does not believe that its leases still have time left.
+//! `std`'s `Instant` stands still during suspend on Linux and is therefore never used for a
+//! deadline here, and neither are tokio's timers, which are built on it: [`Alarm`] is a timer of
+//! the kernel's own on the same clock.
 //!
 //! Units: [`Duration`] since boot for deadlines; milliseconds since 1970 for what people read.
 
@@ -23,7 +23,10 @@ use tokio::io::unix::AsyncFd;
 #[must_use]
 pub fn boottime() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
-    Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
+    Duration::new(
+        now.tv_sec.try_into().unwrap_or(0),
+        now.tv_nsec.try_into().unwrap_or(0),
+    )
 }
 
 /// Returns the wall clock in milliseconds since 1970, 0 for a clock set before that.
@@ -31,7 +34,9 @@ pub fn boottime() -> Duration {
 /// For people and for order among hosts only: it may jump in either direction.
 #[must_use]
 pub fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -80,8 +85,14 @@ impl BootTimer {
             tv_sec: i64::try_from(at.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: at.subsec_nanos().into(),
         };
-        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let value = Itimerspec { it_interval, it_value };
+        let it_interval = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let value = Itimerspec {
+            it_interval,
+            it_value,
+        };
         timerfd_settime(&self.0, TimerfdTimerFlags::ABSTIME, &value)?;
         Ok(())
     }
@@ -127,8 +138,8 @@ impl Alarm {
         Ok(Self { timer, set: None })
     }
 
-    /// Sets the instant at which the alarm rings, or switches it off. Setting the same instant again
-    /// costs nothing.
+    /// Sets the instant at which the alarm rings, or switches it off. Setting the same instant
+    /// again costs nothing.
     ///
     /// # Errors
     /// The kernel's; none is expected.

@@ -1,8 +1,8 @@
 //! The data directory: private to its owner, and to one daemon at a time.
 //!
-//! A lock of the kernel (`flock`) on `<data>/lock` is held as long as the daemon lives, however it ends,
-//! so nothing stale is left to be removed by hand. The file also names the holder, for the message that
-//! a second daemon prints.
+//! A lock of the kernel (`flock`) on `<data>/lock` is held as long as the daemon lives, however it
+//! ends, so nothing stale is left to be removed by hand. The file also names the holder, for the
+//! message that a second daemon prints.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
@@ -45,21 +45,31 @@ impl DirLock {
     /// locks it.
     ///
     /// # Errors
-    /// [`LockError::InUse`] names the process that holds it; [`LockError::Unusable`] says what failed.
+    /// [`LockError::InUse`] names the process that holds it; [`LockError::Unusable`] says what
+    /// failed.
     pub fn take(dir: &Path) -> Result<Self, LockError> {
-        let unusable = |source| LockError::Unusable { dir: dir.to_owned(), source };
+        let unusable = |source| LockError::Unusable {
+            dir: dir.to_owned(),
+            source,
+        };
         private_dir(dir).map_err(unusable)?;
         let mut file = open_lock(&dir.join("lock")).map_err(unusable)?;
         match try_lock(&file) {
             Ok(Lock::Ours) => {}
             Ok(Lock::Theirs) => {
                 let holder = read_holder(&mut file);
-                return Err(LockError::InUse { dir: dir.to_owned(), holder });
+                return Err(LockError::InUse {
+                    dir: dir.to_owned(),
+                    holder,
+                });
             }
             Err(source) => return Err(unusable(source)),
         }
         write_holder(&mut file).map_err(unusable)?;
-        Ok(Self { dir: dir.to_owned(), _file: file })
+        Ok(Self {
+            dir: dir.to_owned(),
+            _file: file,
+        })
     }
 
     /// The directory that is held.
@@ -96,7 +106,13 @@ pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
 /// # Errors
 /// The kernel's.
 pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 /// Tries to lock an open file for this process; never waits.
@@ -158,6 +174,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("data");
         std::fs::write(&path, "x").unwrap();
-        assert!(matches!(DirLock::take(&path), Err(LockError::Unusable { .. })));
+        assert!(matches!(
+            DirLock::take(&path),
+            Err(LockError::Unusable { .. })
+        ));
     }
 }

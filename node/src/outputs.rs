@@ -4,12 +4,12 @@
 //! <data>/outputs/live/<run>.out, .err   while a run writes them
 //! <data>/outputs/ab/<digest in hex>     afterwards; ab is the start of the digest
 //! ```
-//! The same bytes are kept once, whoever wrote them. An empty output has no file. All functions read or
-//! write disks and block: call them on a thread that may. Digests are blake3.
+//! The same bytes are kept once, whoever wrote them. An empty output has no file. All functions
+//! read or write disks and block: call them on a thread that may. Digests are blake3.
 //!
-//! Outputs are not synced. What a loss of power leaves of one is found by [`Outputs::verify`] (and by
-//! [`Outputs::adopt`], for one that comes again); the outcome of its run, which names the digest, is not
-//! touched by that.
+//! Outputs are not synced. What a loss of power leaves of one is found by [`Outputs::verify`] (and
+//! by [`Outputs::adopt`], for one that comes again); the outcome of its run, which names the
+//! digest, is not touched by that.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,7 +24,8 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use crate::guard::RunKey;
 use crate::lock::private_dir;
 
-/// Bytes that are read and hashed at a time: larger steps let blake3 use wide instructions no better.
+/// Bytes that are read and hashed at a time: larger steps let blake3 use wide instructions no
+/// better.
 const STEP: usize = 128 << 10;
 
 /// A blake3 digest.
@@ -120,8 +121,8 @@ impl Outputs {
         self.dir.join("live").join(format!("{key}.{extension}"))
     }
 
-    /// Removes live files of runs that `owned` does not name; to be called at the start, when the former
-    /// guard's runs are gone. Returns how many files there were.
+    /// Removes live files of runs that `owned` does not name; to be called at the start, when the
+    /// former guard's runs are gone. Returns how many files there were.
     ///
     /// # Errors
     /// The kernel's; some may be removed then.
@@ -130,7 +131,9 @@ impl Outputs {
         for entry in fs::read_dir(self.dir.join("live"))? {
             let path = entry?.path();
             let name = path.file_stem().and_then(|name| name.to_str());
-            let key = name.and_then(|name| u64::from_str_radix(name, 16).ok()).map(RunKey);
+            let key = name
+                .and_then(|name| u64::from_str_radix(name, 16).ok())
+                .map(RunKey);
             if !key.is_some_and(|key| owned.contains(&key)) {
                 fs::remove_file(path)?;
                 removed += 1;
@@ -139,8 +142,9 @@ impl Outputs {
         Ok(removed)
     }
 
-    /// Takes a file that nobody writes any more into the store, under the digest of its bytes; its old name
-    /// is gone afterwards. A file that is missing counts as empty: the guard removes empty ones.
+    /// Takes a file that nobody writes any more into the store, under the digest of its bytes; its
+    /// old name is gone afterwards. A file that is missing counts as empty: the guard removes empty
+    /// ones.
     ///
     /// # Errors
     /// The kernel's; the file is then where it was.
@@ -185,9 +189,15 @@ impl Outputs {
     /// # Errors
     /// The kernel's.
     pub fn verify(&self, digest: Digest) -> io::Result<Verdict> {
-        let Some(file) = self.read(digest)? else { return Ok(Verdict::Missing) };
+        let Some(file) = self.read(digest)? else {
+            return Ok(Verdict::Missing);
+        };
         let (found, _) = hash(file)?;
-        Ok(if found == digest { Verdict::Intact } else { Verdict::Damaged })
+        Ok(if found == digest {
+            Verdict::Intact
+        } else {
+            Verdict::Damaged
+        })
     }
 
     /// Removes a stored output, if it is there. Who has it open reads on.
@@ -199,8 +209,8 @@ impl Outputs {
         Ok(())
     }
 
-    /// Calls `visit` with each stored output and the bytes of disk that it takes, in no order: for the
-    /// removal of what no outcome names any more.
+    /// Calls `visit` with each stored output and the bytes of disk that it takes, in no order: for
+    /// the removal of what no outcome names any more.
     ///
     /// # Errors
     /// The kernel's.
@@ -212,7 +222,10 @@ impl Outputs {
             }
             for entry in fs::read_dir(shelf.path())? {
                 let entry = entry?;
-                let digest = entry.file_name().to_str().and_then(|name| name.parse().ok());
+                let digest = entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse().ok());
                 if let (Some(digest), Some(meta)) = (digest, missing_is_none(entry.metadata())?) {
                     visit(digest, meta.blocks() * 512);
                 }
@@ -247,7 +260,9 @@ fn missing_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 fn hash(mut file: File) -> io::Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
     // Most outputs are short: no more memory than they need.
-    let step = usize::try_from(file.metadata()?.len()).unwrap_or(STEP).clamp(512, STEP);
+    let step = usize::try_from(file.metadata()?.len())
+        .unwrap_or(STEP)
+        .clamp(512, STEP);
     let mut buffer = vec![0; step];
     loop {
         match file.read(&mut buffer) {
@@ -291,13 +306,26 @@ mod tests {
         let long = vec![7; STEP * 2 + 1];
         let adopted = adopt(&outputs, 1, &long);
         let expected = Digest(*blake3::hash(&long).as_bytes());
-        assert_eq!(adopted, Adopted::Stored { digest: expected, bytes: long.len() as u64 });
+        assert_eq!(
+            adopted,
+            Adopted::Stored {
+                digest: expected,
+                bytes: long.len() as u64
+            }
+        );
         assert_eq!(adopt(&outputs, 2, &long), adopted);
         let mut all = Vec::new();
-        outputs.each(|digest, bytes| all.push((digest, bytes))).unwrap();
+        outputs
+            .each(|digest, bytes| all.push((digest, bytes)))
+            .unwrap();
         assert!(matches!(all[..], [(digest, bytes)] if digest == expected && bytes > 0));
         let mut back = Vec::new();
-        outputs.read(expected).unwrap().unwrap().read_to_end(&mut back).unwrap();
+        outputs
+            .read(expected)
+            .unwrap()
+            .unwrap()
+            .read_to_end(&mut back)
+            .unwrap();
         assert_eq!(back, long);
         assert_eq!(expected.to_string().parse(), Ok(expected));
     }
@@ -341,7 +369,13 @@ mod tests {
 
     #[test]
     fn bad_digests_are_refused() {
-        for text in ["", "ab", "../../etc/passwd", &"g".repeat(64), &"a".repeat(66)] {
+        for text in [
+            "",
+            "ab",
+            "../../etc/passwd",
+            &"g".repeat(64),
+            &"a".repeat(66),
+        ] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
     }

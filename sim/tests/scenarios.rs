@@ -74,6 +74,7 @@ scenarios! {
     host_frozen_beyond_its_lease
     witness_paused
     all_nodes_paused
+    take_over_soon_after_the_lease
     crash_after_start_before_it_is_recorded
     crash_after_end_before_outcome_is_durable
     crash_after_outcome_before_commit

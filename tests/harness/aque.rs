@@ -35,8 +35,15 @@ pub struct Outcome {
 
 /// Variables of the environment in which the tests themselves run, which must not steer the programs.
 pub(crate) const FOREIGN: [&str; 9] = [
-    "AQUE_NODE", "AQUE_BROKER", "AQUE_DATA", "AQUE_CONFIG", "AQUE_LOG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME", "NOTIFY_SOCKET",
+    "AQUE_NODE",
+    "AQUE_BROKER",
+    "AQUE_DATA",
+    "AQUE_CONFIG",
+    "AQUE_LOG",
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "NOTIFY_SOCKET",
 ];
 
 impl Aque {
@@ -44,11 +51,19 @@ impl Aque {
     #[must_use]
     pub fn new(socket: &Path, args: &[&str]) -> Self {
         let mut command = Command::new(&programs().aque);
-        command.arg("--node").arg(socket).args(args).env("SHELL", "/bin/sh");
+        command
+            .arg("--node")
+            .arg(socket)
+            .args(args)
+            .env("SHELL", "/bin/sh");
         FOREIGN.iter().for_each(|name| {
             command.env_remove(name);
         });
-        Self { command, input: Vec::new(), shown: format!("aque {}", args.join(" ")) }
+        Self {
+            command,
+            input: Vec::new(),
+            shown: format!("aque {}", args.join(" ")),
+        }
     }
 
     /// Sets what it reads from standard input (else nothing).
@@ -81,14 +96,30 @@ impl Aque {
     pub fn run(mut self) -> Outcome {
         let (mut out, mut err) = (scratch(), scratch());
         let mut input = scratch();
-        input.write_all(&self.input).and_then(|()| input.rewind()).expect("a scratch file is written");
+        input
+            .write_all(&self.input)
+            .and_then(|()| input.rewind())
+            .expect("a scratch file is written");
         let clone = |file: &File| Stdio::from(file.try_clone().expect("a descriptor is free"));
-        self.command.stdin(Stdio::from(input)).stdout(clone(&out)).stderr(clone(&err));
+        self.command
+            .stdin(Stdio::from(input))
+            .stdout(clone(&out))
+            .stderr(clone(&err));
         let child = self.command.spawn().expect("aque can be started");
         let Some(status) = ended(child) else {
-            panic!("{} did not end; it said: {}{}", self.shown, text(&mut out), text(&mut err));
+            panic!(
+                "{} did not end; it said: {}{}",
+                self.shown,
+                text(&mut out),
+                text(&mut err)
+            );
         };
-        Outcome { status, stdout: text(&mut out), stderr: text(&mut err), shown: self.shown }
+        Outcome {
+            status,
+            stdout: text(&mut out),
+            stderr: text(&mut err),
+            shown: self.shown,
+        }
     }
 
     /// Starts it with standard output as a pipe, for those who look at it on the way. The caller waits for its end.
@@ -97,7 +128,10 @@ impl Aque {
     /// If it cannot be started.
     #[must_use]
     pub fn spawn(mut self) -> Child {
-        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        self.command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         self.command.spawn().expect("aque can be started")
     }
 }
@@ -121,7 +155,11 @@ impl Outcome {
     pub fn refused(&self, status: i32) -> &str {
         assert_eq!(self.status.code(), Some(status), "{self}");
         assert!(self.stdout.is_empty(), "{self}");
-        assert_eq!(self.stderr.lines().count(), 1, "an error is one line: {self}");
+        assert_eq!(
+            self.stderr.lines().count(),
+            1,
+            "an error is one line: {self}"
+        );
         self.stderr.trim_end()
     }
 
@@ -137,8 +175,16 @@ impl Outcome {
 
 impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { status, stdout, stderr, shown } = self;
-        write!(f, "'{shown}' ended with {status}; output: {stdout:?}; errors: {stderr:?}")
+        let Self {
+            status,
+            stdout,
+            stderr,
+            shown,
+        } = self;
+        write!(
+            f,
+            "'{shown}' ended with {status}; output: {stdout:?}; errors: {stderr:?}"
+        )
     }
 }
 
@@ -164,6 +210,8 @@ fn scratch() -> File {
 
 fn text(file: &mut File) -> String {
     let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).expect("a scratch file is read");
+    file.seek(SeekFrom::Start(0))
+        .and_then(|_| file.read_to_end(&mut bytes))
+        .expect("a scratch file is read");
     String::from_utf8_lossy(&bytes).into_owned()
 }

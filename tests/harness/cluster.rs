@@ -36,7 +36,11 @@ impl Plan {
     /// Plans nodes with two processors each and default leases: none is lost on a busy machine.
     #[must_use]
     pub fn of(nodes: usize) -> Self {
-        Self { nodes, cpus: 2, flags: Vec::new() }
+        Self {
+            nodes,
+            cpus: 2,
+            flags: Vec::new(),
+        }
     }
 
     /// Sets the processors of each node.
@@ -55,7 +59,8 @@ impl Plan {
     /// Adds flags.
     #[must_use]
     pub fn flags(mut self, flags: &[&str]) -> Self {
-        self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self.flags
+            .extend(flags.iter().map(|flag| (*flag).to_owned()));
         self
     }
 
@@ -102,7 +107,12 @@ impl Cluster {
         let temp = tempfile::Builder::new().prefix("aque-it-").tempdir();
         let temp = temp.expect("a temporary directory can be made");
         let count = plan.nodes;
-        let mut cluster = Self { plan, nodes: Vec::new(), net, temp };
+        let mut cluster = Self {
+            plan,
+            nodes: Vec::new(),
+            net,
+            temp,
+        };
         let cpus = cluster.plan.cpus;
         (0..count).for_each(|_| cluster.describe(cpus));
         cluster.join();
@@ -118,7 +128,12 @@ impl Cluster {
             Net::Lan(lan) => lan.address(place),
         };
         let listen = format!("{address}:{PORT}");
-        let mut flags = vec!["--listen".to_owned(), listen, "--cpus".to_owned(), cpus.to_string()];
+        let mut flags = vec![
+            "--listen".to_owned(),
+            listen,
+            "--cpus".to_owned(),
+            cpus.to_string(),
+        ];
         flags.extend(self.plan.flags.iter().cloned());
         let node = Node::new(&name, &self.temp.path().join(&name), &flags);
         self.nodes.push(match &self.net {
@@ -128,10 +143,14 @@ impl Cluster {
     }
 
     fn join(&mut self) {
-        let Some((first, others)) = self.nodes.split_first_mut() else { return };
+        let Some((first, others)) = self.nodes.split_first_mut() else {
+            return;
+        };
         first.start();
         let ticket = first.ready().ticket.clone();
-        others.iter_mut().for_each(|node| node.launch(&["--join", &ticket]));
+        others
+            .iter_mut()
+            .for_each(|node| node.launch(&["--join", &ticket]));
         others.iter_mut().for_each(Node::wait_ready);
         self.wait_whole();
     }
@@ -158,8 +177,16 @@ impl Cluster {
         for node in nodes {
             settle(&format!("{} to see {running} hosts", node.name()), || {
                 let hosts = node.hosts().map_err(|error| error.to_string())?.nodes;
-                let alive: Vec<_> = hosts.iter().filter(|host| host.alive).map(|host| &host.name).collect();
-                if alive.len() == running { Ok(()) } else { Err(format!("it sees {alive:?}")) }
+                let alive: Vec<_> = hosts
+                    .iter()
+                    .filter(|host| host.alive)
+                    .map(|host| &host.name)
+                    .collect();
+                if alive.len() == running {
+                    Ok(())
+                } else {
+                    Err(format!("it sees {alive:?}"))
+                }
             });
         }
     }
@@ -209,18 +236,34 @@ impl Cluster {
         settle("all tasks to end, alike on all hosts", || {
             let mut all = Vec::new();
             for node in &nodes {
-                let tasks = node.tasks().map_err(|error| format!("{}: {error}", node.name()))?;
+                let tasks = node
+                    .tasks()
+                    .map_err(|error| format!("{}: {error}", node.name()))?;
                 if let Some(open) = tasks.iter().find(|line| !line.state.is_complete()) {
-                    let count = tasks.iter().filter(|line| !line.state.is_complete()).count();
-                    return Err(format!("{} shows {count} open, {} {}", node.name(), open.id, open.state));
+                    let count = tasks
+                        .iter()
+                        .filter(|line| !line.state.is_complete())
+                        .count();
+                    return Err(format!(
+                        "{} shows {count} open, {} {}",
+                        node.name(),
+                        open.id,
+                        open.state
+                    ));
                 }
                 all.push(tasks);
             }
-            let Some(first) = all.first() else { return Err("no node runs".to_owned()) };
+            let Some(first) = all.first() else {
+                return Err("no node runs".to_owned());
+            };
             for (other, node) in all.iter().zip(&nodes) {
                 same(first, other).map_err(|why| format!("{} differs: {why}", node.name()))?;
             }
-            Ok(all.swap_remove(0).into_iter().filter(|line| line.members.is_none()).collect())
+            Ok(all
+                .swap_remove(0)
+                .into_iter()
+                .filter(|line| line.members.is_none())
+                .collect())
         })
     }
 }
@@ -254,12 +297,24 @@ impl Drop for Cluster {
 /// Says in what two lists of tasks differ, as far as all hosts must agree once the tasks have ended.
 fn same(first: &[TaskLine], other: &[TaskLine]) -> Result<(), String> {
     let facts = |line: &TaskLine| {
-        (line.id.clone(), line.state, line.host.clone(), line.exit, line.signal, line.reason.clone())
+        (
+            line.id.clone(),
+            line.state,
+            line.host.clone(),
+            line.exit,
+            line.signal,
+            line.reason.clone(),
+        )
     };
-    let differs = first.iter().zip(other).find(|(left, right)| facts(left) != facts(right));
+    let differs = first
+        .iter()
+        .zip(other)
+        .find(|(left, right)| facts(left) != facts(right));
     match differs {
         Some((left, right)) => Err(format!("{:?} and {:?}", facts(left), facts(right))),
-        None if first.len() != other.len() => Err(format!("{} and {} tasks", first.len(), other.len())),
+        None if first.len() != other.len() => {
+            Err(format!("{} and {} tasks", first.len(), other.len()))
+        }
         None => Ok(()),
     }
 }
@@ -276,6 +331,7 @@ fn claim_network() -> ((u8, u8), TcpListener) {
         let [_, _, low, high] = (seed % (250 * 256)).to_be_bytes();
         // 127.0.0.0/24 is everybody's.
         let net = (low + 1, high);
-        TcpListener::bind((Ipv4Addr::new(127, net.0, net.1, 254), CLAIM_PORT)).map(|claim| (net, claim))
+        TcpListener::bind((Ipv4Addr::new(127, net.0, net.1, 254), CLAIM_PORT))
+            .map(|claim| (net, claim))
     })
 }

@@ -37,7 +37,9 @@ impl Evidence {
     #[must_use]
     pub fn new(directory: &Path) -> Self {
         let (script, file) = (directory.join("witness.sh"), directory.join("evidence"));
-        fs::write(&script, SCRIPT).and_then(|()| fs::write(&file, "")).expect("files can be written");
+        fs::write(&script, SCRIPT)
+            .and_then(|()| fs::write(&file, ""))
+            .expect("files can be written");
         Self { script, file }
     }
 
@@ -74,8 +76,13 @@ impl Evidence {
     }
 
     fn command(&self, mode: &str, argument: &str) -> Vec<String> {
-        let (script, file) = (self.script.display().to_string(), self.file.display().to_string());
-        ["/bin/sh", &script, &file, mode, argument].map(str::to_owned).to_vec()
+        let (script, file) = (
+            self.script.display().to_string(),
+            self.file.display().to_string(),
+        );
+        ["/bin/sh", &script, &file, mode, argument]
+            .map(str::to_owned)
+            .to_vec()
     }
 }
 
@@ -113,19 +120,32 @@ impl History {
                 history.garbled.push(line.to_owned());
             }
         }
-        history.runs.values_mut().for_each(|runs| runs.sort_by_key(|run| (run.first, run.epoch)));
+        history
+            .runs
+            .values_mut()
+            .for_each(|runs| runs.sort_by_key(|run| (run.first, run.epoch)));
         history
     }
 
     fn take(&mut self, line: &str) -> Option<()> {
-        let [word, task, epoch, host, at, pid] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
+        let [word, task, epoch, host, at, pid] =
+            line.split(' ').collect::<Vec<_>>().try_into().ok()?;
         let (epoch, at, pid) = (epoch.parse().ok()?, at.parse().ok()?, pid.parse().ok()?);
         let runs = self.runs.entry(task.to_owned()).or_default();
-        let known = runs.iter_mut().find(|run| run.epoch == epoch && run.host == host && run.pid == pid);
+        let known = runs
+            .iter_mut()
+            .find(|run| run.epoch == epoch && run.host == host && run.pid == pid);
         match (word, known) {
             ("start", None) => {
                 let host = host.to_owned();
-                runs.push(Run { epoch, host, pid, first: at, last: at, ended: false });
+                runs.push(Run {
+                    epoch,
+                    host,
+                    pid,
+                    first: at,
+                    last: at,
+                    ended: false,
+                });
             }
             ("beat" | "end", Some(run)) => {
                 run.last = at;
@@ -157,17 +177,27 @@ impl History {
     /// Returns the names of all hosts that ran something.
     #[must_use]
     pub fn hosts(&self) -> BTreeSet<&str> {
-        self.runs.values().flatten().map(|run| run.host.as_str()).collect()
+        self.runs
+            .values()
+            .flatten()
+            .map(|run| run.host.as_str())
+            .collect()
     }
 
     /// Returns how many runs lived at once, at most.
     #[must_use]
     pub fn most_at_once(&self) -> usize {
-        let ends = self.runs.values().flatten().flat_map(|run| [(run.first, 1), (run.last, -1)]);
+        let ends = self
+            .runs
+            .values()
+            .flatten()
+            .flat_map(|run| [(run.first, 1), (run.last, -1)]);
         let mut ends: Vec<(u64, i32)> = ends.collect();
         // At one instant ends come first.
         ends.sort_unstable();
-        let (_, most) = ends.iter().fold((0, 0), |(now, most), (_, step)| (now + step, most.max(now + step)));
+        let (_, most) = ends.iter().fold((0, 0), |(now, most), (_, step)| {
+            (now + step, most.max(now + step))
+        });
         usize::try_from(most).unwrap_or_default()
     }
 
@@ -179,13 +209,27 @@ impl History {
     /// runs without an excuse, runs of tasks that nobody submitted, garbled lines.
     #[track_caller]
     pub fn judge(&self, tasks: &[String], excused: &[&str]) {
-        let mut wrong: Vec<String> = self.garbled.iter().map(|line| format!("garbled: {line:?}")).collect();
+        let mut wrong: Vec<String> = self
+            .garbled
+            .iter()
+            .map(|line| format!("garbled: {line:?}"))
+            .collect();
         for task in tasks {
             self.judge_task(task, excused, &mut wrong);
         }
         let known: BTreeSet<&String> = tasks.iter().collect();
-        wrong.extend(self.runs.keys().filter(|task| !known.contains(task)).map(|task| format!("{task}: nobody's")));
-        assert!(wrong.is_empty(), "the evidence shows {} violations:\n{}", wrong.len(), wrong.join("\n"));
+        wrong.extend(
+            self.runs
+                .keys()
+                .filter(|task| !known.contains(task))
+                .map(|task| format!("{task}: nobody's")),
+        );
+        assert!(
+            wrong.is_empty(),
+            "the evidence shows {} violations:\n{}",
+            wrong.len(),
+            wrong.join("\n")
+        );
     }
 
     fn judge_task(&self, task: &str, excused: &[&str], wrong: &mut Vec<String>) {
@@ -195,10 +239,18 @@ impl History {
             return;
         };
         if !last.ended {
-            wrong.push(format!("{task}: its last run did not come to its end: {last:?}"));
+            wrong.push(format!(
+                "{task}: its last run did not come to its end: {last:?}"
+            ));
         }
-        for run in earlier.iter().filter(|run| !excused.contains(&run.host.as_str())) {
-            wrong.push(format!("{task}: ran again although {} was never lost: {runs:?}", run.host));
+        for run in earlier
+            .iter()
+            .filter(|run| !excused.contains(&run.host.as_str()))
+        {
+            wrong.push(format!(
+                "{task}: ran again although {} was never lost: {runs:?}",
+                run.host
+            ));
         }
         for pair in runs.windows(2) {
             if pair[1].first <= pair[0].last {
@@ -230,7 +282,8 @@ mod tests {
 
     #[test]
     fn a_second_run_needs_an_excuse() {
-        let text = "start a-1 1 n1 10 5\nbeat a-1 1 n1 60 5\n".to_owned() + &ONE.replace("-1 1 ", "-1 2 ");
+        let text =
+            "start a-1 1 n1 10 5\nbeat a-1 1 n1 60 5\n".to_owned() + &ONE.replace("-1 1 ", "-1 2 ");
         assert_eq!(judged(&text, &["n1"]), Ok(()));
         assert!(judged(&text, &["n2"]).is_err_and(|why| why.contains("never lost")));
     }
@@ -240,13 +293,31 @@ mod tests {
         for (text, why) in [
             ("", "never ran"),
             ("start a-1 1 n0 100 7\n", "did not come to its end"),
-            ("start a-1 1 n0 100 7\nend a-1 1 n0 200 7\nstart a-1 2 n1 150 8\nend a-1 2 n1 250 8\n", "overlap"),
-            ("start a-1 2 n0 100 7\nend a-1 2 n0 200 7\nstart a-1 1 n1 250 8\nend a-1 1 n1 251 8\n", "grow"),
-            ("start a-1 1 n0 100 7\nend a-1 1 n0 200 7\nstart a-2 1 n0 1 9\n", "nobody's"),
-            ("start a-1 1 n0 100 7\nend a-1 1 n0 200 7\nend a-1 1 n0 300 9\n", "garbled"),
-            ("start a-1 1 n0 100 7\nend a-1 1 n0 200 7\nstart a-1", "garbled"),
+            (
+                "start a-1 1 n0 100 7\nend a-1 1 n0 200 7\nstart a-1 2 n1 150 8\nend a-1 2 n1 250 8\n",
+                "overlap",
+            ),
+            (
+                "start a-1 2 n0 100 7\nend a-1 2 n0 200 7\nstart a-1 1 n1 250 8\nend a-1 1 n1 251 8\n",
+                "grow",
+            ),
+            (
+                "start a-1 1 n0 100 7\nend a-1 1 n0 200 7\nstart a-2 1 n0 1 9\n",
+                "nobody's",
+            ),
+            (
+                "start a-1 1 n0 100 7\nend a-1 1 n0 200 7\nend a-1 1 n0 300 9\n",
+                "garbled",
+            ),
+            (
+                "start a-1 1 n0 100 7\nend a-1 1 n0 200 7\nstart a-1",
+                "garbled",
+            ),
         ] {
-            assert!(judged(text, &["n0", "n1"]).is_err_and(|said| said.contains(why)), "{text:?}");
+            assert!(
+                judged(text, &["n0", "n1"]).is_err_and(|said| said.contains(why)),
+                "{text:?}"
+            );
         }
     }
 

@@ -33,7 +33,11 @@ impl Lan {
         }
         SWEPT.call_once(sweep);
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{PREFIX}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "{PREFIX}-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let lan = Self { name, hosts };
         lan.build();
         Some(lan)
@@ -48,7 +52,10 @@ impl Lan {
             let (host, port) = (self.host(place), format!("port{place}"));
             let address = format!("{}/24", self.address(place));
             ip(&["netns", "add", &host]);
-            ip(&["-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &host]);
+            ip(&[
+                "-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns",
+                &host,
+            ]);
             ip(&["-n", &hub, "link", "set", &port, "master", "bridge", "up"]);
             ip(&["-n", &host, "address", "add", &address, "dev", "eth0"]);
             ip(&["-n", &host, "link", "set", "lo", "up"]);
@@ -62,7 +69,12 @@ impl Lan {
     /// If there are too many hosts for the network.
     #[must_use]
     pub fn address(&self, place: usize) -> Ipv4Addr {
-        Ipv4Addr::new(10, 99, 0, u8::try_from(place + 1).expect("a network has fewer than 255 hosts"))
+        Ipv4Addr::new(
+            10,
+            99,
+            0,
+            u8::try_from(place + 1).expect("a network has fewer than 255 hosts"),
+        )
     }
 
     /// Returns the command that executes another inside a host.
@@ -74,12 +86,26 @@ impl Lan {
     /// Lets nothing pass from one host to another; the other direction stays.
     pub fn cut_one_way(&self, from: usize, to: usize) {
         let source = self.address(from).to_string();
-        self.iptables(to, &["--append", "INPUT", "--in-interface", "eth0", "--source", &source, "--jump", "DROP"]);
+        self.iptables(
+            to,
+            &[
+                "--append",
+                "INPUT",
+                "--in-interface",
+                "eth0",
+                "--source",
+                &source,
+                "--jump",
+                "DROP",
+            ],
+        );
     }
 
     /// Lets nothing pass between the hosts of one side and all others.
     pub fn split(&self, side: &[usize]) {
-        let others: Vec<usize> = (0..self.hosts).filter(|place| !side.contains(place)).collect();
+        let others: Vec<usize> = (0..self.hosts)
+            .filter(|place| !side.contains(place))
+            .collect();
         for one in side {
             for other in &others {
                 self.cut_one_way(*one, *other);
@@ -111,7 +137,10 @@ impl Lan {
 
 impl Drop for Lan {
     fn drop(&mut self) {
-        for name in (0..self.hosts).map(|place| self.host(place)).chain([self.hub()]) {
+        for name in (0..self.hosts)
+            .map(|place| self.host(place))
+            .chain([self.hub()])
+        {
             // What was never made cannot be removed.
             let _removed = run("ip", &["netns", "delete", &name]);
         }
@@ -124,10 +153,16 @@ impl Drop for Lan {
 /// In continuous integration as root: there nothing may be skipped.
 pub fn skip(what: &str, why: &str) {
     let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-    assert!(!(ci && is_root()), "{what} must be possible in continuous integration: {why}");
+    assert!(
+        !(ci && is_root()),
+        "{what} must be possible in continuous integration: {why}"
+    );
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     // If nobody reads it, nobody needs to know.
-    let _told = writeln!(std::io::stderr(), "{test}: skipped, because {what} is not possible: {why}");
+    let _told = writeln!(
+        std::io::stderr(),
+        "{test}: skipped, because {what} is not possible: {why}"
+    );
 }
 
 /// Says whether this process is root.
@@ -143,15 +178,23 @@ fn possible() -> Result<(), String> {
     run("iptables", &["--version"])?;
     let trial = format!("{PREFIX}-{}-trial", std::process::id());
     run("ip", &["netns", "add", &trial])?;
-    let filter = run("ip", &["netns", "exec", &trial, "iptables", "--list", "INPUT"]);
+    let filter = run(
+        "ip",
+        &["netns", "exec", &trial, "iptables", "--list", "INPUT"],
+    );
     let gone = run("ip", &["netns", "delete", &trial]);
     filter.and(gone)
 }
 
 /// Removes the namespaces of test processes that are gone.
 fn sweep() {
-    let Ok(listing) = std::fs::read_dir("/run/netns") else { return };
-    for name in listing.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+    let Ok(listing) = std::fs::read_dir("/run/netns") else {
+        return;
+    };
+    for name in listing
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+    {
         let mut parts = name.split('-');
         let ours = parts.next() == Some(PREFIX);
         let maker = parts.next().and_then(|number| number.parse::<u32>().ok());
@@ -171,10 +214,17 @@ fn ip(words: &[&str]) {
 }
 
 fn run(program: &str, words: &[&str]) -> Result<(), String> {
-    let done = Command::new(program).args(words).stdin(Stdio::null()).output();
+    let done = Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .output();
     let done = done.map_err(|error| format!("{program}: {error}"))?;
     if done.status.success() {
         return Ok(());
     }
-    Err(format!("{program} {}: {}", words.join(" "), String::from_utf8_lossy(&done.stderr).trim()))
+    Err(format!(
+        "{program} {}: {}",
+        words.join(" "),
+        String::from_utf8_lossy(&done.stderr).trim()
+    ))
 }

@@ -7,7 +7,10 @@
 //! - [`evidence`] is a shell script that tasks run to record their lives, and the judge of that record: S1 among real processes.
 //!
 //! The harness panics where a test could not go on: it is used by tests only. When a test fails, the tails of all logs are printed.
-#![expect(clippy::print_stderr, reason = "a failed test prints the logs of its nodes")]
+#![expect(
+    clippy::print_stderr,
+    reason = "a failed test prints the logs of its nodes"
+)]
 
 pub mod aque;
 pub mod cluster;

@@ -51,7 +51,14 @@ impl Node {
     pub fn new(name: &str, home: &Path, flags: &[String]) -> Self {
         fs::create_dir_all(home).expect("a node's directory can be made");
         let (before, flags) = (Vec::new(), flags.to_vec());
-        Self { name: name.to_owned(), home: home.to_owned(), before, flags, child: None, ready: None }
+        Self {
+            name: name.to_owned(),
+            home: home.to_owned(),
+            before,
+            flags,
+            child: None,
+            ready: None,
+        }
     }
 
     /// Puts a command before the program that ends in executing it, such as `ip netns exec NAME`.
@@ -113,7 +120,10 @@ impl Node {
         assert!(self.child.is_none(), "{} runs already", self.name);
         self.ready = None;
         let mut command = self.command(more);
-        let log = File::options().create(true).append(true).open(self.log_path());
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path());
         command.stderr(log.expect("a log can be opened"));
         command.stdout(File::create(self.said_path()).expect("a file can be made"));
         self.child = Some(command.spawn().expect("aque-node can be started"));
@@ -131,9 +141,15 @@ impl Node {
             if let Some((line, _)) = text.split_once('\n') {
                 return Ok(line.to_owned());
             }
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            let ended = self
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().ok().flatten());
             if let Some(status) = ended {
-                panic!("{name} ended with {status} before it was ready:\n{}", self.log_tail());
+                panic!(
+                    "{name} ended with {status} before it was ready:\n{}",
+                    self.log_tail()
+                );
             }
             Err("it has not said so")
         });
@@ -154,13 +170,18 @@ impl Node {
     pub fn run_to_end(&self, more: &[&str]) -> (ExitStatus, String) {
         let errors = self.home.join("errors");
         let mut command = self.command(more);
-        command.stdout(Stdio::null()).stderr(File::create(&errors).expect("a file can be made"));
+        command
+            .stdout(Stdio::null())
+            .stderr(File::create(&errors).expect("a file can be made"));
         let mut child = command.spawn().expect("aque-node can be started");
         let status = settle("a node to end by itself", || match child.try_wait() {
             Ok(Some(status)) => Ok(status),
             _ => Err(fs::read_to_string(&errors).unwrap_or_default()),
         });
-        (status, fs::read_to_string(&errors).expect("a file can be read"))
+        (
+            status,
+            fs::read_to_string(&errors).expect("a file can be read"),
+        )
     }
 
     /// Sends a signal to the node's own process.
@@ -203,9 +224,11 @@ impl Node {
     /// If it does not end.
     pub fn wait_end(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the node runs");
-        settle(&format!("the end of {}", self.name), || match child.try_wait() {
-            Ok(Some(status)) => Ok(status),
-            _ => Err("it lives"),
+        settle(&format!("the end of {}", self.name), || {
+            match child.try_wait() {
+                Ok(Some(status)) => Ok(status),
+                _ => Err("it lives"),
+            }
         })
     }
 
@@ -217,7 +240,9 @@ impl Node {
 
     /// Says whether its process lives.
     pub fn lives(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.child
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// Prepares a call of the client that asks this node.
@@ -267,13 +292,31 @@ impl Node {
     }
 
     #[track_caller]
-    fn submit_durable(&self, durable: DurableWord, count: usize, command: &[String]) -> Vec<String> {
+    fn submit_durable(
+        &self,
+        durable: DurableWord,
+        count: usize,
+        command: &[String],
+    ) -> Vec<String> {
         let argv = command.iter().map(|word| word.as_str().into()).collect();
         let env = [("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())].to_vec();
-        let task = TaskRequest { argv, cwd: "/".into(), inherit_env: true, ..TaskRequest::default() };
-        let submission = Submission { tasks: vec![task; count], env: Some(Environment(env)), durable };
-        let answer = self.client().and_then(|mut client| client.submit(submission));
-        answer.unwrap_or_else(|error| panic!("{} took no tasks: {error}", self.name)).ids
+        let task = TaskRequest {
+            argv,
+            cwd: "/".into(),
+            inherit_env: true,
+            ..TaskRequest::default()
+        };
+        let submission = Submission {
+            tasks: vec![task; count],
+            env: Some(Environment(env)),
+            durable,
+        };
+        let answer = self
+            .client()
+            .and_then(|mut client| client.submit(submission));
+        answer
+            .unwrap_or_else(|error| panic!("{} took no tasks: {error}", self.name))
+            .ids
     }
 
     /// Connects to its socket.
@@ -297,7 +340,11 @@ impl Node {
     /// # Errors
     /// If it does not answer.
     pub fn tasks(&self) -> Result<Vec<TaskLine>, ClientError> {
-        let query = StatusQuery { flat: true, all_users: true, ..StatusQuery::default() };
+        let query = StatusQuery {
+            flat: true,
+            all_users: true,
+            ..StatusQuery::default()
+        };
         Ok(self.client()?.status(query)?.tasks)
     }
 
@@ -306,10 +353,17 @@ impl Node {
     /// # Errors
     /// If it does not answer, or does not know the task.
     pub fn task(&self, id: &str) -> Result<TaskLine, String> {
-        let query = StatusQuery { ids: vec![id.to_owned()], all_users: true, ..StatusQuery::default() };
+        let query = StatusQuery {
+            ids: vec![id.to_owned()],
+            all_users: true,
+            ..StatusQuery::default()
+        };
         let answer = self.client().and_then(|mut client| client.status(query));
         let tasks = answer.map_err(|error| error.to_string())?.tasks;
-        tasks.into_iter().find(|line| line.id == id).ok_or_else(|| format!("{id} is not known"))
+        tasks
+            .into_iter()
+            .find(|line| line.id == id)
+            .ok_or_else(|| format!("{id} is not known"))
     }
 
     /// Returns one of its figures; 0 if it has no such figure.
@@ -334,15 +388,25 @@ impl Node {
     pub fn log_tail(&self) -> String {
         let log = self.log();
         let skipped = log.lines().count().saturating_sub(TAIL);
-        log.lines().skip(skipped).fold(String::new(), |text, line| text + line + "\n")
+        log.lines()
+            .skip(skipped)
+            .fold(String::new(), |text, line| text + line + "\n")
     }
 
     fn command(&self, more: &[&str]) -> Command {
         let program = programs().node.clone().into_os_string();
         let mut words = self.before.iter().chain(std::iter::once(&program));
         let mut command = Command::new(words.next().expect("there is a program"));
-        command.args(words).arg("--data").arg(self.data()).arg("--api").arg(self.socket());
-        command.args(["--no-mdns", "--name", &self.name]).args(&self.flags).args(more);
+        command
+            .args(words)
+            .arg("--data")
+            .arg(self.data())
+            .arg("--api")
+            .arg(self.socket());
+        command
+            .args(["--no-mdns", "--name", &self.name])
+            .args(&self.flags)
+            .args(more);
         FOREIGN.iter().for_each(|name| {
             command.env_remove(name);
         });
@@ -373,8 +437,15 @@ impl Drop for Node {
 fn parse(line: &str) -> Option<Ready> {
     let fields = line.strip_prefix("aque-node ready ")?;
     let field = |name: &str| {
-        fields.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+        fields
+            .split(' ')
+            .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+            .map(str::to_owned)
     };
     let listen = field("listen")?.split(',').map(str::to_owned).collect();
-    Some(Ready { tag: field("tag")?, listen, ticket: field("ticket")? })
+    Some(Ready {
+        tag: field("tag")?,
+        listen,
+        ticket: field("ticket")?,
+    })
 }

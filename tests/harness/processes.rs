@@ -20,10 +20,16 @@ pub fn signal(pid: Pid, signal: Signal) {
 pub fn of_directory(directory: &Path) -> BTreeSet<i32> {
     let needle = directory.as_os_str().as_bytes();
     let own = std::process::id();
-    let Ok(listing) = std::fs::read_dir("/proc") else { return BTreeSet::new() };
-    let numbers = listing.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let Ok(listing) = std::fs::read_dir("/proc") else {
+        return BTreeSet::new();
+    };
+    let numbers = listing
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     numbers
-        .filter(|pid: &i32| u32::try_from(*pid).is_ok_and(|pid| pid != own) && mentions(*pid, needle))
+        .filter(|pid: &i32| {
+            u32::try_from(*pid).is_ok_and(|pid| pid != own) && mentions(*pid, needle)
+        })
         .collect()
 }
 
@@ -34,8 +40,15 @@ pub fn of_directory(directory: &Path) -> BTreeSet<i32> {
 pub fn kill_all_of(directory: &Path) {
     settle("the end of every process of a directory", || {
         let found = of_directory(directory);
-        found.iter().filter_map(|pid| Pid::from_raw(*pid)).for_each(|pid| signal(pid, Signal::KILL));
-        if found.is_empty() { Ok(()) } else { Err(format!("{found:?} live")) }
+        found
+            .iter()
+            .filter_map(|pid| Pid::from_raw(*pid))
+            .for_each(|pid| signal(pid, Signal::KILL));
+        if found.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{found:?} live"))
+        }
     });
 }
 

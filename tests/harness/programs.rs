@@ -38,15 +38,24 @@ fn inside(folder: &Path) -> Programs {
         assert!(path.is_file(), "there is no program {}", path.display());
         path
     };
-    Programs { node: found("aque-node"), aque: found("aque") }
+    Programs {
+        node: found("aque-node"),
+        aque: found("aque"),
+    }
 }
 
 /// Returns `target/PROFILE` of a test that runs as `target/PROFILE/deps/NAME`.
 fn target_dir() -> PathBuf {
     let own = std::env::current_exe().expect("a test knows its own path");
     let folder = own.parent().expect("a test lies in a folder");
-    let folder = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
-    folder.expect("cargo puts tests below target/PROFILE/deps").to_owned()
+    let folder = if folder.ends_with("deps") {
+        folder.parent()
+    } else {
+        Some(folder)
+    };
+    folder
+        .expect("cargo puts tests below target/PROFILE/deps")
+        .to_owned()
 }
 
 fn build(folder: &Path) {
@@ -56,12 +65,27 @@ fn build(folder: &Path) {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let made = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "node", "--bins", "--profile", profile])
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "node",
+            "--bins",
+            "--profile",
+            profile,
+        ])
         .arg("--target-dir")
-        .arg(folder.parent().expect("a profile's folder lies in the target folder"))
+        .arg(
+            folder
+                .parent()
+                .expect("a profile's folder lies in the target folder"),
+        )
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo can be run");
     let said = String::from_utf8_lossy(&made.stderr);
-    assert!(made.status.success(), "cargo could not build the programs:\n{said}");
+    assert!(
+        made.status.success(),
+        "cargo could not build the programs:\n{said}"
+    );
 }

@@ -392,7 +392,6 @@ fn large_and_binary_output_arrives_whole() {
 fn json_for_programs() {
     let cluster = Cluster::start(3);
     let id = cluster[0].submit(&["-n", "a name", "-p", "7"], &["sh", "-c", "exit 3"]);
-    cluster[0].aque(&["wait", &id]).run();
     let _alike = cluster.wait_ended();
     for node in cluster.nodes() {
         let hosts = node.aque(&["--json", "nodes"]).run().json();

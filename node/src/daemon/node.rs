@@ -201,7 +201,7 @@ impl Node {
                         self.log_done(done);
                     }
                 }
-                event = exec_events.recv(), if self.leaving == Leaving::No || !exec_events.is_closed() || !exec_events.is_empty() => match event {
+                event = exec_events.recv(), if !matches!(self.leaving, Leaving::LastWords(_)) => match event {
                     Some(event) => {
                         self.take_exec_event(event);
                         for _ in 0..BATCH {

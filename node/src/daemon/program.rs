@@ -91,7 +91,8 @@ fn log_to_stderr(settings: &Settings) -> Result<(), Failed> {
     let filter = EnvFilter::builder()
         .parse(&settings.log)
         .map_err(|error| format!("--log {:?}: {error}", settings.log))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let set = match settings.log_format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
@@ -188,6 +189,7 @@ async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
     let exec_config =
         ExecConfig { data: settings.data.clone(), program: Program::This, max_runs: 4_096 };
     let (executor, exec_events) = Executor::start(exec_config).await?;
+    outputs.sweep_live(&std::collections::BTreeSet::new())?;
     let config = Config {
         keys: Box::new(Ed25519Keys::new(&mesh.identity.secret_bytes(), &mesh.secret.0)),
         incarnation: Incarnation(fastrand::u64(1..)),

@@ -16,7 +16,7 @@ use crate::clock::{boottime, wall_ms};
 use crate::config::Settings;
 use crate::executor::{Environment, ExecEvent, Order};
 use crate::guard::{Cause, Ended, How, Refusal, RunKey, Stdin};
-use crate::outputs::{Outputs, StreamName};
+use crate::outputs::{self, Outputs, Stream};
 
 /// Environments that are kept for the next run that shares them.
 const ENVIRONMENTS: usize = 64;
@@ -148,8 +148,8 @@ impl Node {
             extra: self.extra_variables(order),
             cwd: path_of(&order.spec.cwd.0),
             stdin: Stdin::Null,
-            stdout: self.outputs.live_path(key, StreamName::Stdout),
-            stderr: self.outputs.live_path(key, StreamName::Stderr),
+            stdout: self.outputs.live(key, Stream::Out),
+            stderr: self.outputs.live(key, Stream::Err),
             deadline: Duration::from_nanos(deadline),
             nice: 0,
         });
@@ -212,17 +212,15 @@ impl Node {
         let silent = ended.stdout_bytes == 0 && ended.stderr_bytes == 0;
         if !has_outcome || silent {
             if !silent {
-                if let Err(problem) = self.outputs.discard(ended.key) {
-                    warn!(%problem, "output of a run without an outcome was not removed");
-                }
+                discard(&self.outputs, ended.key);
             }
             let nothing = || Ok(Captured::default());
             return self.finish_run(Adopted { ended, stdout: nothing(), stderr: nothing() });
         }
         let (outputs, adopted) = (Arc::clone(&self.outputs), self.adopted.clone());
         tokio::task::spawn_blocking(move || {
-            let stdout = adopt(&outputs, ended.key, StreamName::Stdout, ended.stdout_bytes);
-            let stderr = adopt(&outputs, ended.key, StreamName::Stderr, ended.stderr_bytes);
+            let stdout = adopt(&outputs, ended.key, Stream::Out, ended.stdout_bytes);
+            let stderr = adopt(&outputs, ended.key, Stream::Err, ended.stderr_bytes);
             if adopted.blocking_send(Adopted { ended, stdout, stderr }).is_err() {
                 debug!("the node left before a run's output was in place");
             }
@@ -280,8 +278,28 @@ impl Node {
     }
 }
 
-fn adopt(outputs: &Outputs, key: RunKey, stream: StreamName, bytes: u64) -> std::io::Result<Captured> {
-    if bytes == 0 { Ok(Captured::default()) } else { outputs.adopt(key, stream) }
+fn adopt(outputs: &Outputs, key: RunKey, stream: Stream, bytes: u64) -> std::io::Result<Captured> {
+    if bytes == 0 {
+        return Ok(Captured::default());
+    }
+    Ok(match outputs.adopt(&outputs.live(key, stream))? {
+        outputs::Adopted::Empty => Captured::default(),
+        outputs::Adopted::Stored { digest, bytes } => {
+            Captured { len: bytes, digest: Some(Digest(digest.0)) }
+        }
+    })
+}
+
+/// Removes what a run wrote that has no outcome.
+fn discard(outputs: &Outputs, key: RunKey) {
+    for stream in [Stream::Out, Stream::Err] {
+        match std::fs::remove_file(outputs.live(key, stream)) {
+            Err(problem) if problem.kind() != std::io::ErrorKind::NotFound => {
+                warn!(%problem, "output of a run without an outcome was not removed");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {

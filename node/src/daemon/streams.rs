@@ -259,24 +259,7 @@ impl Server {
 
     /// Reads one stream of this host.
     async fn read(&self, wanted: Wanted, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
-        let path = match wanted.what {
-            What::Stored(digest) => self.outputs.path(&digest),
-            What::Now | What::Follow => match self.live_path(&wanted).await {
-                Some(path) => path,
-                None => return Ok(()),
-            },
-        };
-        let mut file = match tokio::fs::File::open(&path).await {
-            Ok(file) => file,
-            // A live file that is gone has just been stored, or was empty.
-            Err(error)
-                if error.kind() == io::ErrorKind::NotFound
-                    && !matches!(wanted.what, What::Stored(_)) =>
-            {
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
+        let Some(mut file) = self.open_here(&wanted).await? else { return Ok(()) };
         file.seek(io::SeekFrom::Start(wanted.from)).await?;
         loop {
             // Asked before reading: what a run wrote before its end is read after it.
@@ -288,14 +271,29 @@ impl Server {
         }
     }
 
+    async fn open_here(&self, wanted: &Wanted) -> io::Result<Option<tokio::fs::File>> {
+        if let What::Stored(Digest(digest)) = wanted.what {
+            let stored = self.outputs.read(crate::outputs::Digest(digest))?;
+            let gone = || io::Error::new(io::ErrorKind::NotFound, "it is not stored there any more");
+            return stored.map(tokio::fs::File::from_std).ok_or_else(gone).map(Some);
+        }
+        let Some(path) = self.live_path(wanted).await else { return Ok(None) };
+        match tokio::fs::File::open(&path).await {
+            Ok(file) => Ok(Some(file)),
+            // A live file that is gone has just been stored, or was empty.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn live_path(&self, wanted: &Wanted) -> Option<PathBuf> {
         let (place, key) = self.locate(wanted.run.task).await;
         let lives = matches!(place, Place::Live(_, run) if run == wanted.run);
         let stream = match wanted.stream {
-            StreamName::Stdout => crate::outputs::StreamName::Stdout,
-            StreamName::Stderr => crate::outputs::StreamName::Stderr,
+            StreamName::Stdout => crate::outputs::Stream::Out,
+            StreamName::Stderr => crate::outputs::Stream::Err,
         };
-        key.filter(|_| lives).map(|key| self.outputs.live_path(key, stream))
+        key.filter(|_| lives).map(|key| self.outputs.live(key, stream))
     }
 
     /// Serves a peer's request.

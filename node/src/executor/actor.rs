@@ -1,4 +1,5 @@
-//! The executor's task: carries wishes to the guard and events to the node, and replaces a lost guard.
+//! The executor's task: carries wishes to the guard and events to the node, and replaces a lost
+//! guard.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -142,8 +143,8 @@ impl Actor {
         }
     }
 
-    /// Takes wishes from the desk, as far as there is room, in an order that makes sense: a run is ordered
-    /// before it is extended or killed.
+    /// Takes wishes from the desk, as far as there is room, in an order that makes sense: a run is
+    /// ordered before it is extended or killed.
     async fn collect(&mut self) -> Result<(), FrameError> {
         if self.waiting.orders.is_empty() {
             self.waiting = self.desk.take();
@@ -161,7 +162,10 @@ impl Actor {
         let signals = std::mem::take(&mut self.waiting.signals).into_iter();
         let signals = signals.map(|(key, signo)| Request::Signal { key, signo });
         let kills = std::mem::take(&mut self.waiting.kills).into_iter();
-        for request in extensions.chain(signals).chain(kills.map(|key| Request::Kill { key })) {
+        for request in extensions
+            .chain(signals)
+            .chain(kills.map(|key| Request::Kill { key }))
+        {
             encode(&request, &mut self.out)?;
         }
         if let Close::Asked(grace) = self.waiting.close
@@ -179,7 +183,10 @@ impl Actor {
         for request in requests {
             encode(&request, &mut self.out)?;
         }
-        match encode(&Request::Start(Box::new(start_run(order, env))), &mut self.out) {
+        match encode(
+            &Request::Start(Box::new(start_run(order, env))),
+            &mut self.out,
+        ) {
             Ok(()) => {
                 self.given.insert(key, Given::Ordered { at: boottime() });
                 Ok(())
@@ -248,7 +255,8 @@ impl Actor {
         self.send(event).await;
     }
 
-    /// Tells the node; one that has dropped its receiver is told nothing, and closes by dropping the rest.
+    /// Tells the node; one that has dropped its receiver is told nothing, and closes by dropping
+    /// the rest.
     async fn send(&mut self, event: ExecEvent) {
         if self.events.send(event).await.is_err() {
             self.desk.abandon();
@@ -259,7 +267,10 @@ impl Actor {
     async fn mourn(&mut self, why: &str) {
         warn!(why, runs = self.given.len(), "guard lost");
         self.state.send_replace(GuardState::Absent);
-        self.send(ExecEvent::GuardLost { why: why.to_owned() }).await;
+        self.send(ExecEvent::GuardLost {
+            why: why.to_owned(),
+        })
+        .await;
         let mut pause = TRY_AGAIN.0;
         while let Err(error) = self.launcher.clear().await {
             error!(%error, "cannot make sure that the runs of a lost guard have ended");
@@ -289,7 +300,10 @@ impl Actor {
                 }
                 Err(why) => {
                     error!(%why, "no new guard");
-                    self.send(ExecEvent::GuardFailed { why: why.to_string() }).await;
+                    self.send(ExecEvent::GuardFailed {
+                        why: why.to_string(),
+                    })
+                    .await;
                 }
             }
             tokio::time::sleep(pause).await;
@@ -329,7 +343,10 @@ fn start_run(order: Order, env: crate::guard::EnvId) -> StartRun {
 fn lost(key: RunKey, started_at: Duration) -> Ended {
     Ended {
         key,
-        how: How::Signalled { signo: libc::SIGKILL, core: Core::None },
+        how: How::Signalled {
+            signo: libc::SIGKILL,
+            core: Core::None,
+        },
         cause: Cause::GuardLost,
         usage: Usage::default(),
         started_at,

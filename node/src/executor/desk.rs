@@ -52,13 +52,20 @@ pub(super) enum Close {
 impl Desk {
     /// An empty desk.
     pub(super) fn new(max_runs: usize) -> Self {
-        Self { wishes: Mutex::default(), changed: Notify::new(), max_runs }
+        Self {
+            wishes: Mutex::default(),
+            changed: Notify::new(),
+            max_runs,
+        }
     }
 
     /// Lays an order down.
     pub(super) fn order(&self, order: Order) -> Result<(), ExecError> {
         let own = order.argv.iter().map(|arg| arg.len() + 1);
-        let extra = order.extra.iter().map(|(name, value)| name.len() + value.len() + 2);
+        let extra = order
+            .extra
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 2);
         let bytes = order.env.bytes() + own.chain(extra).sum::<usize>();
         if bytes > ORDER_BYTES {
             return Err(ExecError::TooLarge(bytes));
@@ -153,7 +160,11 @@ impl Desk {
         let live = std::mem::take(&mut wishes.live);
         let close = wishes.close;
         let taken = std::mem::take(&mut *wishes);
-        *wishes = Wishes { live, close, ..Wishes::default() };
+        *wishes = Wishes {
+            live,
+            close,
+            ..Wishes::default()
+        };
         taken
     }
 

@@ -24,10 +24,19 @@ impl Environment {
     pub fn new(vars: Vec<Var>) -> Self {
         let mut hasher = blake3::Hasher::new();
         for text in vars.iter().flat_map(|(name, value)| [name, value]) {
-            hasher.update(&(text.len() as u64).to_le_bytes()).update(text);
+            hasher
+                .update(&(text.len() as u64).to_le_bytes())
+                .update(text);
         }
-        let bytes = vars.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-        Self { digest: hasher.finalize(), vars, bytes }
+        let bytes = vars
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 2)
+            .sum();
+        Self {
+            digest: hasher.finalize(),
+            vars,
+            bytes,
+        }
     }
 
     /// The variables.
@@ -71,9 +80,19 @@ impl Defined {
             requests.extend(self.forget_oldest());
         }
         let id = EnvId(self.clock);
-        self.known.insert(env.digest, Known { id, bytes: env.bytes, used: self.clock });
+        self.known.insert(
+            env.digest,
+            Known {
+                id,
+                bytes: env.bytes,
+                used: self.clock,
+            },
+        );
         self.bytes += env.bytes;
-        requests.push(Request::DefineEnv { id, vars: env.vars.clone() });
+        requests.push(Request::DefineEnv {
+            id,
+            vars: env.vars.clone(),
+        });
         (id, requests)
     }
 

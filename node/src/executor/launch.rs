@@ -49,10 +49,12 @@ impl Guard {
         self.child.id()
     }
 
-    /// Closes the socket and waits for the guard's end, which is also that of its runs; kills it first if
-    /// `how` says so. Returns what is known about its end.
+    /// Closes the socket and waits for the guard's end, which is also that of its runs; kills it
+    /// first if `how` says so. Returns what is known about its end.
     pub(super) async fn end(self, how: Farewell) -> String {
-        let Self { stream, mut child, .. } = self;
+        let Self {
+            stream, mut child, ..
+        } = self;
         drop(stream);
         let waited = spawn_blocking(move || {
             if how == Farewell::Kill {
@@ -80,25 +82,37 @@ pub(super) enum Farewell {
 impl Launcher {
     /// Prepares the data directory and this process.
     pub(super) fn new(config: &ExecConfig) -> Result<Self, ExecError> {
-        let data = std::path::absolute(&config.data).map_err(io_error("find the data directory"))?;
+        let data =
+            std::path::absolute(&config.data).map_err(io_error("find the data directory"))?;
         let runs = data.join("runs");
-        private_dir(&data).and_then(|()| private_dir(&runs)).map_err(io_error("make <data>/runs"))?;
+        private_dir(&data)
+            .and_then(|()| private_dir(&runs))
+            .map_err(io_error("make <data>/runs"))?;
         set_child_subreaper(Some(Pid::INIT))
             .map_err(|error| io_error("become a subreaper")(error.into()))?;
         let program = match &config.program {
             Program::This => PathBuf::from("/proc/self/exe"),
             Program::At(path) => path.clone(),
         };
-        Ok(Self { program, lock: data.join("guard.lock"), records: runs.join("live") })
+        Ok(Self {
+            program,
+            lock: data.join("guard.lock"),
+            records: runs.join("live"),
+        })
     }
 
-    /// Waits for the end of a former guard, clears what it left, starts a new one and hears its first word.
+    /// Waits for the end of a former guard, clears what it left, starts a new one and hears its
+    /// first word.
     pub(super) async fn launch(&self) -> Result<Guard, ExecError> {
         let lock = self.take_lock().await?;
         let this = self.clone();
         let (stream, child) = blocking(move || this.spawn(lock)).await?;
         let stream = UnixStream::from_std(stream).map_err(io_error("use the guard's socket"))?;
-        let mut guard = Guard { stream, decoder: Decoder::default(), child };
+        let mut guard = Guard {
+            stream,
+            decoder: Decoder::default(),
+            child,
+        };
         match hear_ready(&mut guard).await {
             Ok(()) => {
                 debug!(pid = guard.pid(), "guard works");
@@ -133,11 +147,13 @@ impl Launcher {
         Ok(file)
     }
 
-    /// Starts the guard with the lock as its output: held as long as it lives, and not by this process.
+    /// Starts the guard with the lock as its output: held as long as it lives, and not by this
+    /// process.
     fn spawn(&self, lock: File) -> Result<(StdStream, Child), ExecError> {
         leftovers::clear(&self.records).map_err(io_error("clear what a former guard left"))?;
         let (ours, theirs) = StdStream::pair().map_err(io_error("make a socket"))?;
-        ours.set_nonblocking(true).map_err(io_error("make a socket"))?;
+        ours.set_nonblocking(true)
+            .map_err(io_error("make a socket"))?;
         let child = Command::new(&self.program)
             .arg0("aque-node")
             .arg(VERB)
@@ -149,7 +165,10 @@ impl Launcher {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(lock))
             .spawn()
-            .map_err(|source| ExecError::Launch { program: self.program.clone(), source })?;
+            .map_err(|source| ExecError::Launch {
+                program: self.program.clone(),
+                source,
+            })?;
         Ok((ours, child))
     }
 }
@@ -158,11 +177,17 @@ async fn hear_ready(guard: &mut Guard) -> Result<(), ExecError> {
     let mut buffer = [0; 256];
     loop {
         match guard.decoder.next()? {
-            Some(Reply::Ready { version: protocol::VERSION }) => return Ok(()),
+            Some(Reply::Ready {
+                version: protocol::VERSION,
+            }) => return Ok(()),
             Some(other) => return Err(ExecError::NoGuard(format!("it said {other:?}"))),
             None => {}
         }
-        guard.stream.readable().await.map_err(io_error("hear the guard"))?;
+        guard
+            .stream
+            .readable()
+            .await
+            .map_err(io_error("hear the guard"))?;
         match guard.stream.try_read(&mut buffer) {
             Ok(0) => return Err(ExecError::NoGuard("it said nothing".into())),
             Ok(bytes) => guard.decoder.push(&buffer[..bytes]),

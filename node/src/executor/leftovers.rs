@@ -1,9 +1,10 @@
 //! What a guard that was killed left alive: found by its records and its mark, killed, waited for.
 //!
-//! The leaders die with their guard. Their descendants are found by the session (whose number cannot be
-//! given to another while a member lives), by the guard's mark in their environment, and by descent from
-//! either. Not found is only a process that left its session, scrubbed its environment and lost its parent
-//! before anybody looked; under a living guard it would have been found.
+//! The leaders die with their guard. Their descendants are found by the session (whose number
+//! cannot be given to another while a member lives), by the guard's mark in their environment, and
+//! by descent from either. Not found is only a process that left its session, scrubbed its
+//! environment and lost its parent before anybody looked; under a living guard it would have been
+//! found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -23,19 +24,21 @@ const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::fr
 /// How often someone is told what cannot be killed.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
-/// How much later than recorded a leader may have been made: the guard writes down the instant before.
-/// A process of that number that is younger is another.
+/// How much later than recorded a leader may have been made: the guard writes down the instant
+/// before. A process of that number that is younger is another.
 const START_SLACK: Duration = Duration::from_secs(30);
 
-/// Kills what the guard with these records left, and returns when nothing of it lives. Blocks for as long
-/// as that takes: for ever, with a warning every few seconds, if it may not be killed.
+/// Kills what the guard with these records left, and returns when nothing of it lives. Blocks for
+/// as long as that takes: for ever, with a warning every few seconds, if it may not be killed.
 ///
 /// To be called when no guard lives.
 ///
 /// # Errors
 /// The kernel's, when the records or `/proc` cannot be read.
 pub(super) fn clear(path: &Path) -> io::Result<()> {
-    let Some(left) = records::read(path)? else { return Ok(()) };
+    let Some(left) = records::read(path)? else {
+        return Ok(());
+    };
     let mut pause = LOOK_AGAIN.0;
     let mut told = boottime();
     let mut killed = BTreeSet::new();
@@ -51,13 +54,19 @@ pub(super) fn clear(path: &Path) -> io::Result<()> {
         if boottime() > told + TELL_EVERY {
             told = boottime();
             let pids: Vec<i32> = found.iter().map(|proc| proc.pid).collect();
-            warn!(?pids, "waiting for processes of former runs that cannot be killed");
+            warn!(
+                ?pids,
+                "waiting for processes of former runs that cannot be killed"
+            );
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(LOOK_AGAIN.1);
     }
     if !killed.is_empty() {
-        info!(processes = killed.len(), "killed what a lost guard had left");
+        info!(
+            processes = killed.len(),
+            "killed what a lost guard had left"
+        );
     }
     std::fs::remove_file(path)
 }
@@ -66,8 +75,12 @@ pub(super) fn clear(path: &Path) -> io::Result<()> {
 fn find(left: &Left) -> io::Result<Vec<Proc>> {
     let all = proc::all()?;
     let by_pid: BTreeMap<i32, &Proc> = all.iter().map(|proc| (proc.pid, proc)).collect();
-    let sessions: BTreeSet<i32> =
-        left.runs.iter().filter(|run| is_still_its_own(run, &by_pid)).map(|run| run.pid).collect();
+    let sessions: BTreeSet<i32> = left
+        .runs
+        .iter()
+        .filter(|run| is_still_its_own(run, &by_pid))
+        .map(|run| run.pid)
+        .collect();
     let marked = |proc: &Proc| proc::mark(proc.pid).is_some_and(|mark| mark.guard == left.guard);
     let mut ours: BTreeSet<i32> = all
         .iter()
@@ -75,8 +88,10 @@ fn find(left: &Left) -> io::Result<Vec<Proc>> {
         .map(|proc| proc.pid)
         .collect();
     add_descendants(&all, &mut ours);
-    let (dead, living): (Vec<&Proc>, Vec<&Proc>) =
-        all.iter().filter(|proc| ours.contains(&proc.pid)).partition(|proc| proc.is_zombie());
+    let (dead, living): (Vec<&Proc>, Vec<&Proc>) = all
+        .iter()
+        .filter(|proc| ours.contains(&proc.pid))
+        .partition(|proc| proc.is_zombie());
     for proc in dead {
         // Fails for children of others, who reap them.
         let _reaped = Pid::from_raw(proc.pid).map(|pid| waitpid(Some(pid), WaitOptions::NOHANG));
@@ -92,7 +107,10 @@ fn is_still_its_own(run: &Recorded, by_pid: &BTreeMap<i32, &Proc>) -> bool {
 fn add_descendants(all: &[Proc], ours: &mut BTreeSet<i32>) {
     loop {
         let before = ours.len();
-        let children = all.iter().filter(|proc| ours.contains(&proc.ppid)).map(|proc| proc.pid);
+        let children = all
+            .iter()
+            .filter(|proc| ours.contains(&proc.ppid))
+            .map(|proc| proc.pid);
         let children: Vec<i32> = children.collect();
         ours.extend(children);
         if ours.len() == before {
@@ -106,7 +124,13 @@ mod tests {
     use super::*;
 
     fn proc(pid: i32, ppid: i32, start: u64) -> Proc {
-        Proc { pid, state: b'S', ppid, sid: 1, start }
+        Proc {
+            pid,
+            state: b'S',
+            ppid,
+            sid: 1,
+            start,
+        }
     }
 
     #[test]
@@ -117,7 +141,11 @@ mod tests {
             started_at: Duration::from_secs(100),
         };
         let ticks = |secs| proc::ticks(Duration::from_secs(secs));
-        let rows = [(None, true), (Some(ticks(100)), true), (Some(ticks(1000)), false)];
+        let rows = [
+            (None, true),
+            (Some(ticks(100)), true),
+            (Some(ticks(1000)), false),
+        ];
         for (start, own) in rows {
             let leader = start.map(|start| proc(50, 1, start));
             let by_pid = leader.iter().map(|proc| (proc.pid, proc)).collect();

@@ -1,9 +1,10 @@
 //! The executor: the node's side of its [guard](crate::guard).
 //!
-//! An [`Executor`] is a handle to one tokio task that owns the socket to the guard. Its methods never
-//! wait: they leave a wish on a desk, and the task carries what lies there to the guard in one write.
-//! The desk is bounded by what it holds: orders by [`ExecConfig::max_runs`], everything else by the runs
-//! that live (two extensions of one run are one). What happens is told by [`ExecEvent`]s.
+//! An [`Executor`] is a handle to one tokio task that owns the socket to the guard. Its methods
+//! never wait: they leave a wish on a desk, and the task carries what lies there to the guard in
+//! one write. The desk is bounded by what it holds: orders by [`ExecConfig::max_runs`], everything
+//! else by the runs that live (two extensions of one run are one). What happens is told by
+//! [`ExecEvent`]s.
 //!
 //! When the guard dies, all runs are dead or killed before any of them is reported as
 //! [`Cause::GuardLost`](crate::guard::Cause::GuardLost); then a new guard is started.
@@ -34,8 +35,8 @@ pub struct ExecConfig {
     pub data: PathBuf,
     /// Which program is started as the guard.
     pub program: Program,
-    /// Most runs at a time, those under way to their start or their report included. Choose twice the
-    /// number of slots or more; too low refuses orders, too high costs some 200 bytes each.
+    /// Most runs at a time, those under way to their start or their report included. Choose twice
+    /// the number of slots or more; too low refuses orders, too high costs some 200 bytes each.
     pub max_runs: usize,
 }
 
@@ -73,8 +74,8 @@ pub struct Order {
     pub nice: u8,
 }
 
-/// What an executor tells. For each order: [`ExecEvent::Refused`], or [`ExecEvent::Started`] (unless the
-/// guard died first) and then [`ExecEvent::Ended`].
+/// What an executor tells. For each order: [`ExecEvent::Refused`], or [`ExecEvent::Started`]
+/// (unless the guard died first) and then [`ExecEvent::Ended`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExecEvent {
     /// The run's program executes.
@@ -174,7 +175,8 @@ pub enum GuardState {
 }
 
 impl Executor {
-    /// Waits until a former guard of this data directory and all its runs are gone, then starts one.
+    /// Waits until a former guard of this data directory and all its runs are gone, then starts
+    /// one.
     ///
     /// Makes this process a *subreaper*: processes whose guard died become its children.
     /// Not to be dropped half-way: what was started would go on until it sees its socket closed.
@@ -195,7 +197,8 @@ impl Executor {
     /// Orders a run.
     ///
     /// # Errors
-    /// [`ExecError::Full`], [`ExecError::KeyInUse`], [`ExecError::TooLarge`] or [`ExecError::Closed`].
+    /// [`ExecError::Full`], [`ExecError::KeyInUse`], [`ExecError::TooLarge`] or
+    /// [`ExecError::Closed`].
     pub fn order(&self, order: Order) -> Result<(), ExecError> {
         self.desk.order(order)
     }
@@ -232,7 +235,8 @@ impl Executor {
         *self.state.borrow()
     }
 
-    /// Asks all runs to end (`SIGTERM`), kills those left after `grace`, and waits until the guard is gone.
+    /// Asks all runs to end (`SIGTERM`), kills those left after `grace`, and waits until the guard
+    /// is gone.
     ///
     /// Go on receiving events meanwhile: the ends are told as usual, then the channel closes.
     /// Safe to drop: the end goes on.
@@ -240,7 +244,10 @@ impl Executor {
         self.desk.shut_down(grace);
         let mut state = self.state.clone();
         // An error means that the task is gone: closed as well.
-        let _closed = state.wait_for(|state| *state == GuardState::Closed).await.is_ok();
+        let _closed = state
+            .wait_for(|state| *state == GuardState::Closed)
+            .await
+            .is_ok();
     }
 }
 

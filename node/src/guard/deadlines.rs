@@ -1,9 +1,10 @@
 //! The guard's one promise: a run does not outlive its deadline.
 //!
-//! A thread of its own waits for a timer of the kernel on `CLOCK_BOOTTIME` and does nothing but kill. The
-//! guard's main thread may at that moment be waiting for something slow, such as a program on a network
-//! file system that does not answer; the deadlines of all other runs hold nevertheless, and that of the
-//! slow one as well: its half-made process is killed, and the main thread goes on.
+//! A thread of its own waits for a timer of the kernel on `CLOCK_BOOTTIME` and does nothing but
+//! kill. The guard's main thread may at that moment be waiting for something slow, such as a
+//! program on a network file system that does not answer; the deadlines of all other runs hold
+//! nevertheless, and that of the slow one as well: its half-made process is killed, and the main
+//! thread goes on.
 //!
 //! The latch: what has fired stays fired. An extension that comes later is ignored.
 
@@ -70,7 +71,9 @@ impl Deadlines {
             flying,
         });
         let watched = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("deadlines".into()).stack_size(64 << 10);
+        let thread = std::thread::Builder::new()
+            .name("deadlines".into())
+            .stack_size(64 << 10);
         super::sys::without_signals(|| thread.spawn(move || watched.watch()))?;
         Ok(Self(shared))
     }
@@ -90,7 +93,8 @@ impl Deadlines {
         Ok(())
     }
 
-    /// Tells the leader of a run that was armed; it is killed at once if the deadline came meanwhile.
+    /// Tells the leader of a run that was armed; it is killed at once if the deadline came
+    /// meanwhile.
     pub(super) fn started(&self, key: RunKey, leader: Pid) {
         match self.0.lock().runs.get_mut(&key) {
             Some(watch) => match *watch {
@@ -104,8 +108,12 @@ impl Deadlines {
     /// Moves a deadline back; ignored if it has come, and if the new one is not later.
     pub(super) fn extend(&self, key: RunKey, later: Duration) {
         let mut table = self.0.lock();
-        let Some(watch) = table.runs.get_mut(&key) else { return };
-        let (Watch::Starting(at) | Watch::Running(at, _)) = watch else { return };
+        let Some(watch) = table.runs.get_mut(&key) else {
+            return;
+        };
+        let (Watch::Starting(at) | Watch::Running(at, _)) = watch else {
+            return;
+        };
         let old = *at;
         if later <= old || boottime() >= old {
             return;
@@ -153,7 +161,8 @@ impl Shared {
 
     fn fire(&self, now: Duration) {
         let mut table = self.lock();
-        while let Some((deadline, key)) = table.order.first().copied().filter(|(at, _)| *at <= now) {
+        while let Some((deadline, key)) = table.order.first().copied().filter(|(at, _)| *at <= now)
+        {
             table.order.remove(&(deadline, key));
             match table.runs.insert(key, Watch::Fired) {
                 Some(Watch::Running(_, leader)) => kill_run(leader),
@@ -175,7 +184,9 @@ impl Shared {
     }
 
     fn set_timer(&self, table: &mut Table) {
-        let Some((first, _)) = table.order.first().copied() else { return };
+        let Some((first, _)) = table.order.first().copied() else {
+            return;
+        };
         if table.set.is_some_and(|set| set <= first) {
             return;
         }

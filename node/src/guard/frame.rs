@@ -6,8 +6,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Largest frame in bytes: above what Linux lets a program have as arguments and environment (2 MiB by
-/// default, 6 MiB at most).
+/// Largest frame in bytes: above what Linux lets a program have as arguments and environment (2 MiB
+/// by default, 6 MiB at most).
 pub(crate) const MAX_FRAME: usize = 8 << 20;
 
 /// What is wrong with a message or a frame.
@@ -123,7 +123,10 @@ mod tests {
         assert!(matches!(decoder.next::<u8>(), Err(FrameError::TooLarge(_))));
         let mut decoder = Decoder::default();
         decoder.push(&[2, 0, 0, 0, 0xff, 0xff]);
-        assert!(matches!(decoder.next::<String>(), Err(FrameError::Garbled(_))));
+        assert!(matches!(
+            decoder.next::<String>(),
+            Err(FrameError::Garbled(_))
+        ));
         let mut out = vec![1];
         assert!(encode(&vec![0_u8; MAX_FRAME + 1], &mut out).is_err());
         assert_eq!(out, [1]);

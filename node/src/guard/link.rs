@@ -13,8 +13,8 @@ use crate::clock::boottime;
 /// nothing started. What must be told anyway is bounded by the runs that live.
 const OUT_BYTES: usize = 256 << 10;
 
-/// How long a start may go untold, so that the end of a short run goes out with it: one wake-up of the
-/// node less. Short beside everything that people or leases notice.
+/// How long a start may go untold, so that the end of a short run goes out with it: one wake-up of
+/// the node less. Short beside everything that people or leases notice.
 const TELL_START_WITHIN: Duration = Duration::from_millis(1);
 
 /// A non-blocking stream of requests and replies.
@@ -58,7 +58,13 @@ impl Link {
         stream.set_nonblocking(true)?;
         let buffer = vec![0; 32 << 10];
         let (decoder, out) = (Decoder::default(), Vec::new());
-        Ok(Self { stream, decoder, out, flow: Flow::Now, buffer })
+        Ok(Self {
+            stream,
+            decoder,
+            out,
+            flow: Flow::Now,
+            buffer,
+        })
     }
 
     /// Whether requests should be read now.
@@ -115,13 +121,17 @@ impl Link {
 
     /// Queues a reply that may wait a moment for another.
     pub(super) fn mention(&mut self, reply: &Reply) {
-        let before = if self.out.is_empty() { None } else { Some(self.flow) };
+        let before = if self.out.is_empty() {
+            None
+        } else {
+            Some(self.flow)
+        };
         self.say(reply);
         self.flow = before.unwrap_or_else(|| Flow::Until(boottime() + TELL_START_WITHIN));
     }
 
-    /// Writes what the socket takes, unless all may wait. A broken socket loses the rest: the next read
-    /// tells its end.
+    /// Writes what the socket takes, unless all may wait. A broken socket loses the rest: the next
+    /// read tells its end.
     pub(super) fn flush_if_due(&mut self) {
         if self.due().is_some_and(|at| boottime() < at) {
             return;
@@ -150,5 +160,8 @@ impl AsFd for Link {
 }
 
 fn is_later(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }

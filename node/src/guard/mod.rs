@@ -1,21 +1,23 @@
 //! The guard: one small process beside each node that starts every run, and ends it.
 //!
-//! Why a process of its own: starting children from it costs the same whatever the node's size, and it
-//! keeps its promises when the node is stopped, slow or dead.
+//! Why a process of its own: starting children from it costs the same whatever the node's size, and
+//! it keeps its promises when the node is stopped, slow or dead.
 //!
 //! **What it promises** (rules G1 to G3 of the protocol):
-//! - a run is started only if the guard itself sees its deadline lie ahead, with the timer armed before;
+//! - a run is started only if the guard itself sees its deadline lie ahead, with the timer armed
+//!   before;
 //! - at the deadline the run is killed, with everything that it started; nothing revives it;
-//! - an end is reported only when nothing of the run lives: its group is empty, and so is the list of
-//!   strays that left the group (see `strays`);
+//! - an end is reported only when nothing of the run lives: its group is empty, and so is the list
+//!   of strays that left the group (see `strays`);
 //! - when the node's end of the socket closes, all runs are killed, and then the guard exits;
-//! - when the guard itself is killed, the kernel kills the leaders of its runs (parent-death signal), and
-//!   the next executor the rest (see `executor::leftovers`). A program that changes its user loses that
-//!   signal, as Linux has it;
+//! - when the guard itself is killed, the kernel kills the leaders of its runs (parent-death
+//!   signal), and the next executor the rest (see `executor::leftovers`). A program that changes
+//!   its user loses that signal, as Linux has it;
 //! - `<data>/guard.lock` is held as long as the guard lives.
 //!
-//! Two limits of the kernel are shown rather than hidden: a process of another user (`sudo`) or one stuck
-//! in the kernel cannot be killed. Its run is not reported as ended, and [`Reply::Stuck`] names it.
+//! Two limits of the kernel are shown rather than hidden: a process of another user (`sudo`) or one
+//! stuck in the kernel cannot be killed. Its run is not reported as ended, and [`Reply::Stuck`]
+//! names it.
 //!
 //! Each run gets: a session and process group of its own, default signals, an empty signal mask,
 //! descriptors 0 to 2 only, its working directory, its environment and nothing of the node's.
@@ -57,8 +59,8 @@ pub const VERB: &str = "guard";
 
 /// The guard's whole life, for the hidden verb `aque-node guard RECORDS MARK`.
 ///
-/// `args` are those after the verb. Standard input is the socket to the node, standard output the locked
-/// `guard.lock`; a person who types this gets an error and nothing else.
+/// `args` are those after the verb. Standard input is the socket to the node, standard output the
+/// locked `guard.lock`; a person who types this gets an error and nothing else.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let parsed = match args.as_slice() {
@@ -95,8 +97,8 @@ fn prepare(records: &Path, mark: u64) -> io::Result<server::Server> {
     server::Server::new(link, children, deadlines, shot, records, mark)
 }
 
-/// Lets the end of children be heard, and nothing else disturb: an interrupt at the terminal is for the
-/// node to understand.
+/// Lets the end of children be heard, and nothing else disturb: an interrupt at the terminal is for
+/// the node to understand.
 fn signals() -> io::Result<UnixStream> {
     let (hear, tell) = UnixStream::pair()?;
     hear.set_nonblocking(true)?;

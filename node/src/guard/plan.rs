@@ -46,11 +46,14 @@ impl Text {
 }
 
 impl Environments {
-    /// Keeps an environment. One that makes no sense, or has no room, is not kept: orders that name it
-    /// are refused.
+    /// Keeps an environment. One that makes no sense, or has no room, is not kept: orders that name
+    /// it are refused.
     pub(super) fn define(&mut self, id: EnvId, vars: &[Var]) {
         self.forget(id);
-        let bytes: usize = vars.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let bytes: usize = vars
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 2)
+            .sum();
         let texts = vars.iter().map(text).collect::<Result<Vec<_>, _>>();
         if let Ok(vars) = texts
             && self.bytes + bytes <= ENVIRONMENTS_BYTES
@@ -103,14 +106,18 @@ impl Environments {
     }
 }
 
-/// The paths at which the program may be: itself if it names a directory, otherwise in each of the run's `PATH`.
+/// The paths at which the program may be: itself if it names a directory, otherwise in each of the
+/// run's `PATH`.
 fn programs(order: &StartRun, vars: &[Text]) -> Result<Vec<CString>, Refusal> {
     let program = order.argv.first().filter(|program| !program.is_empty());
     let program = program.ok_or_else(|| bad("there is no program"))?;
     if program.contains(&b'/') {
         return Ok(vec![c_string(program, "the program")?]);
     }
-    let path = vars.iter().find(|var| var.name() == b"PATH").map_or(DEFAULT_PATH, Text::value);
+    let path = vars
+        .iter()
+        .find(|var| var.name() == b"PATH")
+        .map_or(DEFAULT_PATH, Text::value);
     let candidate = |dir: &[u8]| match dir {
         b"" => c_string(program, "the program"),
         dir => c_string(&[dir, b"/", program].concat(), "the program"),
@@ -123,7 +130,10 @@ fn text((name, value): &Var) -> Result<Text, Refusal> {
         return Err(bad("a variable's name is empty or contains '='"));
     }
     let joined = [name.as_slice(), b"=", value].concat();
-    Ok(Text { name: name.len(), text: Rc::new(c_string(&joined, "a variable")?) })
+    Ok(Text {
+        name: name.len(),
+        text: Rc::new(c_string(&joined, "a variable")?),
+    })
 }
 
 fn c_string(bytes: &[u8], what: &str) -> Result<CString, Refusal> {
@@ -141,16 +151,32 @@ pub(super) fn refusal(order: &StartRun, fault: Fault) -> Refusal {
     match step {
         Step::Clone | Step::Parent => Refusal::Process { errno },
         Step::Deadline => Refusal::DeadlinePassed,
-        Step::Cwd => Refusal::Cwd { path: text(&order.cwd), errno },
-        Step::Stdin => match &order.stdin {
-            Stdin::Null => Refusal::Stdin { path: "/dev/null".into(), errno },
-            Stdin::File(path) => Refusal::Stdin { path: text(path), errno },
+        Step::Cwd => Refusal::Cwd {
+            path: text(&order.cwd),
+            errno,
         },
-        Step::Stdout => Refusal::Output { path: text(&order.stdout), errno },
-        Step::Stderr => Refusal::Output { path: text(&order.stderr), errno },
-        Step::Exec => {
-            Refusal::Program { program: text(order.argv.first().map_or(b"", Vec::as_slice)), errno }
-        }
+        Step::Stdin => match &order.stdin {
+            Stdin::Null => Refusal::Stdin {
+                path: "/dev/null".into(),
+                errno,
+            },
+            Stdin::File(path) => Refusal::Stdin {
+                path: text(path),
+                errno,
+            },
+        },
+        Step::Stdout => Refusal::Output {
+            path: text(&order.stdout),
+            errno,
+        },
+        Step::Stderr => Refusal::Output {
+            path: text(&order.stderr),
+            errno,
+        },
+        Step::Exec => Refusal::Program {
+            program: text(order.argv.first().map_or(b"", Vec::as_slice)),
+            errno,
+        },
     }
 }
 
@@ -162,14 +188,20 @@ mod tests {
     use super::*;
     use crate::guard::protocol::RunKey;
 
-    const MARK: Mark = Mark { guard: 1, key: RunKey(2) };
+    const MARK: Mark = Mark {
+        guard: 1,
+        key: RunKey(2),
+    };
 
     fn order(argv: &[&str], extra: &[(&str, &str)]) -> StartRun {
         StartRun {
             key: RunKey(2),
             argv: argv.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
             env: EnvId(1),
-            extra: extra.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect(),
+            extra: extra
+                .iter()
+                .map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec()))
+                .collect(),
             cwd: b"/".to_vec(),
             stdin: Stdin::Null,
             stdout: b"/o".to_vec(),
@@ -181,7 +213,10 @@ mod tests {
 
     fn environments(vars: &[(&str, &str)]) -> Environments {
         let mut known = Environments::default();
-        let vars: Vec<Var> = vars.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+        let vars: Vec<Var> = vars
+            .iter()
+            .map(|(n, v)| ((*n).into(), (*v).into()))
+            .collect();
         known.define(EnvId(1), &vars);
         known
     }
@@ -189,11 +224,17 @@ mod tests {
     #[test]
     fn own_variables_win_and_path_is_the_runs() {
         let known = environments(&[("A", "1"), ("PATH", "/x::/y"), ("B", "2")]);
-        let plan = known.plan(&order(&["prog", "arg"], &[("A", "9")]), MARK).unwrap();
+        let plan = known
+            .plan(&order(&["prog", "arg"], &[("A", "9")]), MARK)
+            .unwrap();
         let env: Vec<_> = plan.env.iter().map(|var| var.to_str().unwrap()).collect();
         let mark = format!("{MARK_VAR}={}", MARK.text());
         assert_eq!(env, ["A=9", mark.as_str(), "PATH=/x::/y", "B=2"]);
-        let programs: Vec<_> = plan.programs.iter().map(|path| path.to_str().unwrap()).collect();
+        let programs: Vec<_> = plan
+            .programs
+            .iter()
+            .map(|path| path.to_str().unwrap())
+            .collect();
         assert_eq!(programs, ["/x/prog", "prog", "/y/prog"]);
         let plan = known.plan(&order(&["./prog"], &[]), MARK).unwrap();
         assert_eq!(plan.programs, [c"./prog".to_owned()]);
@@ -207,7 +248,13 @@ mod tests {
             (order(&["a\0b"], &[]), "zero byte"),
             (order(&["a"], &[("x=y", "1")]), "'='"),
             (order(&["a"], &[("", "1")]), "empty"),
-            (StartRun { env: EnvId(7), ..order(&["a"], &[]) }, "unknown"),
+            (
+                StartRun {
+                    env: EnvId(7),
+                    ..order(&["a"], &[])
+                },
+                "unknown",
+            ),
         ];
         for (order, text) in rows {
             let refusal = known.plan(&order, MARK).unwrap_err().to_string();

@@ -1,7 +1,8 @@
-//! What `/proc` tells about processes: descent, session, start, and the mark of the run they belong to.
+//! What `/proc` tells about processes: descent, session, start, and the mark of the run they belong
+//! to.
 //!
-//! Each program that a guard starts finds [`MARK_VAR`] in its environment, and its descendants inherit
-//! it. A process that left its session and its parents (a daemon) is still known by it.
+//! Each program that a guard starts finds [`MARK_VAR`] in its environment, and its descendants
+//! inherit it. A process that left its session and its parents (a daemon) is still known by it.
 //!
 //! Units: `start` is in ticks since boot, see [`ticks`].
 
@@ -37,7 +38,10 @@ impl Mark {
     fn parse(text: &[u8]) -> Option<Self> {
         let (guard, key) = std::str::from_utf8(text).ok()?.split_once('-')?;
         let number = |text| u64::from_str_radix(text, 16).ok();
-        Some(Self { guard: number(guard)?, key: RunKey(number(key)?) })
+        Some(Self {
+            guard: number(guard)?,
+            key: RunKey(number(key)?),
+        })
     }
 }
 
@@ -137,7 +141,10 @@ impl Children {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { list, buffer: Vec::new() })
+        Ok(Self {
+            list,
+            buffer: Vec::new(),
+        })
     }
 
     /// Lists them. Exact as long as only the main thread makes and reaps children.
@@ -147,7 +154,11 @@ impl Children {
     pub(crate) fn pids(&mut self) -> io::Result<Vec<i32>> {
         let Some(list) = &self.list else {
             let me = std::process::id().cast_signed();
-            return Ok(all()?.iter().filter(|proc| proc.ppid == me).map(|proc| proc.pid).collect());
+            return Ok(all()?
+                .iter()
+                .filter(|proc| proc.ppid == me)
+                .map(|proc| proc.pid)
+                .collect());
         };
         self.buffer.clear();
         let mut chunk = [0; 4096];
@@ -160,7 +171,10 @@ impl Children {
             }
         }
         let text = String::from_utf8_lossy(&self.buffer);
-        Ok(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+        Ok(text
+            .split_ascii_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect())
     }
 }
 
@@ -171,7 +185,8 @@ impl Children {
 pub(crate) fn boot_id() -> io::Result<[u8; 36]> {
     let text = fs::read("/proc/sys/kernel/random/boot_id")?;
     let id = text.first_chunk::<36>();
-    id.copied().ok_or_else(|| io::Error::other("the kernel's boot id is too short"))
+    id.copied()
+        .ok_or_else(|| io::Error::other("the kernel's boot id is too short"))
 }
 
 #[cfg(test)]
@@ -183,7 +198,10 @@ mod tests {
     fn stat_of_a_strange_name() {
         let stat = b"42 (a) b (c)) S 7 41 40 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 2";
         let proc = parse_stat(42, stat).unwrap();
-        assert_eq!((proc.ppid, proc.sid, proc.start, proc.state), (7, 40, 12345, b'S'));
+        assert_eq!(
+            (proc.ppid, proc.sid, proc.start, proc.state),
+            (7, 40, 12345, b'S')
+        );
         assert_eq!(parse_stat(42, b"42 (cut"), None);
         assert_eq!(parse_stat(42, b""), None);
     }
@@ -200,7 +218,10 @@ mod tests {
 
     #[test]
     fn mark_round_trip() {
-        let mark = Mark { guard: 0xfeed, key: RunKey(77) };
+        let mark = Mark {
+            guard: 0xfeed,
+            key: RunKey(77),
+        };
         assert_eq!(Mark::parse(mark.text().as_bytes()), Some(mark));
         assert_eq!(Mark::parse(b"x-1"), None);
     }

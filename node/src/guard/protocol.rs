@@ -1,8 +1,8 @@
 //! What a node and its guard say to each other.
 //!
-//! Both are the same program, so there is one version of this at a time; [`VERSION`] catches the rest.
-//! Times are [`Duration`]s since boot ([`crate::clock::boottime`]). Paths, arguments and environment are
-//! bytes: Linux does not promise text.
+//! Both are the same program, so there is one version of this at a time; [`VERSION`] catches the
+//! rest. Times are [`Duration`]s since boot ([`crate::clock::boottime`]). Paths, arguments and
+//! environment are bytes: Linux does not promise text.
 
 use std::fmt;
 use std::time::Duration;
@@ -65,7 +65,8 @@ pub enum Request {
         /// Which run.
         key: RunKey,
     },
-    /// Start nothing more, ask all runs to end, kill those that have not ended after `grace`, then exit.
+    /// Start nothing more, ask all runs to end, kill those that have not ended after `grace`, then
+    /// exit.
     Shutdown {
         /// Time between `SIGTERM` and `SIGKILL`.
         grace: Duration,
@@ -89,7 +90,8 @@ pub struct StartRun {
     pub stdin: Stdin,
     /// File for the output: made, or emptied.
     pub stdout: Vec<u8>,
-    /// File for the errors; the same path as `stdout` puts both in one file, in the order of writing.
+    /// File for the errors; the same path as `stdout` puts both in one file, in the order of
+    /// writing.
     pub stderr: Vec<u8>,
     /// The instant at which the run is killed, and from which on it is not started.
     pub deadline: Duration,
@@ -132,8 +134,8 @@ pub enum Reply {
     },
     /// Nothing of the run lives any more.
     Ended(Ended),
-    /// The run should have ended, but these processes resist `SIGKILL` so far (another user's, or stuck
-    /// in the kernel). Told once a run; [`Reply::Ended`] follows when they are gone.
+    /// The run should have ended, but these processes resist `SIGKILL` so far (another user's, or
+    /// stuck in the kernel). Told once a run; [`Reply::Ended`] follows when they are gone.
     Stuck {
         /// Which run.
         key: RunKey,
@@ -214,7 +216,8 @@ pub struct Ended {
     pub ended_at: Duration,
     /// Size of its output; the file of an empty one has been removed already.
     pub stdout_bytes: u64,
-    /// Size of its errors; the file of an empty one has been removed already. 0 when both share a file.
+    /// Size of its errors; the file of an empty one has been removed already. 0 when both share a
+    /// file.
     pub stderr_bytes: u64,
 }
 
@@ -254,7 +257,8 @@ pub enum Cause {
     GuardLost,
 }
 
-/// What a run used: its leader, the descendants that were waited for, and the strays that were found.
+/// What a run used: its leader, the descendants that were waited for, and the strays that were
+/// found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Processor time in programs.
@@ -313,19 +317,30 @@ mod tests {
 
     #[test]
     fn refusal_text_table() {
-        let program = |program: &str, errno| Refusal::Program { program: program.into(), errno };
+        let program = |program: &str, errno| Refusal::Program {
+            program: program.into(),
+            errno,
+        };
         let rows = [
-            (program("frob", libc::ENOENT), "program frob: not found in PATH"),
+            (
+                program("frob", libc::ENOENT),
+                "program frob: not found in PATH",
+            ),
             (
                 program("./x", libc::EACCES),
                 "program ./x: not executable, or its directory may not be entered",
             ),
             (
-                Refusal::Cwd { path: "/no".into(), errno: libc::ENOENT },
+                Refusal::Cwd {
+                    path: "/no".into(),
+                    errno: libc::ENOENT,
+                },
                 "working directory /no: does not exist",
             ),
             (
-                Refusal::Process { errno: libc::EAGAIN },
+                Refusal::Process {
+                    errno: libc::EAGAIN,
+                },
                 "no new process: resource temporarily unavailable",
             ),
         ];

@@ -1,12 +1,12 @@
 //! `<data>/runs/live`: which processes a guard has started, for whoever comes after it.
 //!
-//! A guard that ends in order leaves nothing behind. One that is killed leaves this file, and with it the
-//! next executor finds what still lives: by the sessions listed here, and by the guard's mark in the
-//! environment of processes that left them. The file need not survive the machine: its runs do not either,
-//! so it is never synced, and one of an earlier boot is ignored.
+//! A guard that ends in order leaves nothing behind. One that is killed leaves this file, and with
+//! it the next executor finds what still lives: by the sessions listed here, and by the guard's
+//! mark in the environment of processes that left them. The file need not survive the machine: its
+//! runs do not either, so it is never synced, and one of an earlier boot is ignored.
 //!
-//! Format: 64 bytes of header (magic, boot id, guard's mark), then slots of 32 bytes: key, pid, start in
-//! nanoseconds since boot, all little-endian; a slot with pid 0 is free.
+//! Format: 64 bytes of header (magic, boot id, guard's mark), then slots of 32 bytes: key, pid,
+//! start in nanoseconds since boot, all little-endian; a slot with pid 0 is free.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -61,17 +61,27 @@ impl Records {
     /// The kernel's; the guard must not work then.
     pub(super) fn create(path: &Path, guard: u64) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
         let mut header = [0; HEADER_BYTES];
         header[..8].copy_from_slice(MAGIC);
         header[8..44].copy_from_slice(&proc::boot_id()?);
         header[48..56].copy_from_slice(&guard.to_le_bytes());
         file.write_all_at(&header, 0)?;
-        Ok(Self { file, path: path.to_owned(), free: Vec::new(), used: 0 })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            free: Vec::new(),
+            used: 0,
+        })
     }
 
-    /// Notes a run. That a full disk has no room for it is no reason not to run: its processes bear the
-    /// guard's mark as well.
+    /// Notes a run. That a full disk has no room for it is no reason not to run: its processes bear
+    /// the guard's mark as well.
     pub(super) fn add(&mut self, run: Recorded) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.used += 1;
@@ -111,7 +121,8 @@ impl Records {
     }
 }
 
-/// Reads what a guard of this boot left behind; `None` if there is nothing, or nothing of this boot.
+/// Reads what a guard of this boot left behind; `None` if there is nothing, or nothing of this
+/// boot.
 ///
 /// # Errors
 /// The kernel's.
@@ -132,8 +143,15 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Left>> {
         pid: slot[8..12].try_into().map_or(0, i32::from_le_bytes),
         started_at: Duration::from_nanos(number(&slot[16..24])),
     };
-    let runs = slots.chunks_exact(SLOT_BYTES).map(recorded).filter(|run| run.pid > 1).collect();
-    Ok(Some(Left { guard: number(&header[48..56]), runs }))
+    let runs = slots
+        .chunks_exact(SLOT_BYTES)
+        .map(recorded)
+        .filter(|run| run.pid > 1)
+        .collect();
+    Ok(Some(Left {
+        guard: number(&header[48..56]),
+        runs,
+    }))
 }
 
 #[cfg(test)]
@@ -143,7 +161,11 @@ mod tests {
 
     fn run(key: u64) -> Recorded {
         let pid = 1000 + i32::try_from(key).unwrap();
-        Recorded { key: RunKey(key), pid, started_at: Duration::new(5, 7) }
+        Recorded {
+            key: RunKey(key),
+            pid,
+            started_at: Duration::new(5, 7),
+        }
     }
 
     #[test]

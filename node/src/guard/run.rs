@@ -5,8 +5,8 @@
 //!    |                 ^
 //!    +-kill-> Dying ---+ exit
 //! ```
-//! `Dying`: all has been killed, the leader has not been reaped. `Leaving`: the leader has been reaped;
-//! its group was killed just before, while its number was still its own.
+//! `Dying`: all has been killed, the leader has not been reaped. `Leaving`: the leader has been
+//! reaped; its group was killed just before, while its number was still its own.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -161,7 +161,9 @@ impl Run {
 
     /// Whether the node must be told now that this run does not die; true once.
     pub(super) fn turned_stuck(&mut self, now: Duration) -> bool {
-        let late = self.ending_since().is_some_and(|since| now >= since + STUCK_AFTER);
+        let late = self
+            .ending_since()
+            .is_some_and(|since| now >= since + STUCK_AFTER);
         let turned = late && self.stuck == Stuck::Untold;
         if turned {
             self.stuck = Stuck::Told;
@@ -169,10 +171,12 @@ impl Run {
         turned
     }
 
-    /// The report of a run of which nothing lives; removes the files of empty outputs. `None` if its
-    /// leader lives.
+    /// The report of a run of which nothing lives; removes the files of empty outputs. `None` if
+    /// its leader lives.
     pub(super) fn report(&self, now: Duration) -> Option<Ended> {
-        let Phase::Leaving { how, .. } = self.phase else { return None };
+        let Phase::Leaving { how, .. } = self.phase else {
+            return None;
+        };
         Some(Ended {
             key: self.key,
             how,
@@ -196,7 +200,11 @@ impl Run {
 fn how(status: ExitStatus) -> How {
     match status.signal() {
         Some(signo) => {
-            let core = if status.core_dumped() { Core::Dumped } else { Core::None };
+            let core = if status.core_dumped() {
+                Core::Dumped
+            } else {
+                Core::None
+            };
             How::Signalled { signo, core }
         }
         None => How::Exited(status.code().unwrap_or(-1)),
@@ -204,12 +212,20 @@ fn how(status: ExitStatus) -> How {
 }
 
 fn is_sigkill(how: How) -> bool {
-    matches!(how, How::Signalled { signo: libc::SIGKILL, .. })
+    matches!(
+        how,
+        How::Signalled {
+            signo: libc::SIGKILL,
+            ..
+        }
+    )
 }
 
 /// Size of an output; an empty file is removed, since there is nothing to keep.
 fn bytes_of(path: &PathBuf) -> u64 {
-    let Ok(meta) = std::fs::symlink_metadata(path) else { return 0 };
+    let Ok(meta) = std::fs::symlink_metadata(path) else {
+        return 0;
+    };
     if meta.is_file() && meta.len() == 0 {
         // One that cannot be removed is as empty as before.
         let _removed = std::fs::remove_file(path);

@@ -1,7 +1,8 @@
 //! The guard's loop: requests in, children out, and no report before nothing of a run lives.
 //!
-//! One thread does all of this; it waits in one `poll` for the node's socket, for the end of a child and
-//! for the deadline thread. The order in one turn: deadlines, ended children, requests, endings, replies.
+//! One thread does all of this; it waits in one `poll` for the node's socket, for the end of a
+//! child and for the deadline thread. The order in one turn: deadlines, ended children, requests,
+//! endings, replies.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -24,8 +25,8 @@ use super::strays::{Owner, Place, Stray, Strays};
 use super::sys;
 use crate::clock::boottime;
 
-/// Shortest and longest time between two looks at a run that should be gone. The usual end needs none:
-/// a child's end wakes the guard.
+/// Shortest and longest time between two looks at a run that should be gone. The usual end needs
+/// none: a child's end wakes the guard.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
 /// Most requests in one turn, so that endings are not kept waiting by a flood of starts.
@@ -147,7 +148,10 @@ impl Server {
 
     fn wait(&self) -> io::Result<Woken> {
         let mut wanted = PollFlags::empty();
-        wanted.set(PollFlags::IN, self.mode != Mode::Closing && self.link.may_hear());
+        wanted.set(
+            PollFlags::IN,
+            self.mode != Mode::Closing && self.link.may_hear(),
+        );
         wanted.set(PollFlags::OUT, self.link.is_stuck());
         let mut fds = vec![
             PollFd::from_borrowed_fd(self.children.as_fd(), PollFlags::IN),
@@ -163,11 +167,21 @@ impl Server {
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
             // Most likely by the end of a child.
-            Err(Errno::INTR) => return Ok(Woken { children: true, fired: false, link: false }),
+            Err(Errno::INTR) => {
+                return Ok(Woken {
+                    children: true,
+                    fired: false,
+                    link: false,
+                });
+            }
             Err(error) => return Err(error.into()),
         }
         let ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
-        Ok(Woken { children: ready(0), fired: ready(1), link: ready(2) })
+        Ok(Woken {
+            children: ready(0),
+            fired: ready(1),
+            link: ready(2),
+        })
     }
 
     /// How long nothing need be looked at.
@@ -176,10 +190,12 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let now = boottime();
-        let again = |since: Duration| {
-            (now.saturating_sub(since) / 4).clamp(LOOK_AGAIN.0, LOOK_AGAIN.1)
-        };
-        let ending = self.ending.iter().filter_map(|key| self.runs.get(key)?.ending_since());
+        let again =
+            |since: Duration| (now.saturating_sub(since) / 4).clamp(LOOK_AGAIN.0, LOOK_AGAIN.1);
+        let ending = self
+            .ending
+            .iter()
+            .filter_map(|key| self.runs.get(key)?.ending_since());
         let mut times: Vec<Duration> = ending.map(again).collect();
         times.extend(self.link.due().map(|at| at.saturating_sub(now)));
         match self.mode {
@@ -208,7 +224,9 @@ impl Server {
 
     fn reap(&mut self) {
         let mut buffer = [0; 256];
-        while rustix::io::read(&self.children, &mut buffer).is_ok_and(|bytes| bytes == buffer.len()) {}
+        while rustix::io::read(&self.children, &mut buffer).is_ok_and(|bytes| bytes == buffer.len())
+        {
+        }
         while let Some(pid) = sys::next_ended() {
             match self.leader(pid) {
                 Some(key) => self.reap_leader(key, pid),
@@ -223,13 +241,15 @@ impl Server {
     }
 
     fn reap_leader(&mut self, key: RunKey, pid: i32) {
-        // Before its number can be given to another: no deadline kills it any more, and what it left in
-        // its group is killed now.
+        // Before its number can be given to another: no deadline kills it any more, and what it
+        // left in its group is killed now.
         self.deadlines.release(key);
         if let Some(leader) = Pid::from_raw(pid) {
             let _left = kill_process_group(leader, Signal::KILL);
         }
-        let Some((status, usage)) = sys::reap(pid) else { return };
+        let Some((status, usage)) = sys::reap(pid) else {
+            return;
+        };
         if let Some(run) = self.runs.get_mut(&key) {
             run.add_usage(usage);
             run.leader_ended(status, boottime());
@@ -238,8 +258,12 @@ impl Server {
     }
 
     fn reap_stray(&mut self, pid: i32) {
-        let owner = self.strays.bury(pid, |sid| place_of(&self.runs, &self.sessions, sid));
-        let Some((_, usage)) = sys::reap(pid) else { return };
+        let owner = self
+            .strays
+            .bury(pid, |sid| place_of(&self.runs, &self.sessions, sid));
+        let Some((_, usage)) = sys::reap(pid) else {
+            return;
+        };
         if let Some(run) = owner.and_then(|key| self.runs.get_mut(&key)) {
             run.add_usage(usage);
         }
@@ -270,7 +294,10 @@ impl Server {
             Request::ForgetEnv { id } => self.environments.forget(id),
             Request::Start(order) => match self.start(&order) {
                 Ok(started) => self.link.mention(&started),
-                Err(why) => self.link.say(&Reply::Refused { key: order.key, why }),
+                Err(why) => self.link.say(&Reply::Refused {
+                    key: order.key,
+                    why,
+                }),
             },
             Request::Extend { key, deadline } => self.deadlines.extend(key, deadline),
             Request::Signal { key, signo } => self.signal(key, signo),
@@ -285,14 +312,27 @@ impl Server {
             return Err(Refusal::ShuttingDown);
         }
         if self.runs.contains_key(&key) {
-            return Err(Refusal::BadOrder("this run has been started already".into()));
+            return Err(Refusal::BadOrder(
+                "this run has been started already".into(),
+            ));
         }
-        let plan = self.environments.plan(order, Mark { guard: self.guard, key })?;
-        self.deadlines.arm(key, order.deadline).map_err(|_late| Refusal::DeadlinePassed)?;
+        let plan = self.environments.plan(
+            order,
+            Mark {
+                guard: self.guard,
+                key,
+            },
+        )?;
+        self.deadlines
+            .arm(key, order.deadline)
+            .map_err(|_late| Refusal::DeadlinePassed)?;
         let at = boottime();
         let fired = self.shot.fire(&plan);
         let leader = fired.and_then(|pid| {
-            let fault = sys::Fault { step: sys::Step::Clone, errno: 0 };
+            let fault = sys::Fault {
+                step: sys::Step::Clone,
+                errno: 0,
+            };
             Pid::from_raw(pid).ok_or(fault)
         });
         let leader = match leader {
@@ -304,7 +344,11 @@ impl Server {
         };
         self.deadlines.started(key, leader);
         let pid = leader.as_raw_pid();
-        let slot = self.records.add(Recorded { key, pid, started_at: at });
+        let slot = self.records.add(Recorded {
+            key,
+            pid,
+            started_at: at,
+        });
         self.runs.insert(key, Run::new(order, leader, at, slot));
         self.sessions.insert(pid, key);
         Ok(Reply::Started { key, pid, at })
@@ -323,7 +367,9 @@ impl Server {
     }
 
     fn shut_down(&mut self, grace: Duration) {
-        self.mode = Mode::Draining { until: boottime().saturating_add(grace) };
+        self.mode = Mode::Draining {
+            until: boottime().saturating_add(grace),
+        };
         for run in self.runs.values_mut().filter(|run| run.is_running()) {
             run.ask();
             // A stopped run could not obey.
@@ -392,8 +438,15 @@ impl Server {
     }
 
     fn settle_one(&mut self, key: RunKey, strays: &[Stray], now: Duration) {
-        let Some(run) = self.runs.get_mut(&key) else { return };
-        let left = || strays.iter().filter(|stray| run.owns(stray.owner)).map(|stray| stray.pid);
+        let Some(run) = self.runs.get_mut(&key) else {
+            return;
+        };
+        let left = || {
+            strays
+                .iter()
+                .filter(|stray| run.owns(stray.owner))
+                .map(|stray| stray.pid)
+        };
         if !run.group_lives()
             && left().next().is_none()
             && let Some(ended) = run.report(now)
@@ -408,7 +461,10 @@ impl Server {
             self.link.say(&Reply::Ended(ended));
             return;
         }
-        let pids: Vec<i32> = left().chain([run.leader.as_raw_pid()]).take(NAMED_PIDS).collect();
+        let pids: Vec<i32> = left()
+            .chain([run.leader.as_raw_pid()])
+            .take(NAMED_PIDS)
+            .collect();
         if run.place() == Place::Here {
             run.kill(Cause::Asked, now);
         }

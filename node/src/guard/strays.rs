@@ -1,11 +1,11 @@
 //! Processes of a run that left its process group: whose are they?
 //!
-//! The guard is a *subreaper*: a process that loses its parent becomes the guard's child. So everything
-//! that a run started is, sooner or later, either in the run's group or a child of the guard, and the
-//! list of the guard's children is all that must be looked at. The owner of a stray is told by its
-//! session, else by the mark in its environment. One that has neither (it made a session of its own and
-//! scrubbed its environment) may belong to any run that is older than itself: it is killed when the first
-//! of those ends, for "nothing of the run lives" must be true.
+//! The guard is a *subreaper*: a process that loses its parent becomes the guard's child. So
+//! everything that a run started is, sooner or later, either in the run's group or a child of the
+//! guard, and the list of the guard's children is all that must be looked at. The owner of a stray
+//! is told by its session, else by the mark in its environment. One that has neither (it made a
+//! session of its own and scrubbed its environment) may belong to any run that is older than
+//! itself: it is killed when the first of those ends, for "nothing of the run lives" must be true.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,8 +14,9 @@ use std::time::Duration;
 use super::proc::{self, Children};
 use super::protocol::RunKey;
 
-/// A stray that cannot be attributed may be between `fork` and `exec`, where its environment cannot be
-/// read; after this time it is what it seems. A guess: far above the microseconds that this takes.
+/// A stray that cannot be attributed may be between `fork` and `exec`, where its environment cannot
+/// be read; after this time it is what it seems. A guess: far above the microseconds that this
+/// takes.
 const DOUBT: Duration = Duration::from_millis(10);
 
 /// A living child of the guard that leads no run.
@@ -32,8 +33,8 @@ pub(super) struct Stray {
 pub(super) enum Owner {
     /// To this one, which may have ended already.
     Run(RunKey),
-    /// Perhaps to any run that started at this tick or before; looked at for long enough to be sure that
-    /// more cannot be known.
+    /// Perhaps to any run that started at this tick or before; looked at for long enough to be sure
+    /// that more cannot be known.
     Anyone {
         /// When the stray was made, in ticks.
         start: u64,
@@ -61,11 +62,16 @@ impl Strays {
     /// When `/proc` is not there.
     pub(super) fn new(guard: u64) -> io::Result<Self> {
         let children = Children::open()?;
-        Ok(Self { guard, children, known: HashMap::new(), doubtful: HashMap::new() })
+        Ok(Self {
+            guard,
+            children,
+            known: HashMap::new(),
+            doubtful: HashMap::new(),
+        })
     }
 
-    /// Lists the living children of the guard but for the leaders of runs. `run_of` tells which run has a
-    /// session, and [`Place`] of its leader.
+    /// Lists the living children of the guard but for the leaders of runs. `run_of` tells which run
+    /// has a session, and [`Place`] of its leader.
     ///
     /// # Errors
     /// When `/proc` is not there.
@@ -84,14 +90,17 @@ impl Strays {
         Ok(found)
     }
 
-    /// Returns to whom a child of the guard belongs that has ended and is about to be reaped, and forgets it.
+    /// Returns to whom a child of the guard belongs that has ended and is about to be reaped, and
+    /// forgets it.
     pub(super) fn bury(
         &mut self,
         pid: i32,
         run_of: impl Fn(i32) -> Option<(RunKey, Place)>,
     ) -> Option<RunKey> {
         self.doubtful.remove(&pid);
-        self.known.remove(&pid).or_else(|| Some(run_of(proc::look(pid)?.sid)?.0))
+        self.known
+            .remove(&pid)
+            .or_else(|| Some(run_of(proc::look(pid)?.sid)?.0))
     }
 
     /// `None` for one that has ended already.
@@ -105,7 +114,11 @@ impl Strays {
         if let Some(key) = self.known.get(&pid) {
             return Some(Owner::Run(*key));
         }
-        let mark = || proc::mark(pid).filter(|mark| mark.guard == self.guard).map(|mark| mark.key);
+        let mark = || {
+            proc::mark(pid)
+                .filter(|mark| mark.guard == self.guard)
+                .map(|mark| mark.key)
+        };
         let key = run_of(look.sid).map(|(key, _)| key).or_else(mark);
         if let Some(key) = key {
             self.doubtful.remove(&pid);
@@ -115,7 +128,11 @@ impl Strays {
         let start = look.start;
         let since = *self.doubtful.entry(pid).or_insert(now);
         let sure = now >= since + DOUBT;
-        Some(if sure { Owner::Anyone { start } } else { Owner::Unclear { start } })
+        Some(if sure {
+            Owner::Anyone { start }
+        } else {
+            Owner::Unclear { start }
+        })
     }
 }
 

@@ -1,14 +1,15 @@
 //! The system calls that no crate offers safely: all unsafe code of this package but one
 //! line in `clock`.
 //!
-//! A child is made by `clone(CLONE_VM | CLONE_VFORK)`, as glibc's `posix_spawn` does: it borrows the
-//! guard's memory until it executes, nothing is copied, and the cost does not grow with the parent.
-//! Measured beside `posix_spawn`: 0.97 of its CPU time; `fork` from a small process: 1.12. (The standard
-//! library's `posix_spawn` cannot set a parent-death signal, and with a `pre_exec` hook it forks.)
-//! The rules for code in the child: no allocation, no lock, no panic, system calls only.
+//! A child is made by `clone(CLONE_VM | CLONE_VFORK)`, as glibc's `posix_spawn` does: it borrows
+//! the guard's memory until it executes, nothing is copied, and the cost does not grow with the
+//! parent. Measured beside `posix_spawn`: 0.97 of its CPU time; `fork` from a small process: 1.12.
+//! (The standard library's `posix_spawn` cannot set a parent-death signal, and with a `pre_exec`
+//! hook it forks.) The rules for code in the child: no allocation, no lock, no panic, system calls
+//! only.
 //!
-//! The guard's deadline thread may call [`Shot::pid`] while the clone is under way: a child that hangs
-//! on its way to `exec` (a dead network mount) can be killed although the guard waits for it.
+//! The guard's deadline thread may call [`Shot::pid`] while the clone is under way: a child that
+//! hangs on its way to `exec` (a dead network mount) can be killed although the guard waits for it.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
@@ -106,7 +107,8 @@ struct Flight {
 }
 
 impl Shot {
-    /// Prepares to make children whose input is `null` by default; `null` stays open as long as this is used.
+    /// Prepares to make children whose input is `null` by default; `null` stays open as long as
+    /// this is used.
     pub(super) fn new(null: RawFd) -> Self {
         Self {
             stack: vec![0; STACK_BYTES / size_of::<u128>()],
@@ -116,7 +118,8 @@ impl Shot {
         }
     }
 
-    /// Where the process id of the child under way is found by another thread; 0 when there is none.
+    /// Where the process id of the child under way is found by another thread; 0 when there is
+    /// none.
     pub(super) fn pid(&self) -> std::sync::Arc<AtomicI32> {
         std::sync::Arc::clone(&self.pid)
     }
@@ -129,7 +132,8 @@ impl Shot {
         let programs = pointers(None, plan.programs.iter());
         let mut argv = pointers(Some(c"/bin/sh".as_ptr()), plan.argv.iter());
         let env = pointers(None, plan.env.iter().map(AsRef::as_ref));
-        let optional = |path: &Option<CString>| path.as_ref().map_or(std::ptr::null(), |p| p.as_ptr());
+        let optional =
+            |path: &Option<CString>| path.as_ref().map_or(std::ptr::null(), |p| p.as_ptr());
         let mut flight = Flight {
             programs: programs.as_ptr(),
             argv: argv.as_mut_ptr(),
@@ -143,7 +147,10 @@ impl Shot {
             nice: plan.nice.min(19).into(),
             deadline: timespec(plan.deadline),
             // What stands if the deadline thread kills the child on its way.
-            fault: Some(Fault { step: Step::Deadline, errno: 0 }),
+            fault: Some(Fault {
+                step: Step::Deadline,
+                errno: 0,
+            }),
         };
         let pid = self.clone_vfork(&mut flight);
         self.pid.store(0, Ordering::Release);
@@ -153,30 +160,37 @@ impl Shot {
                 bury(pid);
                 Err(fault)
             }
-            (Err(errno), _) => Err(Fault { step: Step::Clone, errno }),
+            (Err(errno), _) => Err(Fault {
+                step: Step::Clone,
+                errno,
+            }),
         }
     }
 
     #[expect(unsafe_code, reason = "clone(2) with shared memory has no safe form")]
     fn clone_vfork(&mut self, flight: &mut Flight) -> Result<i32, i32> {
-        let flags =
-            libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID | libc::SIGCHLD;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID | libc::SIGCHLD;
         let top = self.stack.as_mut_ptr_range().end.cast::<c_void>();
         let argument = std::ptr::from_mut(flight).cast::<c_void>();
         let place = self.pid.as_ptr();
-        // SAFETY: `stack` is aligned to 16 bytes, used by one child at a time and outlives it, since
-        // CLONE_VFORK suspends this thread until the child has executed or exited; so do `flight` and all
-        // that it points to. The kernel writes the child's id to `place` before the child runs. Signals
-        // are blocked meanwhile, so that no handler of the guard runs in the child; the child's own table
-        // of signals is a copy (no CLONE_SIGHAND).
+        // SAFETY: `stack` is aligned to 16 bytes, used by one child at a time and outlives it,
+        // since CLONE_VFORK suspends this thread until the child has executed or exited; so do
+        // `flight` and all that it points to. The kernel writes the child's id to `place` before
+        // the child runs. Signals are blocked meanwhile, so that no handler of the guard runs in
+        // the child; the child's own table of signals is a copy (no CLONE_SIGHAND).
         without_signals(|| unsafe {
             let pid = libc::clone(child, top, flags, argument, place);
-            if pid < 0 { Err(*libc::__errno_location()) } else { Ok(pid) }
+            if pid < 0 {
+                Err(*libc::__errno_location())
+            } else {
+                Ok(pid)
+            }
         })
     }
 }
 
-/// Does something, such as making a thread that shall not be disturbed, while all signals are blocked.
+/// Does something, such as making a thread that shall not be disturbed, while all signals are
+/// blocked.
 #[expect(unsafe_code, reason = "rustix offers no signal masks")]
 pub(super) fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: both sets live as long as they are borrowed; a zeroed set is valid.
@@ -195,7 +209,11 @@ fn pointers<'a>(
     first: Option<*const c_char>,
     texts: impl Iterator<Item = &'a CString>,
 ) -> Vec<*const c_char> {
-    first.into_iter().chain(texts.map(|text| text.as_ptr())).chain([std::ptr::null()]).collect()
+    first
+        .into_iter()
+        .chain(texts.map(|text| text.as_ptr()))
+        .chain([std::ptr::null()])
+        .collect()
 }
 
 fn timespec(at: Duration) -> libc::timespec {
@@ -233,7 +251,10 @@ unsafe fn approach(flight: &Flight) -> Result<(), Step> {
     // SAFETY: plain system calls on memory that the caller vouches for.
     unsafe {
         libc::setsid();
-        check(libc::prctl(libc::PR_SET_PDEATHSIG, DEATH_SIGNAL), Step::Parent)?;
+        check(
+            libc::prctl(libc::PR_SET_PDEATHSIG, DEATH_SIGNAL),
+            Step::Parent,
+        )?;
         if libc::getppid() != flight.guard {
             return Err(Step::Parent);
         }
@@ -245,17 +266,26 @@ unsafe fn approach(flight: &Flight) -> Result<(), Step> {
         let input = if flight.stdin.is_null() {
             flight.null
         } else {
-            libc::open(flight.stdin, libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOCTTY)
+            libc::open(
+                flight.stdin,
+                libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOCTTY,
+            )
         };
         check(input, Step::Stdin)?;
         check(libc::dup2(input, 0), Step::Stdin)?;
         check(output(flight.stdout, 1), Step::Stdout)?;
-        let errors =
-            if flight.stderr.is_null() { libc::dup2(1, 2) } else { output(flight.stderr, 2) };
+        let errors = if flight.stderr.is_null() {
+            libc::dup2(1, 2)
+        } else {
+            output(flight.stderr, 2)
+        };
         check(errors, Step::Stderr)?;
         reset_signals();
         let mut now = timespec(Duration::ZERO);
-        check(libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now), Step::Deadline)?;
+        check(
+            libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now),
+            Step::Deadline,
+        )?;
         let late = (now.tv_sec, now.tv_nsec) >= (flight.deadline.tv_sec, flight.deadline.tv_nsec);
         if late { Err(Step::Deadline) } else { Ok(()) }
     }
@@ -267,8 +297,12 @@ unsafe fn approach(flight: &Flight) -> Result<(), Step> {
 /// In the child only; `path` is a C string.
 #[expect(unsafe_code, reason = "runs in borrowed memory, see the module's doc")]
 unsafe fn output(path: *const c_char, fd: c_int) -> c_int {
-    let flags =
-        libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | libc::O_CLOEXEC | libc::O_NOCTTY;
+    let flags = libc::O_WRONLY
+        | libc::O_CREAT
+        | libc::O_TRUNC
+        | libc::O_APPEND
+        | libc::O_CLOEXEC
+        | libc::O_NOCTTY;
     // SAFETY: plain system calls on memory that the caller vouches for.
     unsafe {
         let file = libc::open(path, flags, 0o600);
@@ -276,8 +310,8 @@ unsafe fn output(path: *const c_char, fd: c_int) -> c_int {
     }
 }
 
-/// Signals as a fresh program expects them: defaults (handlers are reset by `exec` anyhow, but must not
-/// run in the child either), none blocked.
+/// Signals as a fresh program expects them: defaults (handlers are reset by `exec` anyhow, but must
+/// not run in the child either), none blocked.
 ///
 /// # Safety
 /// In the child only.
@@ -300,8 +334,14 @@ unsafe fn reset_signals() {
 const DEATH_SIGNAL: libc::c_ulong = 9;
 
 /// Signals for which a guard has a handler, or which Rust's runtime ignores.
-const HANDLED: [c_int; 6] =
-    [libc::SIGCHLD, libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE];
+const HANDLED: [c_int; 6] = [
+    libc::SIGCHLD,
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGPIPE,
+];
 
 /// Executes the first program that can be; returns the error that tells most.
 ///
@@ -354,13 +394,20 @@ pub(super) fn next_ended() -> Option<i32> {
 }
 
 /// Reaps a child that [`next_ended`] named.
-#[expect(unsafe_code, reason = "wait4(2), for the usage of one child, has no safe form")]
+#[expect(
+    unsafe_code,
+    reason = "wait4(2), for the usage of one child, has no safe form"
+)]
 pub(super) fn reap(pid: i32) -> Option<(ExitStatus, Usage)> {
     let mut status: c_int = 0;
-    // SAFETY: a zeroed `rusage` is valid; both are filled by the call for as long as they are borrowed.
+    // SAFETY: a zeroed `rusage` is valid; both are filled by the call for as long as they are
+    // borrowed.
     let (result, raw) = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
-        (libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage), usage)
+        (
+            libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage),
+            usage,
+        )
     };
     let number = |value: i64| u64::try_from(value).unwrap_or(0);
     let micros = |time: libc::timeval| number(time.tv_sec) * 1_000_000 + number(time.tv_usec);
@@ -374,8 +421,8 @@ pub(super) fn reap(pid: i32) -> Option<(ExitStatus, Usage)> {
     (result == pid).then(|| (ExitStatus::from_raw(status), usage))
 }
 
-/// Gives signals that the node's own parent had ignored (`nohup`, `&`) their defaults again, since runs
-/// inherit them, and keeps descriptors that the node inherited from reaching the runs.
+/// Gives signals that the node's own parent had ignored (`nohup`, `&`) their defaults again, since
+/// runs inherit them, and keeps descriptors that the node inherited from reaching the runs.
 ///
 /// # Errors
 /// The kernel's; none is expected.
@@ -406,5 +453,7 @@ pub(super) fn clean_slate() -> io::Result<()> {
 #[expect(unsafe_code, reason = "sysconf(3) is foreign")]
 pub(crate) fn ticks_per_second() -> u64 {
     // SAFETY: no memory is handed over.
-    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100).max(1)
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) })
+        .unwrap_or(100)
+        .max(1)
 }

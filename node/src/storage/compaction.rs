@@ -1,7 +1,7 @@
 //! Compaction: sealed files without the records that nobody needs any more.
 //!
-//! Each file is replaced on its own by an atomic rename, so a crash leaves each either old or new. The
-//! growing file is not touched, and neither is its writer held up: this runs on another thread.
+//! Each file is replaced on its own by an atomic rename, so a crash leaves each either old or new.
+//! The growing file is not touched, and neither is its writer held up: this runs on another thread.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -32,8 +32,8 @@ pub struct Compaction {
     pub freed_bytes: u64,
 }
 
-/// A file is rewritten if no more than this share of it (as a divisor) would stay: then each byte is
-/// copied at most once for each byte that is freed.
+/// A file is rewritten if no more than this share of it (as a divisor) would stay: then each byte
+/// is copied at most once for each byte that is freed.
 const WORTH_IT: usize = 2;
 
 /// Compacts all sealed files.
@@ -45,29 +45,38 @@ pub(super) fn compact(
     shelf: &Shelf,
     mut keep: impl FnMut(&[u8]) -> Keep,
 ) -> Result<Compaction, LogError> {
-    let sealed: Vec<(u64, usize)> =
-        shelf.sealed().iter().map(|(number, end)| (*number, *end)).collect();
+    let sealed: Vec<(u64, usize)> = shelf
+        .sealed()
+        .iter()
+        .map(|(number, end)| (*number, *end))
+        .collect();
     let mut done = Compaction::default();
     for (number, end) in sealed {
-        let end = compact_one(dir, number, end, &mut keep, &mut done)?;
-        shelf.sealed().insert(number, end);
-        remove_if_first(dir, shelf, number, end)?;
+        let end = compact_one(dir, number, end, &mut keep, shelf, &mut done)?;
+        match end {
+            Some(end) => shelf.sealed().insert(number, end),
+            None => shelf.sealed().remove(&number),
+        };
     }
     Ok(done)
 }
 
-/// Returns where the file ends now.
+/// Returns where the file ends now; `None` if it is gone.
 fn compact_one(
     dir: &Path,
     number: u64,
     end: usize,
     mut keep: impl FnMut(&[u8]) -> Keep,
+    shelf: &Shelf,
     done: &mut Compaction,
-) -> Result<usize, LogError> {
+) -> Result<Option<usize>, LogError> {
     let path = file_path(dir, number);
     let bytes = std::fs::read(&path)?;
     let FirstBlock::Header(header) = Header::decode(&bytes) else {
-        return Err(LogError::Io(io::Error::other(format!("{} is damaged", path.display()))));
+        return Err(LogError::Io(io::Error::other(format!(
+            "{} is damaged",
+            path.display()
+        ))));
     };
     let (mut kept, mut dropped) = (0, 0);
     let mut verdicts = Vec::new();
@@ -79,8 +88,22 @@ fn compact_one(
             Keep::No => dropped += 1,
         }
     });
+    // A gap in the row would look like damage: only the first file is removed. That needs no room,
+    // which counts when the disk is full.
+    let is_first = shelf
+        .sealed()
+        .first_key_value()
+        .is_some_and(|(first, _)| *first == number);
+    if kept == 0 && is_first {
+        done.files += 1;
+        done.dropped += dropped;
+        done.freed_bytes += bytes.len() as u64;
+        std::fs::remove_file(&path)?;
+        sync_dir_of(&path)?;
+        return Ok(None);
+    }
     if dropped == 0 || kept > (end - BODY) / WORTH_IT {
-        return Ok(end);
+        return Ok(Some(end));
     }
     let mut verdicts = verdicts.into_iter();
     let verdict = |_: &[u8]| verdicts.next().unwrap_or(Keep::Yes);
@@ -88,7 +111,7 @@ fn compact_one(
     done.files += 1;
     done.dropped += dropped;
     done.freed_bytes += (bytes.len() as u64).saturating_sub(std::fs::metadata(&path)?.len());
-    Ok(new_end)
+    Ok(Some(new_end))
 }
 
 /// Replaces a file by one with the records up to `end` that are to be kept; returns its end.
@@ -102,7 +125,11 @@ pub(super) fn rewrite(
     end: usize,
     mut keep: impl FnMut(&[u8]) -> Keep,
 ) -> io::Result<usize> {
-    let mut header_now = Header { id: fresh_id(), own_end: 0, ..header };
+    let mut header_now = Header {
+        id: fresh_id(),
+        own_end: 0,
+        ..header
+    };
     let tagger = Tagger::new(header_now.id);
     let mut out = vec![0; BODY];
     scan(bytes, &Tagger::new(header.id), Some(end), |record| {
@@ -121,7 +148,12 @@ pub(super) fn rewrite(
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("compact.tmp");
     let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     let written = file
         .write_all_at(bytes, 0)
         .and_then(|()| file.sync_all())
@@ -132,17 +164,4 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     written?;
     sync_dir_of(path)
-}
-
-/// Removes a file in which nothing is left, if it is the first of the log: a gap would look like damage.
-fn remove_if_first(dir: &Path, shelf: &Shelf, number: u64, end: usize) -> io::Result<()> {
-    let mut sealed = shelf.sealed();
-    let is_first = sealed.first_key_value().is_some_and(|(first, _)| *first == number);
-    if end == BODY && is_first {
-        let path = file_path(dir, number);
-        std::fs::remove_file(&path)?;
-        sync_dir_of(&path)?;
-        sealed.remove(&number);
-    }
-    Ok(())
 }

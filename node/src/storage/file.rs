@@ -9,8 +9,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use super::format::{BLOCK, BODY, END_MARK, Header, Tagger, record_bytes};
 
-/// Bytes of zeros that are written and synced at a time while a file is prepared in the background, so that
-/// a sync of the log next door does not wait for all of them.
+/// Bytes of zeros that are written and synced at a time while a file is prepared in the background,
+/// so that a sync of the log next door does not wait for all of them.
 const ZERO_STEP: usize = 256 << 10;
 
 /// A file that was made and has no place in the log yet.
@@ -19,6 +19,7 @@ pub(super) struct Spare {
     file: File,
     path: PathBuf,
     size: usize,
+    prepared: usize,
 }
 
 impl Spare {
@@ -27,7 +28,8 @@ impl Spare {
     /// # Errors
     /// The kernel's, as when the disk is full; no file is left.
     pub(super) fn filled(path: PathBuf, size: usize) -> io::Result<Self> {
-        let spare = Self::empty(path, size)?;
+        let mut spare = Self::empty(path, size)?;
+        spare.prepared = size;
         let filled = spare.fill();
         if filled.is_err() {
             // What failed is told already.
@@ -42,8 +44,18 @@ impl Spare {
     /// The kernel's.
     pub(super) fn empty(path: PathBuf, size: usize) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        Ok(Self { file: options.open(&path)?, path, size })
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600);
+        Ok(Self {
+            file: options.open(&path)?,
+            path,
+            size,
+            prepared: 0,
+        })
     }
 
     fn fill(&self) -> io::Result<()> {
@@ -72,6 +84,7 @@ impl Spare {
             end: BODY,
             tail: Vec::new(),
             size: self.size,
+            prepared: self.prepared,
         })
     }
 }
@@ -81,7 +94,9 @@ impl Spare {
 /// # Errors
 /// The kernel's.
 pub(super) fn sync_dir_of(path: &Path) -> io::Result<()> {
-    let dir = path.parent().ok_or_else(|| io::Error::other("a file has a directory"))?;
+    let dir = path
+        .parent()
+        .ok_or_else(|| io::Error::other("a file has a directory"))?;
     File::open(dir)?.sync_all()
 }
 
@@ -96,8 +111,10 @@ pub(super) struct LogFile {
     end: usize,
     /// The bytes of the block in which `end` lies, up to it.
     tail: Vec<u8>,
-    /// Bytes that were prepared.
+    /// Bytes after which the next file begins.
     size: usize,
+    /// Bytes that were filled before use.
+    prepared: usize,
 }
 
 impl LogFile {
@@ -107,7 +124,12 @@ impl LogFile {
     ///
     /// # Errors
     /// The kernel's.
-    pub(super) fn reopen(path: &Path, bytes: &[u8], header: Header, end: usize) -> io::Result<Self> {
+    pub(super) fn reopen(
+        path: &Path,
+        bytes: &[u8],
+        header: Header,
+        end: usize,
+    ) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         file.sync_data()?;
         // The padding of the last record may be missing.
@@ -121,6 +143,7 @@ impl LogFile {
             end,
             tail,
             size: bytes.len(),
+            prepared: bytes.len(),
         })
     }
 
@@ -134,25 +157,28 @@ impl LogFile {
         self.end == BODY
     }
 
-    /// Whether a group of these payloads fits into what was prepared.
+    /// Whether a group of these payloads fits into this file.
     pub(super) fn has_room(&self, group: &[&[u8]]) -> bool {
-        let bytes: usize = group.iter().map(|payload| record_bytes(payload.len())).sum();
+        let bytes: usize = group
+            .iter()
+            .map(|payload| record_bytes(payload.len()))
+            .sum();
         self.end + bytes + END_MARK <= self.size
     }
 
-    /// Whether more than half of what was prepared has been used.
+    /// Whether more than half of this file has been used.
     pub(super) fn is_half_full(&self) -> bool {
         self.end > self.size / 2
     }
 
     /// Writes a group and syncs it.
     ///
-    /// Whole blocks are written, and a mark of the end behind the last record, so that nothing old can
-    /// follow it.
+    /// Whole blocks are written, and a mark of the end behind the last record, so that nothing old
+    /// can follow it.
     ///
     /// # Errors
-    /// The kernel's. Then the group counts as never written: the next goes to the same place, from the
-    /// same start of a block, so that nothing depends on what a failed sync has left behind.
+    /// The kernel's. Then the group counts as never written: the next goes to the same place, from
+    /// the same start of a block, so that nothing depends on what a failed sync has left behind.
     pub(super) fn append(&mut self, group: &[&[u8]]) -> io::Result<()> {
         let base = block_of(self.end);
         let mut out = self.tail.clone();
@@ -161,16 +187,36 @@ impl LogFile {
         }
         let end = base + out.len();
         out.resize((out.len() + END_MARK).next_multiple_of(BLOCK), 0);
-        if let Some(header) = &self.header {
-            self.file.write_all_at(&header.encode(), 0)?;
+        if let Err(error) = self.write(&out, base) {
+            self.give_back();
+            return Err(error);
         }
-        self.file.write_all_at(&out, base as u64)?;
-        self.file.sync_data()?;
         self.header = None;
         out.truncate(end - base);
         self.tail = out.split_off(block_of(end) - base);
         self.end = end;
         Ok(())
+    }
+}
+
+impl LogFile {
+    fn write(&self, out: &[u8], base: usize) -> io::Result<()> {
+        if let Some(header) = &self.header {
+            self.file.write_all_at(&header.encode(), 0)?;
+        }
+        self.file.write_all_at(out, base as u64)?;
+        self.file.sync_data()
+    }
+
+    /// Frees what a failed write may have taken on a full disk: others may need it more.
+    fn give_back(&self) {
+        let size = self
+            .prepared
+            .max((self.end + END_MARK).next_multiple_of(BLOCK)) as u64;
+        if self.file.metadata().is_ok_and(|meta| meta.len() > size) {
+            // The failure is told already.
+            let _freed = self.file.set_len(size);
+        }
     }
 }
 

@@ -6,13 +6,15 @@
 //!          u32 length | u32 distance from the start of its group | payload | 16 bytes of tag | padding
 //!        a length of 0 ends the file
 //! ```
-//! All numbers are little-endian. A *group* is what was written and synced at once. The tag is a blake3
-//! keyed with the file's random id, over offset, length, distance and payload: bytes of another file, of
-//! another place, or of an older life of the same blocks are never taken for a record.
+//! All numbers are little-endian. A *group* is what was written and synced at once. The tag is a
+//! blake3 keyed with the file's random id, over offset, length, distance and payload: bytes of
+//! another file, of another place, or of an older life of the same blocks are never taken for a
+//! record.
 //!
-//! Why the distance: the writer begins a group only after the one before is on disk. So a valid record of
-//! a *later* group proves that everything before it was durable once, and what cannot be read there was
-//! damaged since. Without such a record, a tail that cannot be read was merely never finished.
+//! Why the distance: the writer begins a group only after the one before is on disk. So a valid
+//! record of a *later* group proves that everything before it was durable once, and what cannot be
+//! read there was damaged since. Without such a record, a tail that cannot be read was merely never
+//! finished.
 
 /// Unit in which files are written.
 pub(super) const BLOCK: usize = 4096;
@@ -37,7 +39,8 @@ const KEY_CONTEXT: &str = "aque 2025 log record tag";
 pub(super) struct Header {
     /// Place in the row of files.
     pub(super) number: u64,
-    /// Where the file before this one ended when this one came into use; [`NO_FILE_BEFORE`] for the first.
+    /// Where the file before this one ended when this one came into use; [`NO_FILE_BEFORE`] for the
+    /// first.
     pub(super) previous_end: u64,
     /// Where this file ends, if it was written as a whole; 0 for one that grew.
     pub(super) own_end: u64,
@@ -78,7 +81,11 @@ impl Header {
     pub(super) fn decode(file: &[u8]) -> FirstBlock {
         let Some(bytes) = file.first_chunk::<HEADER_BYTES>() else {
             let zero = file.iter().all(|byte| *byte == 0);
-            return if zero { FirstBlock::Unused } else { FirstBlock::Damaged };
+            return if zero {
+                FirstBlock::Unused
+            } else {
+                FirstBlock::Damaged
+            };
         };
         if bytes.iter().all(|byte| *byte == 0) {
             return FirstBlock::Unused;
@@ -97,7 +104,9 @@ impl Header {
 }
 
 fn number_at(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..].first_chunk().map_or(0, |number| u64::from_le_bytes(*number))
+    bytes[at..]
+        .first_chunk()
+        .map_or(0, |number| u64::from_le_bytes(*number))
 }
 
 /// Makes and checks the tags of one file.
@@ -121,13 +130,16 @@ impl Tagger {
         Self(blake3::derive_key(KEY_CONTEXT, &id))
     }
 
-    /// Appends a record to `out`, which will be written such that its byte 0 is at `base`; `group` is the
-    /// offset in the file at which its group starts.
+    /// Appends a record to `out`, which will be written such that its byte 0 is at `base`; `group`
+    /// is the offset in the file at which its group starts.
     pub(super) fn encode(&self, payload: &[u8], group: usize, base: usize, out: &mut Vec<u8>) {
         let offset = base + out.len();
         let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         let distance = u32::try_from(offset - group).unwrap_or(u32::MAX);
-        assert!(payload.len() <= RECORD_BYTES && !payload.is_empty(), "callers check lengths");
+        assert!(
+            payload.len() <= RECORD_BYTES && !payload.is_empty(),
+            "callers check lengths"
+        );
         assert!(distance < u32::MAX, "callers bound a group");
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(&distance.to_le_bytes());
@@ -143,7 +155,9 @@ impl Tagger {
         let (length, distance) = (u32::from_le_bytes([l0, l1, l2, l3]), [d0, d1, d2, d3]);
         let distance = u32::from_le_bytes(distance);
         let bytes = length as usize;
-        let group = offset.checked_sub(distance as usize).filter(|group| *group >= BODY)?;
+        let group = offset
+            .checked_sub(distance as usize)
+            .filter(|group| *group >= BODY)?;
         if bytes == 0 || bytes > RECORD_BYTES {
             return None;
         }
@@ -151,7 +165,11 @@ impl Tagger {
         let tag = rest.get(bytes..bytes + TAG)?;
         let end = (offset + HEAD + bytes + TAG).next_multiple_of(8);
         let intact = tag == self.tag(offset, length, distance, payload);
-        intact.then_some(Found { payload, group, end })
+        intact.then_some(Found {
+            payload,
+            group,
+            end,
+        })
     }
 
     fn tag(&self, offset: usize, length: u32, distance: u32, payload: &[u8]) -> [u8; TAG] {
@@ -181,8 +199,8 @@ pub(super) enum Stop {
     Unreadable,
 }
 
-/// Reads records from the start of a file's body to `limit`, or as far as they are intact; returns the
-/// offset behind the last and why it stopped.
+/// Reads records from the start of a file's body to `limit`, or as far as they are intact; returns
+/// the offset behind the last and why it stopped.
 pub(super) fn scan<'a>(
     file: &'a [u8],
     tagger: &Tagger,
@@ -237,7 +255,12 @@ pub(super) fn intact_behind(file: &[u8], tagger: &Tagger, end: usize, count: Cou
 mod tests {
     use super::*;
 
-    const HEADER: Header = Header { number: 7, previous_end: 5000, own_end: 0, id: [3; 16] };
+    const HEADER: Header = Header {
+        number: 7,
+        previous_end: 5000,
+        own_end: 0,
+        id: [3; 16],
+    };
 
     fn file(groups: &[&[&[u8]]]) -> (Vec<u8>, Vec<usize>) {
         let tagger = Tagger::new(HEADER.id);
@@ -255,7 +278,9 @@ mod tests {
 
     fn read(bytes: &[u8], id: [u8; 16]) -> (Vec<Vec<u8>>, usize, Stop) {
         let mut seen = Vec::new();
-        let (end, stop) = scan(bytes, &Tagger::new(id), None, |payload| seen.push(payload.to_vec()));
+        let (end, stop) = scan(bytes, &Tagger::new(id), None, |payload| {
+            seen.push(payload.to_vec())
+        });
         (seen, end, stop)
     }
 
@@ -306,8 +331,16 @@ mod tests {
             assert_eq!(stop, Stop::Unreadable);
             intact_behind(&bytes, &tagger, end, Count::LaterGroups)
         };
-        assert_eq!(hurt(starts[0] + HEAD), 2, "the first record of the first group");
+        assert_eq!(
+            hurt(starts[0] + HEAD),
+            2,
+            "the first record of the first group"
+        );
         assert_eq!(hurt(starts[0] + record_bytes(3) + HEAD), 2, "the second");
-        assert_eq!(hurt(starts[1] + HEAD), 0, "of the last group: never finished");
+        assert_eq!(
+            hurt(starts[1] + HEAD),
+            0,
+            "of the last group: never finished"
+        );
     }
 }

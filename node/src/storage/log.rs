@@ -14,15 +14,18 @@ use crate::lock::private_dir;
 /// How a log is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// Bytes of one file. More makes the first start slower (the file is written in full) and compaction
-    /// coarser; less means more files and more changes of file, which cost a sync of the directory each.
-    /// The default, 4 MiB, holds some 12,000 tasks, and takes 10 to 30 ms to prepare.
+    /// Bytes of one file. More makes the first start slower (the file is written in full) and
+    /// compaction coarser; less means more files and more changes of file, which cost a sync of the
+    /// directory each. The default, 4 MiB, holds some 12,000 tasks, and takes 10 to 30 ms to
+    /// prepare.
     pub file_bytes: usize,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { file_bytes: 4 << 20 }
+        Self {
+            file_bytes: 4 << 20,
+        }
     }
 }
 
@@ -108,9 +111,9 @@ pub(super) enum Appended {
 impl Log {
     /// Opens the log in `dir`, or makes one; hands each record to `visit` in the order of writing.
     ///
-    /// A tail that was never finished is cut; it was never reported as durable. Damage to what was durable
-    /// is reported in [`Recovery`]; the records before it are handed out, the files from there on are kept
-    /// aside, and the log goes on without them.
+    /// A tail that was never finished is cut; it was never reported as durable. Damage to what was
+    /// durable is reported in [`Recovery`]; the records before it are handed out, the files from
+    /// there on are kept aside, and the log goes on without them.
     ///
     /// # Errors
     /// [`LogError`]; the files are then as they were.
@@ -124,14 +127,33 @@ impl Log {
         let (recovery, last) = recovery::recover(dir, visit, &mut shelf.sealed())?;
         let (number, file) = match last {
             recovery::Last::Open { number, file } => (number, file),
-            recovery::Last::Missing { number, previous_end } => {
+            recovery::Last::Missing {
+                number,
+                previous_end,
+            } => {
                 let spare = Spare::filled(spare_path(dir), options.file_bytes)?;
-                let header = Header { number, previous_end, own_end: 0, id: fresh_id() };
+                let header = Header {
+                    number,
+                    previous_end,
+                    own_end: 0,
+                    id: fresh_id(),
+                };
                 (number, spare.take_place(&file_path(dir, number), header)?)
             }
         };
-        let background = Background { dir: dir.to_owned(), file_bytes: options.file_bytes, shelf };
-        Ok((Self { number, file, background }, recovery))
+        let background = Background {
+            dir: dir.to_owned(),
+            file_bytes: options.file_bytes,
+            shelf,
+        };
+        Ok((
+            Self {
+                number,
+                file,
+                background,
+            },
+            recovery,
+        ))
     }
 
     /// Adds records and returns when they are durable.
@@ -145,8 +167,8 @@ impl Log {
         Ok(())
     }
 
-    /// Drops the records that are not to be kept from the sealed files, as far as it pays: a file is
-    /// rewritten if that saves half of it, and removed if nothing of it is kept.
+    /// Drops the records that are not to be kept from the sealed files, as far as it pays: a file
+    /// is rewritten if that saves half of it, and removed if nothing of it is kept.
     ///
     /// # Errors
     /// [`LogError`]; each file is either as it was or rewritten.
@@ -179,8 +201,17 @@ impl Log {
     fn next_file(&mut self) -> Result<(), LogError> {
         let number = self.number + 1;
         let previous_end = self.file.end() as u64;
-        let header = Header { number, previous_end, own_end: 0, id: fresh_id() };
-        let Background { dir, file_bytes, shelf } = &self.background;
+        let header = Header {
+            number,
+            previous_end,
+            own_end: 0,
+            id: fresh_id(),
+        };
+        let Background {
+            dir,
+            file_bytes,
+            shelf,
+        } = &self.background;
         let spare = lock(&shelf.spare).take();
         let spare = match spare {
             Some(spare) => spare,
@@ -257,7 +288,11 @@ pub(super) fn check(records: &[impl AsRef<[u8]>]) -> Result<(), LogError> {
         return Err(LogError::Length(length));
     }
     let bytes = lengths().sum();
-    if bytes > GROUP_BYTES { Err(LogError::Batch(bytes)) } else { Ok(()) }
+    if bytes > GROUP_BYTES {
+        Err(LogError::Batch(bytes))
+    } else {
+        Ok(())
+    }
 }
 
 /// Where the file of this number is.

@@ -17,10 +17,11 @@ pub struct Recovery {
     pub records: u64,
     /// Files that were read.
     pub files: usize,
-    /// Whether the last file ended in something that was never finished. This is normal after a crash.
+    /// Whether the last file ended in something that was never finished. This is normal after a
+    /// crash.
     pub tail: Tail,
-    /// What had been durable and cannot be read any more. The node's promises (votes above all) may be
-    /// among it: it must not go on as if nothing had happened.
+    /// What had been durable and cannot be read any more. The node's promises (votes above all) may
+    /// be among it: it must not go on as if nothing had happened.
     pub damage: Option<Damage>,
 }
 
@@ -82,7 +83,12 @@ impl ReadFile {
             FirstBlock::Header(header) if header.number != number => FirstBlock::Damaged,
             other => other,
         };
-        Ok(Self { number, path, bytes, first })
+        Ok(Self {
+            number,
+            path,
+            bytes,
+            first,
+        })
     }
 }
 
@@ -118,7 +124,14 @@ pub(super) fn recover(
         // The file before can only be judged now: this one knows where it ended.
         if let Some((last, reached)) = before.take() {
             if last.number + 1 != number || is_hurt(&last, &reached, header.as_ref()) {
-                return set_aside(dir, &numbers[at - 1..], last, Some(reached), recovery, sealed);
+                return set_aside(
+                    dir,
+                    &numbers[at - 1..],
+                    last,
+                    Some(reached),
+                    recovery,
+                    sealed,
+                );
             }
             sealed.insert(last.number, reached.end);
         }
@@ -135,7 +148,13 @@ pub(super) fn recover(
         before = Some((file, Reached { header, end, stop }));
     }
     match before {
-        None => Ok((recovery, Last::Missing { number: 1, previous_end: previous_end(None) })),
+        None => Ok((
+            recovery,
+            Last::Missing {
+                number: 1,
+                previous_end: previous_end(None),
+            },
+        )),
         Some((file, reached)) => finish(dir, file, reached, recovery, sealed),
     }
 }
@@ -160,10 +179,22 @@ fn finish(
         // Written as a whole by compaction or repair: it does not grow any more.
         sealed.insert(file.number, end);
         let previous_end = previous_end(Some(end));
-        return Ok((recovery, Last::Missing { number: file.number + 1, previous_end }));
+        return Ok((
+            recovery,
+            Last::Missing {
+                number: file.number + 1,
+                previous_end,
+            },
+        ));
     }
     let log = LogFile::reopen(&file.path, &file.bytes, header, end)?;
-    Ok((recovery, Last::Open { number: file.number, file: log }))
+    Ok((
+        recovery,
+        Last::Open {
+            number: file.number,
+            file: log,
+        },
+    ))
 }
 
 /// Where a file is known to end: as it says itself, or as the next one remembers.
@@ -198,8 +229,8 @@ fn peek(dir: &Path, number: u64) -> Option<Header> {
     }
 }
 
-/// Keeps the files `from` (of which `hurt` is the first) under other names, and what is intact of `hurt`
-/// under its own.
+/// Keeps the files `from` (of which `hurt` is the first) under other names, and what is intact of
+/// `hurt` under its own.
 fn set_aside(
     dir: &Path,
     from: &[u64],
@@ -210,7 +241,12 @@ fn set_aside(
 ) -> Result<(Recovery, Last), LogError> {
     let offset = reached.as_ref().map_or(0, |reached| reached.end);
     let mut later = reached.as_ref().map_or(0, |reached| {
-        intact_behind(&hurt.bytes, &Tagger::new(reached.header.id), offset, Count::All)
+        intact_behind(
+            &hurt.bytes,
+            &Tagger::new(reached.header.id),
+            offset,
+            Count::All,
+        )
     });
     let mut aside = Vec::new();
     for number in from.iter().filter(|number| **number != hurt.number) {
@@ -229,17 +265,28 @@ fn set_aside(
         Some(Reached { header, end, .. }) => {
             let end = rewrite(&hurt.path, &hurt.bytes, header, end, |_| Keep::Yes)?;
             sealed.insert(hurt.number, end);
-            Last::Missing { number: hurt.number + 1, previous_end: previous_end(Some(end)) }
+            Last::Missing {
+                number: hurt.number + 1,
+                previous_end: previous_end(Some(end)),
+            }
         }
         None => {
             fs::remove_file(&hurt.path)?;
             let end = sealed.last_key_value().map(|(_, end)| *end);
-            Last::Missing { number: hurt.number, previous_end: previous_end(end) }
+            Last::Missing {
+                number: hurt.number,
+                previous_end: previous_end(end),
+            }
         }
     };
     sync_dir_of(&hurt.path)?;
     let offset = offset as u64;
-    recovery.damage = Some(Damage { file: hurt.path, offset, later_records: later, aside });
+    recovery.damage = Some(Damage {
+        file: hurt.path,
+        offset,
+        later_records: later,
+        aside,
+    });
     Ok((recovery, last))
 }
 
@@ -250,7 +297,10 @@ fn free_name(path: &Path) -> PathBuf {
         count => path.with_extension(format!("{count}.corrupt")),
     });
     // There are more names than files can be.
-    names.into_iter().find(|name| !name.exists()).unwrap_or_else(|| path.with_extension("corrupt"))
+    names
+        .into_iter()
+        .find(|name| !name.exists())
+        .unwrap_or_else(|| path.with_extension("corrupt"))
 }
 
 /// The numbers of the log's files in order. Removes what was never given a place.

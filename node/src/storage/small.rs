@@ -21,7 +21,12 @@ pub fn write_small(path: &Path, bytes: &[u8]) -> io::Result<()> {
     name.push(".tmp");
     let temporary = path.with_file_name(name);
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     let written = file
         .write_all(bytes)
         .and_then(|()| file.sync_all())

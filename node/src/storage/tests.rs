@@ -11,7 +11,9 @@ use bytes::Bytes;
 use super::format::{BODY, record_bytes};
 use super::*;
 
-const SMALL: LogOptions = LogOptions { file_bytes: 16 << 10 };
+const SMALL: LogOptions = LogOptions {
+    file_bytes: 16 << 10,
+};
 
 fn open(dir: &Path) -> (Log, Recovery, Vec<Vec<u8>>) {
     let mut seen = Vec::new();
@@ -34,18 +36,27 @@ fn fill(dir: &Path, count: usize) {
     let (mut log, _, seen) = open(dir);
     for first in (seen.len()..count).step_by(3) {
         let group: Vec<String> = (first..count.min(first + 3)).map(record).collect();
-        append(&mut log, &group.iter().map(String::as_str).collect::<Vec<_>>());
+        append(
+            &mut log,
+            &group.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
     }
 }
 
 fn expected(numbers: impl IntoIterator<Item = usize>) -> Vec<Vec<u8>> {
-    numbers.into_iter().map(|number| record(number).into_bytes()).collect()
+    numbers
+        .into_iter()
+        .map(|number| record(number).into_bytes())
+        .collect()
 }
 
 fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
-    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let mut paths: Vec<_> =
-        paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    let paths = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
     paths.sort();
     paths
 }
@@ -122,9 +133,16 @@ fn a_group_torn_at_any_byte_is_cut_and_nothing_before_it() {
             only(&path, &bytes);
             let (mut log, recovery, seen) = open(temp.path());
             assert_eq!(recovery.damage, None, "at {at}");
-            let mut all = ["first", "second", "third", "fourth", "fifth, somewhat longer", "6"]
-                .map(|text| text.as_bytes().to_vec())
-                .to_vec();
+            let mut all = [
+                "first",
+                "second",
+                "third",
+                "fourth",
+                "fifth, somewhat longer",
+                "6",
+            ]
+            .map(|text| text.as_bytes().to_vec())
+            .to_vec();
             all.truncate(seen.len());
             assert_eq!(seen, all, "at {at}");
             assert!(seen.len() >= 3, "at {at}: nothing durable is lost");
@@ -143,7 +161,10 @@ fn damage_in_the_middle_is_told_and_kept_aside() {
     let temp = tempfile::tempdir().unwrap();
     fill(temp.path(), 20);
     let path = files(temp.path(), "log").remove(0);
-    let third = BODY + (0..3).map(|number| record_bytes(record(number).len())).sum::<usize>();
+    let third = BODY
+        + (0..3)
+            .map(|number| record_bytes(record(number).len()))
+            .sum::<usize>();
     flip(&path, third + 9);
     let hurt = fs::read(&path).unwrap();
     let (mut log, recovery, seen) = open(temp.path());
@@ -190,7 +211,11 @@ fn damage_to_a_sealed_file_is_never_taken_for_a_torn_tail() {
         let (mut log, recovery, seen) = open(temp.path());
         let damage = recovery.damage.expect(what);
         assert!(damage.later_records > 30, "{what}: {damage:?}");
-        assert!(seen.len() > 30 && seen.len() < 250, "{what}: {}", seen.len());
+        assert!(
+            seen.len() > 30 && seen.len() < 250,
+            "{what}: {}",
+            seen.len()
+        );
         assert_eq!(seen, expected(0..seen.len()), "{what}");
         assert!(damage.aside.iter().all(|path| path.exists()), "{what}");
         append(&mut log, &["goes on"]);
@@ -220,7 +245,8 @@ fn bytes_of_a_former_log_are_never_records() {
     assert_eq!((seen, recovery.damage), (vec![b"mine".to_vec()], None));
 }
 
-/// A write that failed may have left its bytes; the next group, shorter, is written over their start.
+/// A write that failed may have left its bytes; the next group, shorter, is written over their
+/// start.
 #[test]
 fn what_a_failed_write_left_is_not_found_later() {
     let temp = tempfile::tempdir().unwrap();
@@ -271,9 +297,18 @@ fn compaction_keeps_what_is_wanted_in_order() {
     };
     let done = log.compact(|_| Keep::Yes).unwrap();
     assert_eq!(done, Compaction::default());
-    let few = |record: &[u8]| if number(record) % 10 == 0 { Keep::Yes } else { Keep::No };
+    let few = |record: &[u8]| {
+        if number(record) % 10 == 0 {
+            Keep::Yes
+        } else {
+            Keep::No
+        }
+    };
     let done = log.compact(few).unwrap();
-    assert!(done.files > 3 && done.dropped > 100 && done.freed_bytes > 30_000, "{done:?}");
+    assert!(
+        done.files > 3 && done.dropped > 100 && done.freed_bytes > 30_000,
+        "{done:?}"
+    );
     assert_eq!(log.compact(few).unwrap(), Compaction::default());
     drop(log);
     let (mut log, recovery, seen) = open(temp.path());
@@ -311,7 +346,9 @@ fn a_damaged_compacted_file_is_damage() {
 }
 
 fn batch(number: u64) -> Vec<Bytes> {
-    (0..3).map(|part| Bytes::from(format!("{number}.{part}"))).collect()
+    (0..3)
+        .map(|part| Bytes::from(format!("{number}.{part}")))
+        .collect()
 }
 
 #[test]
@@ -328,13 +365,18 @@ fn waiting_batches_share_a_sync_and_complete_in_order() {
         });
         for expected in 0..count {
             match events.blocking_recv().unwrap() {
-                LogEvent::Written { token, result } => assert_eq!((token, result.is_ok()), (expected, true)),
+                LogEvent::Written { token, result } => {
+                    assert_eq!((token, result.is_ok()), (expected, true))
+                }
                 other @ LogEvent::Compacted { .. } => panic!("{other:?}"),
             }
         }
     });
     let stats = writer.stats();
-    assert_eq!((stats.batches, stats.records, stats.failures), (count, 3 * count, 0));
+    assert_eq!(
+        (stats.batches, stats.records, stats.failures),
+        (count, 3 * count, 0)
+    );
     assert!(stats.groups < stats.batches, "{stats:?}");
     writer.close();
     let (_, recovery, seen) = open(temp.path());
@@ -352,7 +394,9 @@ fn compaction_runs_beside_the_writer() {
     let (writer, mut events) = LogWriter::start(log).unwrap();
     writer.compact(7, |_| Keep::No).unwrap();
     for token in 0..100 {
-        writer.submit(token, vec![Bytes::from(record(600))]).unwrap();
+        writer
+            .submit(token, vec![Bytes::from(record(600))])
+            .unwrap();
     }
     let (mut written, mut compacted) = (0, None);
     while written < 100 || compacted.is_none() {
@@ -366,11 +410,17 @@ fn compaction_runs_beside_the_writer() {
     }
     let (token, done) = compacted.unwrap();
     assert!(token == 7 && done.files >= sealed, "{done:?}");
-    assert!(matches!(writer.submit(0, vec![Bytes::new()]), Err(Refused::Bad(_))));
+    assert!(matches!(
+        writer.submit(0, vec![Bytes::new()]),
+        Err(Refused::Bad(_))
+    ));
     drop(writer);
     let (_, recovery, seen) = open(temp.path());
     assert_eq!(recovery.damage, None);
-    let count = seen.iter().filter(|seen| **seen == record(600).as_bytes()).count();
+    let count = seen
+        .iter()
+        .filter(|seen| **seen == record(600).as_bytes())
+        .count();
     assert_eq!(count, 100);
 }
 

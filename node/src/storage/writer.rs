@@ -1,8 +1,8 @@
 //! The thread that owns the log.
 //!
-//! Batches are queued without waiting and completed in order by [`LogEvent`]s. While the disk is busy
-//! with one group, what is submitted gathers and becomes the next: no timer, no delay when idle, and as
-//! few syncs as the disk can do when busy.
+//! Batches are queued without waiting and completed in order by [`LogEvent`]s. While the disk is
+//! busy with one group, what is submitted gathers and becomes the next: no timer, no delay when
+//! idle, and as few syncs as the disk can do when busy.
 //!
 //! A second thread keeps house: it prepares the next file, trims sealed ones and compacts.
 
@@ -25,7 +25,8 @@ const BATCHES: usize = 4096;
 /// Most bytes that may wait; one batch may exceed it when nothing else waits.
 const QUEUE_BYTES: usize = 64 << 20;
 
-/// Bytes after which a group takes no further batch: a sync of some ten milliseconds on a slow disk.
+/// Bytes after which a group takes no further batch: a sync of some ten milliseconds on a slow
+/// disk.
 const GROUP_TARGET: usize = 2 << 20;
 
 /// Most chores that may wait for the house-keeper; more are left out, and come up again.
@@ -48,7 +49,8 @@ pub enum LogEvent {
         /// The caller's name for the batch.
         token: u64,
         /// Of several batches that went out together, all share one error. The log can be used as
-        /// before: the caller may submit the same again, and should wait a little if the disk is full.
+        /// before: the caller may submit the same again, and should wait a little if the disk is
+        /// full.
         result: Result<(), Arc<LogError>>,
     },
     /// A compaction has come to its end.
@@ -132,8 +134,8 @@ enum Chore {
 }
 
 impl LogWriter {
-    /// Starts the threads. Events come through the receiver, which must be read: the threads wait for
-    /// room in it. When it is dropped, batches are written all the same.
+    /// Starts the threads. Events come through the receiver, which must be read: the threads wait
+    /// for room in it. When it is dropped, batches are written all the same.
     ///
     /// # Errors
     /// The kernel's: no thread is left.
@@ -147,9 +149,16 @@ impl LogWriter {
             .name("log-keeper".into())
             .spawn(move || keep_house(&background, &todo, &tell))?;
         let chores_too = chores.clone();
-        let desk =
-            Desk { log, shared: Arc::clone(&shared), chores: chores_too, events, prepared_for: 0 };
-        let writer = std::thread::Builder::new().name("log".into()).spawn(move || desk.work())?;
+        let desk = Desk {
+            log,
+            shared: Arc::clone(&shared),
+            chores: chores_too,
+            events,
+            prepared_for: 0,
+        };
+        let writer = std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || desk.work())?;
         let this = Self {
             shared,
             writer: Some(writer),
@@ -175,14 +184,18 @@ impl LogWriter {
             return Err(Refused::Busy(waiting));
         }
         queue.bytes += bytes;
-        queue.batches.push_back(Batch { token, records, bytes });
+        queue.batches.push_back(Batch {
+            token,
+            records,
+            bytes,
+        });
         drop(queue);
         self.shared.changed.notify_one();
         Ok(())
     }
 
-    /// Drops from the sealed files the records that `keep` does not want; see [`Log::compact`]. Runs beside
-    /// the writer; `keep` is called on another thread with every sealed record.
+    /// Drops from the sealed files the records that `keep` does not want; see [`Log::compact`].
+    /// Runs beside the writer; `keep` is called on another thread with every sealed record.
     ///
     /// # Errors
     /// [`Refused::Busy`] when too many chores wait already.
@@ -192,7 +205,10 @@ impl LogWriter {
         keep: impl FnMut(&[u8]) -> Keep + Send + 'static,
     ) -> Result<(), Refused> {
         let chores = self.chores.as_ref().ok_or(Refused::Closed)?;
-        let chore = Chore::Compact { token, keep: Box::new(keep) };
+        let chore = Chore::Compact {
+            token,
+            keep: Box::new(keep),
+        };
         chores.try_send(chore).map_err(|error| match error {
             std_mpsc::TrySendError::Full(_) => Refused::Busy(CHORES),
             std_mpsc::TrySendError::Disconnected(_) => Refused::Closed,
@@ -213,8 +229,8 @@ impl LogWriter {
         }
     }
 
-    /// Writes what was submitted, then ends the threads. Blocks; the receiver must be read meanwhile or
-    /// have been dropped.
+    /// Writes what was submitted, then ends the threads. Blocks; the receiver must be read
+    /// meanwhile or have been dropped.
     pub fn close(self) {
         drop(self);
     }
@@ -225,7 +241,10 @@ impl Drop for LogWriter {
         self.shared.lock().state = State::Closed;
         self.shared.changed.notify_all();
         self.chores = None;
-        for thread in [self.writer.take(), self.keeper.take()].into_iter().flatten() {
+        for thread in [self.writer.take(), self.keeper.take()]
+            .into_iter()
+            .flatten()
+        {
             if thread.join().is_err() {
                 warn!("a thread of the log had panicked");
             }
@@ -257,7 +276,10 @@ impl Shared {
             if queue.state == State::Closed {
                 return None;
             }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         let mut group: Vec<Batch> = Vec::new();
         let mut bytes = 0;
@@ -281,7 +303,10 @@ impl Shared {
         }
         add(&self.groups, 1);
         add(&self.batches, group.len());
-        add(&self.records, group.iter().map(|batch| batch.records.len()).sum());
+        add(
+            &self.records,
+            group.iter().map(|batch| batch.records.len()).sum(),
+        );
         add(&self.bytes, group.iter().map(|batch| batch.bytes).sum());
     }
 }
@@ -299,15 +324,19 @@ struct Desk {
 impl Desk {
     fn work(mut self) {
         while let Some(group) = self.shared.next_group() {
-            let records: Vec<&[u8]> =
-                group.iter().flat_map(|batch| batch.records.iter().map(AsRef::as_ref)).collect();
+            let records: Vec<&[u8]> = group
+                .iter()
+                .flat_map(|batch| batch.records.iter().map(AsRef::as_ref))
+                .collect();
             let result = self.log.add(&records);
             self.shared.count(&group, result.as_ref().map(|_| ()));
             let result = result.map_err(Arc::new);
             for Batch { token, .. } in group {
                 let result = result.as_ref().map(|_| ()).map_err(Arc::clone);
                 // Nobody listens any more: what was submitted is written all the same.
-                let _told = self.events.blocking_send(LogEvent::Written { token, result });
+                let _told = self
+                    .events
+                    .blocking_send(LogEvent::Written { token, result });
             }
             self.give_chores(result.unwrap_or(Appended::Here));
         }

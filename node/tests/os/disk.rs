@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 use bytes::Bytes;
 use node::storage::{Log, LogError, LogEvent, LogOptions, LogWriter};
 
-const SMALL: LogOptions = LogOptions { file_bytes: 64 << 10 };
+const SMALL: LogOptions = LogOptions {
+    file_bytes: 64 << 10,
+};
 
 /// Name of the variable that makes [`writer_until_killed`] write.
 const CRASH_DIR: &str = "AQUE_TEST_CRASH_DIR";
@@ -39,7 +41,10 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "the small disk is unmounted");
+        assert!(
+            unmounted.is_ok_and(|status| status.success()),
+            "the small disk is unmounted"
+        );
     }
 }
 
@@ -64,13 +69,20 @@ fn a_full_disk_refuses_and_loses_nothing() {
     assert!(matches!(error, LogError::Full(_)), "{error}");
     assert!(written.len() > 200);
     // It goes on refusing what does not fit, and takes what does.
-    assert!(matches!(log.append(&[&vec![1; 500 << 10]]), Err(LogError::Full(_))));
+    assert!(matches!(
+        log.append(&[&vec![1; 500 << 10]]),
+        Err(LogError::Full(_))
+    ));
     // Room is made: the same log goes on.
     let half = written.len() / 2;
     let old: Vec<Vec<u8>> = written[..half].to_vec();
     let wanted = |record: &[u8]| {
         let dropped = old.iter().any(|old| old == record);
-        if dropped { node::storage::Keep::No } else { node::storage::Keep::Yes }
+        if dropped {
+            node::storage::Keep::No
+        } else {
+            node::storage::Keep::Yes
+        }
     };
     assert!(log.compact(wanted).unwrap().freed_bytes > 100 << 10);
     let last = record(9999);
@@ -79,7 +91,11 @@ fn a_full_disk_refuses_and_loses_nothing() {
     let (_, seen) = open(&dir);
     written.push(last);
     let tail = &seen[seen.len() - (written.len() - half)..];
-    assert_eq!(tail, &written[half..], "what was durable and is wanted is there");
+    assert_eq!(
+        tail,
+        &written[half..],
+        "what was durable and is wanted is there"
+    );
 }
 
 #[test]
@@ -94,9 +110,14 @@ fn a_full_disk_fails_batches_and_the_writer_lives_on() {
     let dir = disk.0.path().join("log");
     let (writer, mut events) = LogWriter::start(open(&dir).0).unwrap();
     let mut written = |token: u64| {
-        writer.submit(token, vec![Bytes::from(vec![b'a'; 20_000])]).unwrap();
+        writer
+            .submit(token, vec![Bytes::from(vec![b'a'; 20_000])])
+            .unwrap();
         match events.blocking_recv().unwrap() {
-            LogEvent::Written { token: told, result } => {
+            LogEvent::Written {
+                token: told,
+                result,
+            } => {
                 assert_eq!(told, token);
                 result
             }
@@ -114,8 +135,8 @@ fn a_full_disk_fails_batches_and_the_writer_lives_on() {
     assert_eq!(open(&dir).1.len() as u64, token + 1);
 }
 
-/// Writes and names what is durable until it is killed. Started as a process by the test below; without
-/// its directory there is nothing to write, and it checks only that.
+/// Writes and names what is durable until it is killed. Started as a process by the test below;
+/// without its directory there is nothing to write, and it checks only that.
 #[test]
 fn writer_until_killed() {
     let Some(dir) = std::env::var_os(CRASH_DIR) else {
@@ -125,7 +146,9 @@ fn writer_until_killed() {
     let (writer, mut events) = LogWriter::start(log).unwrap();
     let mut out = std::io::stdout();
     for token in seen.len() as u64.. {
-        writer.submit(token, vec![Bytes::from(format!("record {token}"))]).unwrap();
+        writer
+            .submit(token, vec![Bytes::from(format!("record {token}"))])
+            .unwrap();
         if token % 7 == 0 {
             while let Ok(LogEvent::Written { token, result }) = events.try_recv() {
                 result.unwrap();
@@ -150,7 +173,8 @@ fn what_was_called_durable_survives_kill() {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut durable = None;
         let tokens = lines.map_while(Result::ok).filter_map(|line| {
-            line.rsplit_once("durable ").and_then(|(_, token)| token.parse::<u64>().ok())
+            line.rsplit_once("durable ")
+                .and_then(|(_, token)| token.parse::<u64>().ok())
         });
         for (count, token) in (1..).zip(tokens) {
             durable = Some(token);
@@ -160,8 +184,15 @@ fn what_was_called_durable_survives_kill() {
         }
         child.wait().unwrap();
         let (_, seen) = open(temp.path());
-        assert!(seen.len() as u64 > durable.unwrap(), "{} {durable:?}", seen.len());
+        assert!(
+            seen.len() as u64 > durable.unwrap(),
+            "{} {durable:?}",
+            seen.len()
+        );
         let all = (0..seen.len()).map(|token| format!("record {token}").into_bytes());
-        assert!(seen.iter().eq(all.collect::<Vec<_>>().iter()), "in order, without a gap");
+        assert!(
+            seen.iter().eq(all.collect::<Vec<_>>().iter()),
+            "in order, without a gap"
+        );
     }
 }

@@ -66,7 +66,9 @@ async fn input_comes_from_a_file() {
 async fn a_run_finds_its_environment_and_nothing_else() {
     let mut rig = Rig::new().await;
     let vars = [("PATH", "/usr/bin:/bin"), ("A", "shared"), ("B", "shared")];
-    let vars = vars.map(|(name, value)| (name.into(), value.into())).to_vec();
+    let vars = vars
+        .map(|(name, value)| (name.into(), value.into()))
+        .to_vec();
     let env = Arc::new(Environment::new(vars));
     for key in 1..=2 {
         let mut order = rig.script(key, "");
@@ -107,7 +109,11 @@ async fn a_run_begins_with_a_clean_slate() {
         assert_eq!(mask, 0, "{line}");
     }
     assert_eq!(lines[2].trim_end(), "0 1 2");
-    assert_eq!(lines[3], format!("{pid} {pid} {pid}"), "it leads its group and its session");
+    assert_eq!(
+        lines[3],
+        format!("{pid} {pid} {pid}"),
+        "it leads its group and its session"
+    );
     assert_eq!(lines[4], rig.temp.path().to_str().unwrap());
     assert_eq!(lines[5], "7");
 }
@@ -115,8 +121,14 @@ async fn a_run_begins_with_a_clean_slate() {
 #[tokio::test]
 async fn usage_is_that_of_the_run() {
     let mut rig = Rig::new().await;
-    let ended = rig.run(1, "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done").await;
-    assert!(ended.usage.utime_us > 0 && ended.usage.max_rss_kib > 100, "{:?}", ended.usage);
+    let ended = rig
+        .run(1, "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done")
+        .await;
+    assert!(
+        ended.usage.utime_us > 0 && ended.usage.max_rss_kib > 100,
+        "{:?}",
+        ended.usage
+    );
     let idle = rig.run(2, "true").await;
     assert!(idle.usage.utime_us < ended.usage.utime_us);
 }
@@ -138,7 +150,10 @@ async fn what_cannot_be_started_is_told_in_words() {
         (base.clone(), "input file /no/such: does not exist"),
         (base.clone(), "output file /no/such/out: does not exist"),
         (base.clone(), "output file /no/such/err: does not exist"),
-        (base.clone(), "arguments and environment together are too long"),
+        (
+            base.clone(),
+            "arguments and environment together are too long",
+        ),
         (base, "there is no program"),
     ];
     rows[0].0.argv = vec![b"frobnicate".to_vec()];
@@ -201,7 +216,10 @@ async fn the_desk_has_limits() {
     assert!(matches!(again, Err(ExecError::KeyInUse(RunKey(0)))));
     let mut huge = rig.script(1, "true");
     huge.argv.push(vec![b'x'; 8 << 20]);
-    assert!(matches!(rig.executor.order(huge), Err(ExecError::TooLarge(_))));
+    assert!(matches!(
+        rig.executor.order(huge),
+        Err(ExecError::TooLarge(_))
+    ));
     for key in 1..512 {
         rig.order(key, "sleep 1000");
     }
@@ -212,8 +230,14 @@ async fn the_desk_has_limits() {
 #[tokio::test]
 async fn shutdown_asks_first_and_kills_then() {
     let mut rig = Rig::new().await;
-    rig.order(1, "trap 'exit 7' TERM; echo $$ > $D/polite; while :; do sleep 0.01; done");
-    rig.order(2, "trap '' TERM; echo $$ > $D/stubborn; while :; do sleep 0.01; done");
+    rig.order(
+        1,
+        "trap 'exit 7' TERM; echo $$ > $D/polite; while :; do sleep 0.01; done",
+    );
+    rig.order(
+        2,
+        "trap '' TERM; echo $$ > $D/stubborn; while :; do sleep 0.01; done",
+    );
     for name in ["polite", "stubborn"] {
         rig.number(name).await;
     }
@@ -221,21 +245,36 @@ async fn shutdown_asks_first_and_kills_then() {
     rig.started().await;
     rig.executor.shutdown(Duration::from_millis(500)).await;
     let (first, second) = (rig.ended().await, rig.ended().await);
-    assert_eq!((first.key, first.how, first.cause), (RunKey(1), How::Exited(7), Cause::Asked));
+    assert_eq!(
+        (first.key, first.how, first.cause),
+        (RunKey(1), How::Exited(7), Cause::Asked)
+    );
     assert_eq!((second.key, second.cause), (RunKey(2), Cause::Asked));
     assert!(matches!(second.how, How::Signalled { signo: 9, .. }));
-    assert!(matches!(rig.executor.order(rig.script(3, "true")), Err(ExecError::Closed)));
+    assert!(matches!(
+        rig.executor.order(rig.script(3, "true")),
+        Err(ExecError::Closed)
+    ));
     until(|| rig.events.is_closed()).await;
-    assert!(!rig.path("data/runs/live").exists(), "an orderly end leaves no records");
+    assert!(
+        !rig.path("data/runs/live").exists(),
+        "an orderly end leaves no records"
+    );
 }
 
 #[tokio::test]
 async fn a_guard_that_cannot_be_is_an_error() {
     let temp = tempfile::tempdir().unwrap();
-    for (program, text) in [("/no/such", "cannot be started"), ("/bin/true", "said nothing")] {
+    for (program, text) in [
+        ("/no/such", "cannot be started"),
+        ("/bin/true", "said nothing"),
+    ] {
         let mut config = crate::rig::config(temp.path());
         config.program = node::executor::Program::At(program.into());
-        let error = node::executor::Executor::start(config).await.unwrap_err().to_string();
+        let error = node::executor::Executor::start(config)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(text), "{error}");
     }
     let rig = Rig::at(Arc::new(temp)).await;

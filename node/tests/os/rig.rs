@@ -25,7 +25,11 @@ pub(crate) struct Rig {
 
 pub(crate) fn config(dir: &Path) -> ExecConfig {
     let program = Program::At(PathBuf::from(env!("CARGO_BIN_EXE_aque-node")));
-    ExecConfig { data: dir.join("data"), program, max_runs: 512 }
+    ExecConfig {
+        data: dir.join("data"),
+        program,
+        max_runs: 512,
+    }
 }
 
 impl Rig {
@@ -35,7 +39,11 @@ impl Rig {
 
     pub(crate) async fn at(temp: Arc<tempfile::TempDir>) -> Self {
         let (executor, events) = Executor::start(config(temp.path())).await.unwrap();
-        Self { executor, events, temp }
+        Self {
+            executor,
+            events,
+            temp,
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -48,7 +56,9 @@ impl Rig {
         let path = (b"PATH".to_vec(), b"/usr/local/bin:/usr/bin:/bin".to_vec());
         Order {
             key: RunKey(key),
-            argv: ["sh", "-c", script].map(|arg| arg.as_bytes().to_vec()).into(),
+            argv: ["sh", "-c", script]
+                .map(|arg| arg.as_bytes().to_vec())
+                .into(),
             env: Arc::new(Environment::new(vec![path])),
             extra: vec![(b"D".to_vec(), dir)],
             cwd: self.temp.path().to_owned(),
@@ -65,7 +75,9 @@ impl Rig {
     }
 
     pub(crate) async fn event(&mut self) -> ExecEvent {
-        within(self.events.recv()).await.expect("the executor goes on")
+        within(self.events.recv())
+            .await
+            .expect("the executor goes on")
     }
 
     pub(crate) async fn started(&mut self) -> (u64, i32) {
@@ -120,7 +132,9 @@ impl Rig {
 }
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(HUNG, future).await.expect("this takes too long")
+    tokio::time::timeout(HUNG, future)
+        .await
+        .expect("this takes too long")
 }
 
 /// Waits until something is so.

@@ -10,7 +10,10 @@ use rustix::process::Signal;
 
 use crate::rig::{Rig, config, freeze, lives, signal, until, within};
 
-const SIGKILLED: How = How::Signalled { signo: 9, core: node::guard::Core::None };
+const SIGKILLED: How = How::Signalled {
+    signo: 9,
+    core: node::guard::Core::None,
+};
 
 /// A leader that ignores what can be ignored, with a child in its group and a daemon that left it.
 const FAMILY: &str = "trap '' TERM HUP INT; \
@@ -43,9 +46,15 @@ async fn at_the_deadline_the_whole_family_dies() {
     rig.executor.order(order).unwrap();
     rig.started().await;
     let ended = rig.ended().await;
-    assert_eq!((ended.key, ended.how, ended.cause), (RunKey(2), SIGKILLED, Cause::DeadlineKill));
+    assert_eq!(
+        (ended.key, ended.how, ended.cause),
+        (RunKey(2), SIGKILLED, Cause::DeadlineKill)
+    );
     assert!(ended.ended_at >= deadline);
-    assert!(pids.iter().all(|pid| lives(*pid)), "the other family goes on");
+    assert!(
+        pids.iter().all(|pid| lives(*pid)),
+        "the other family goes on"
+    );
     rig.executor.kill(RunKey(1));
     let ended = rig.ended().await;
     assert_eq!((ended.how, ended.cause), (SIGKILLED, Cause::Asked));
@@ -61,7 +70,10 @@ async fn the_deadline_reaches_those_who_left() {
     rig.executor.order(order).unwrap();
     rig.started().await;
     // Kept alive until the family is complete, as leases do.
-    while !MEMBERS.iter().all(|name| rig.path(name).metadata().is_ok_and(|meta| meta.len() > 1)) {
+    while !MEMBERS
+        .iter()
+        .all(|name| rig.path(name).metadata().is_ok_and(|meta| meta.len() > 1))
+    {
         rig.executor.extend(RunKey(1), boottime() + step);
         tokio::task::yield_now().await;
     }
@@ -103,8 +115,10 @@ async fn an_extension_moves_the_deadline_and_never_back() {
     order.deadline = boottime() + Duration::from_secs(2);
     let first = order.deadline;
     rig.executor.order(order).unwrap();
-    rig.executor.extend(RunKey(1), first + Duration::from_secs(600));
-    rig.executor.extend(RunKey(1), first + Duration::from_millis(1));
+    rig.executor
+        .extend(RunKey(1), first + Duration::from_secs(600));
+    rig.executor
+        .extend(RunKey(1), first + Duration::from_millis(1));
     rig.started().await;
     let ended = rig.ended().await;
     assert_eq!((ended.how, ended.cause), (How::Exited(0), Cause::ByItself));
@@ -123,7 +137,8 @@ async fn an_extension_after_the_deadline_revives_nothing() {
     freeze(guard).await;
     // The message lies in the guard's socket when it wakes, too late.
     until(|| boottime() > deadline).await;
-    rig.executor.extend(RunKey(1), boottime() + Duration::from_secs(3600));
+    rig.executor
+        .extend(RunKey(1), boottime() + Duration::from_secs(3600));
     signal(guard, Signal::CONT);
     let ended = rig.ended().await;
     assert_eq!((ended.how, ended.cause), (SIGKILLED, Cause::DeadlineKill));
@@ -153,7 +168,10 @@ async fn a_start_that_hangs_holds_up_no_deadline() {
     let late = hung.deadline;
     rig.executor.order(hung).unwrap();
     until(|| !lives(pid)).await;
-    assert!(boottime() < late, "killed while the guard was busy with the other");
+    assert!(
+        boottime() < late,
+        "killed while the guard was busy with the other"
+    );
     let (mut refused, mut ended) = (None, None);
     while refused.is_none() || ended.is_none() {
         match rig.event().await {
@@ -184,7 +202,11 @@ async fn a_run_has_ended_when_nothing_of_it_lives() {
     ];
     for (key, script) in (1..).zip(scripts) {
         let ended = rig.run(key, &format!("{script}; exit 5")).await;
-        assert_eq!((ended.how, ended.cause), (How::Exited(5), Cause::ByItself), "{script}");
+        assert_eq!(
+            (ended.how, ended.cause),
+            (How::Exited(5), Cause::ByItself),
+            "{script}"
+        );
         let left = rig.number("left").await;
         assert!(!lives(left), "{script}");
         std::fs::remove_file(rig.path("left")).unwrap();
@@ -194,7 +216,10 @@ async fn a_run_has_ended_when_nothing_of_it_lives() {
 #[tokio::test]
 async fn the_daemon_of_a_run_survives_the_end_of_another() {
     let mut rig = Rig::new().await;
-    rig.order(1, "(setsid sh -c 'echo $$ > $D/daemon; exec sleep 1000' &); sleep 1000");
+    rig.order(
+        1,
+        "(setsid sh -c 'echo $$ > $D/daemon; exec sleep 1000' &); sleep 1000",
+    );
     rig.started().await;
     let daemon = rig.number("daemon").await;
     for key in 2..12 {
@@ -265,7 +290,10 @@ async fn when_the_guard_is_killed_its_runs_die_before_they_are_reported() {
     signal(guard, Signal::KILL);
     assert!(matches!(rig.event().await, ExecEvent::GuardLost { .. }));
     let ended = rig.ended().await;
-    assert_eq!((ended.key, ended.how, ended.cause), (RunKey(1), SIGKILLED, Cause::GuardLost));
+    assert_eq!(
+        (ended.key, ended.how, ended.cause),
+        (RunKey(1), SIGKILLED, Cause::GuardLost)
+    );
     assert!(!pids.iter().any(|pid| lives(*pid)), "{pids:?}");
     assert_eq!(rig.event().await, ExecEvent::GuardBack);
     assert_ne!(rig.guard(), guard);

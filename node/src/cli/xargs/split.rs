@@ -60,7 +60,6 @@ pub(crate) struct Splitter<R> {
     limit: usize,
     place: Place,
     item: Vec<u8>,
-    seen: Seen,
     before: u8,
 }
 
@@ -79,13 +78,6 @@ enum Place {
     Finished,
 }
 
-/// Whether an item has begun, though it may still be empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
-    Nothing,
-    Something,
-}
-
 impl<R: BufRead> Splitter<R> {
     /// Cuts `input`; an item may have `limit` bytes.
     pub(crate) fn new(input: R, rules: Rules, limit: usize) -> Self {
@@ -95,7 +87,6 @@ impl<R: BufRead> Splitter<R> {
             limit,
             place: Place::Space,
             item: Vec::new(),
-            seen: Seen::Nothing,
             before: 0,
         }
     }
@@ -147,7 +138,6 @@ impl<R: BufRead> Splitter<R> {
         if byte == end {
             return Ok(Some(Line::Ends));
         }
-        self.seen = Seen::Something;
         self.push(byte)?;
         Ok(None)
     }
@@ -168,7 +158,6 @@ impl<R: BufRead> Splitter<R> {
                     b'\'' | b'"' => self.place = Place::Quoted(byte),
                     _ => self.push(byte)?,
                 }
-                self.seen = Seen::Something;
             }
             Place::Quoted(quote) => match byte {
                 b'\n' => return Err(unmatched(quote)),
@@ -184,27 +173,24 @@ impl<R: BufRead> Splitter<R> {
         Ok(None)
     }
 
-    /// The input has ended; what was begun is an item.
+    /// The input has ended; what was begun is an item, unless it is empty: GNU xargs drops that with its quotes.
     fn last(&mut self) -> Result<Option<Item>, SplitError> {
         let place = std::mem::replace(&mut self.place, Place::Finished);
+        if self.item.is_empty() {
+            return Ok(None);
+        }
         if let Place::Quoted(quote) = place {
             return Err(unmatched(quote));
         }
-        match self.seen {
-            Seen::Nothing => Ok(None),
-            Seen::Something => {
-                let item = self.emit(Line::Ends);
-                self.place = Place::Finished;
-                Ok(item)
-            }
-        }
+        let item = self.emit(Line::Ends);
+        self.place = Place::Finished;
+        Ok(item)
     }
 
     /// Ends the item that was begun; `None` if it is the one that ends the input.
     fn emit(&mut self, line: Line) -> Option<Item> {
         let bytes = std::mem::take(&mut self.item);
         self.place = Place::Space;
-        self.seen = Seen::Nothing;
         if let Rules::Words(Some(end)) | Rules::Lines(Some(end)) = &self.rules
             && *end == bytes
         {
@@ -268,7 +254,9 @@ mod tests {
             ("a'b c'd\n", "ab cd|"),
             ("'it\"s' \"it's\"\n", "it\"s,it's|"),
             ("'' \"\"\n", ",|"),
-            ("a ''", "a,|"),
+            // Without a line end, an empty item is none.
+            ("a ''", "a,"),
+            ("a '", "a,"),
             ("'a\\b'\n", "a\\b|"),
             // Backslashes.
             ("a\\ b\n", "a b|"),
