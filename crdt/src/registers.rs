@@ -97,7 +97,10 @@ impl Registers {
     /// Returns empty registers, under a rule that is broken on purpose.
     #[must_use]
     pub(crate) fn under(broken: Option<Sabotage>) -> Self {
-        Self { forgetful: broken == Some(Sabotage::AcceptsDropped), ..Self::default() }
+        Self {
+            forgetful: broken == Some(Sabotage::AcceptsDropped),
+            ..Self::default()
+        }
     }
 
     /// Returns the bid of `writer`.

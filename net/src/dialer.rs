@@ -80,13 +80,13 @@ impl Dialer {
 
     /// A first dial of two peers to each other is left to the lower key for a moment, so that one
     /// connection comes of it.
-    fn fresh(&self, peer: PeerKey) -> Pause {
+    fn fresh(&self, peer: PeerKey, now: Instant) -> Pause {
         let wait = if self.me < peer {
             Duration::ZERO
         } else {
             self.least * 2
         };
-        self.at(Instant::now() + wait)
+        self.at(now + wait)
     }
 
     /// Adds an address to be tried at once and whenever nobody is connected. Says whether there
@@ -106,7 +106,7 @@ impl Dialer {
 
     /// Something new is known of a peer, or it was lost: dial it soon.
     pub(crate) fn hurry(&mut self, peer: PeerKey) {
-        let fresh = self.fresh(peer);
+        let fresh = self.fresh(peer, Instant::now());
         let pause = self.peers.entry(peer).or_insert(fresh);
         if !pause.dialling {
             *pause = fresh;
@@ -128,7 +128,7 @@ impl Dialer {
         let now = Instant::now();
         let mut due = Vec::new();
         for peer in book.peers().filter(|peer| *peer != self.me && !skip(*peer)) {
-            let fresh = self.fresh(peer);
+            let fresh = self.fresh(peer, now);
             let pause = self.peers.entry(peer).or_insert(fresh);
             if pause.dialling || pause.until > now {
                 continue;

@@ -90,7 +90,13 @@ impl Victim {
 struct Raw {
     control: Control,
     victim: PeerId,
-    ended: UnboundedReceiver<()>,
+    news: UnboundedReceiver<News>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    Begun,
+    Ended,
 }
 
 impl Raw {
@@ -101,12 +107,15 @@ impl Raw {
         let mut swarm = Swarm::new(transport, libp2p_stream::Behaviour::new(), me, config);
         swarm.dial(to.address("tcp")).unwrap();
         let control = swarm.behaviour().new_control();
-        let (gone, ended) = unbounded_channel();
+        let (heard, news) = unbounded_channel();
         tokio::spawn(async move {
             loop {
-                if let SwarmEvent::ConnectionClosed { .. } = swarm.select_next_some().await
-                    && gone.send(()).is_err()
-                {
+                let said = match swarm.select_next_some().await {
+                    SwarmEvent::ConnectionEstablished { .. } => News::Begun,
+                    SwarmEvent::ConnectionClosed { .. } => News::Ended,
+                    _ => continue,
+                };
+                if heard.send(said).is_err() {
                     return;
                 }
             }
@@ -114,14 +123,20 @@ impl Raw {
         Self {
             control,
             victim: to.key.peer_id().unwrap(),
-            ended,
+            news,
         }
     }
 
-    fn member(identity: &Identity, to: &Victim) -> Self {
+    fn dial_as_member(identity: &Identity, to: &Victim) -> Self {
         let admission = Arc::new(Admission::new(&limits()));
         let transport = transport::build(identity, &to.secret, &limits(), &admission).unwrap();
         Self::dial(transport, identity, to)
+    }
+
+    async fn member(identity: &Identity, to: &Victim) -> Self {
+        let mut member = Self::dial_as_member(identity, to);
+        member.hears(News::Begun).await;
+        member
     }
 
     async fn open(&mut self, lane: Lane) -> libp2p::Stream {
@@ -129,51 +144,55 @@ impl Raw {
         tokio::time::timeout(LIMIT, opening).await.unwrap().unwrap()
     }
 
-    async fn ended(&mut self) {
-        tokio::time::timeout(LIMIT, self.ended.recv())
+    /// Opens a lane until the victim takes it: one that is refused ends at once.
+    async fn lasting(&mut self, lane: Lane) -> libp2p::Stream {
+        loop {
+            let mut stream = self.open(lane).await;
+            let end = tokio::time::timeout(Duration::from_millis(100), stream.read(&mut [0])).await;
+            if end.is_err() {
+                return stream;
+            }
+        }
+    }
+
+    /// Waits for the next news, which must be this.
+    async fn hears(&mut self, news: News) {
+        let heard = tokio::time::timeout(LIMIT, self.news.recv())
             .await
             .unwrap()
             .unwrap();
+        assert_eq!(heard, news);
     }
 }
 
-/// Writes bytes and waits for the end of the stream.
-async fn say(stream: &mut libp2p::Stream, bytes: &[u8]) {
-    stream.write_all(bytes).await.unwrap();
-    stream.flush().await.unwrap();
-    let mut answer = Vec::new();
-    let ended = tokio::time::timeout(LIMIT, stream.read_to_end(&mut answer)).await;
+/// Writes bytes and waits for the end of the stream, which may come while they are written.
+async fn say(mut stream: libp2p::Stream, bytes: &[u8]) {
+    let talk = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await?;
+        stream.read_to_end(&mut Vec::new()).await
+    };
+    let ended = tokio::time::timeout(LIMIT, talk).await;
     assert!(ended.is_ok(), "the stream is ended");
 }
 
 #[tokio::test]
 async fn three_offences_close_the_connection_and_the_door() {
-    let mut victim = victim().await;
+    let victim = victim().await;
     let identity = victim.opener(|one, other| one < other);
-    let mut member = Raw::member(&identity, &victim);
+    let mut member = Raw::member(&identity, &victim).await;
     victim.counts(|counts| counts.connected == 1).await;
-    let (mut gossip, _claims) = (
-        member.open(Lane::Gossip).await,
-        member.open(Lane::Claims).await,
-    );
-    assert!(matches!(
-        victim.events.recv().await,
-        Some(NetEvent::Listening { .. } | NetEvent::Up { .. })
-    ));
-    say(&mut gossip, &[0xff; 4]).await;
+    say(member.open(Lane::Gossip).await, &[0xff; 4]).await;
     // A lane that is opened again at once is refused; one that is opened a little later is not.
-    let mut stream = member.open(Lane::Claims).await;
     while victim.net.stats().frames_half == 0 {
-        stream = member.open(Lane::Claims).await;
         // Half a head, and nothing more.
-        say(&mut stream, &[0, 0]).await;
+        say(member.open(Lane::Claims).await, &[0, 0]).await;
     }
-    drop(stream);
     let oversized = u32::try_from(MAX_FRAME + 1).unwrap().to_be_bytes();
     while victim.net.stats().frames_oversized == 1 {
-        say(&mut member.open(Lane::Gossip).await, &oversized).await;
+        say(member.open(Lane::Gossip).await, &oversized).await;
     }
-    member.ended().await;
+    member.hears(News::Ended).await;
     let counts = victim.net.stats();
     assert_eq!(
         (
@@ -183,20 +202,20 @@ async fn three_offences_close_the_connection_and_the_door() {
         ),
         (2, 1, 1)
     );
-    let _again = Raw::member(&identity, &victim);
+    let _again = Raw::dial_as_member(&identity, &victim);
     let counts = victim.counts(|counts| counts.refused_blocked == 1).await;
     assert_eq!(counts.connected, 1, "it did not come in again");
     victim.net.allow(identity.peer());
-    let _again = Raw::member(&identity, &victim);
+    let _again = Raw::dial_as_member(&identity, &victim);
     victim.counts(|counts| counts.connected == 2).await;
 }
 
 #[tokio::test]
 async fn lanes_are_opened_by_the_lower_key_only() {
     let victim = victim().await;
-    let mut member = Raw::member(&victim.opener(|one, other| one > other), &victim);
+    let mut member = Raw::member(&victim.opener(|one, other| one > other), &victim).await;
     victim.counts(|counts| counts.connected == 1).await;
-    say(&mut member.open(Lane::Gossip).await, &[0, 0, 0, 0]).await;
+    say(member.open(Lane::Gossip).await, &[0, 0, 0, 0]).await;
     let counts = victim.counts(|counts| counts.streams_refused >= 1).await;
     assert_eq!(counts.frames_received, 0);
     assert!(victim.net.connected().is_empty());
@@ -205,21 +224,14 @@ async fn lanes_are_opened_by_the_lower_key_only() {
 #[tokio::test]
 async fn a_flood_of_streams_is_no_flood_of_events() {
     let mut victim = victim().await;
-    let mut member = Raw::member(&victim.opener(|one, other| one < other), &victim);
+    let mut member = Raw::member(&victim.opener(|one, other| one < other), &victim).await;
     victim.counts(|counts| counts.connected == 1).await;
-    let mut streams = Vec::new();
     for _ in 0..300 {
-        let opening = member
-            .control
-            .open_stream(member.victim, Lane::Gossip.protocol());
-        match tokio::time::timeout(Duration::from_secs(5), opening).await {
-            Ok(Ok(stream)) => streams.push(stream),
-            Ok(Err(_)) => {}
-            Err(_) => panic!("the victim does not answer"),
-        }
+        drop(member.open(Lane::Gossip).await);
     }
     victim.counts(|counts| counts.streams_refused > 100).await;
-    let mut claims = member.open(Lane::Claims).await;
+    let _gossip = member.lasting(Lane::Gossip).await;
+    let mut claims = member.lasting(Lane::Claims).await;
     claims.write_all(&[0, 0, 0, 2, 1, 2]).await.unwrap();
     claims.flush().await.unwrap();
     let frame = async {
@@ -239,12 +251,12 @@ async fn a_flood_of_streams_is_no_flood_of_events() {
 async fn who_comes_again_has_lost_what_was_there() {
     let victim = victim().await;
     let identity = victim.opener(|one, other| one < other);
-    let mut first = Raw::member(&identity, &victim);
+    let mut first = Raw::member(&identity, &victim).await;
     victim.counts(|counts| counts.connected == 1).await;
     // What is tested is an age.
     tokio::time::sleep(limits().handshake).await;
-    let mut second = Raw::member(&identity, &victim);
-    first.ended().await;
+    let mut second = Raw::member(&identity, &victim).await;
+    first.hears(News::Ended).await;
     second.open(Lane::Gossip).await;
     assert_eq!(victim.counts(|counts| counts.lost == 1).await.connected, 2);
 }
@@ -333,6 +345,7 @@ async fn a_node_without_gate_stays_outside() {
     let identity = Identity::generate();
     let transport = transport::ungated(&identity, &limits()).unwrap();
     let mut stock = Raw::dial(transport, &identity, &victim);
+    stock.hears(News::Begun).await;
     let opened = stock
         .control
         .open_stream(stock.victim, StreamProtocol::new("/aque/sync/1"))
@@ -340,7 +353,7 @@ async fn a_node_without_gate_stays_outside() {
     assert!(opened.is_err());
     let counts = victim.counts(|counts| counts.refused_garbled == 1).await;
     assert_eq!((counts.refused, counts.connected), (1, 0));
-    stock.ended().await;
+    stock.hears(News::Ended).await;
     assert!(
         victim.events.try_recv().is_err(),
         "the node never hears of it"

@@ -114,11 +114,17 @@ impl Client {
         for path in candidates {
             match connect(path) {
                 Ok(stream) => return Self::greeted(stream),
-                Err(error) => tried.push(Attempt { path: path.clone(), error }),
+                Err(error) => tried.push(Attempt {
+                    path: path.clone(),
+                    error,
+                }),
             }
         }
         // A socket that is there but refuses says more than one that is not there.
-        if tried.iter().any(|attempt| attempt.error.kind() != io::ErrorKind::NotFound) {
+        if tried
+            .iter()
+            .any(|attempt| attempt.error.kind() != io::ErrorKind::NotFound)
+        {
             tried.retain(|attempt| attempt.error.kind() != io::ErrorKind::NotFound);
         }
         Err(ClientError::NoNode { tried })
@@ -134,7 +140,12 @@ impl Client {
             mesh: String::new(),
         };
         let stream = BufReader::with_capacity(64 << 10, stream);
-        let mut client = Self { stream, hello, partial: Vec::new(), asked: 0 };
+        let mut client = Self {
+            stream,
+            hello,
+            partial: Vec::new(),
+            asked: 0,
+        };
         let hello: Hello = match client.line(Limit::within(GREETING))? {
             Some(hello) => hello,
             None => return Err(ClientError::Silent(GREETING)),
@@ -181,12 +192,19 @@ impl Client {
         if line.len() > MAX_LINE {
             return Err(ClientError::TooLarge(line.len()));
         }
-        self.stream.get_mut().write_all(&line).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => ClientError::Silent(ANSWER),
-            io::ErrorKind::BrokenPipe => ClientError::Closed,
-            _ => error.into(),
-        })?;
-        Ok(Replies { client: self, id, state: State::Open })
+        self.stream
+            .get_mut()
+            .write_all(&line)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => ClientError::Silent(ANSWER),
+                io::ErrorKind::BrokenPipe => ClientError::Closed,
+                _ => error.into(),
+            })?;
+        Ok(Replies {
+            client: self,
+            id,
+            state: State::Open,
+        })
     }
 
     /// Queues tasks.
@@ -205,7 +223,10 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn status(&mut self, query: StatusQuery) -> Result<Tasks, ClientError> {
-        let mut list = Tasks { tasks: Vec::new(), more: 0 };
+        let mut list = Tasks {
+            tasks: Vec::new(),
+            more: 0,
+        };
         let mut replies = self.start(Call::Status(query))?;
         loop {
             match replies.next(Limit::within(ANSWER))? {
@@ -280,7 +301,12 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn wait_for(&mut self, id: &str) -> Result<TaskLine, ClientError> {
-        let call = Call::Wait { ids: vec![id.to_owned()], any: false, state: None, each: false };
+        let call = Call::Wait {
+            ids: vec![id.to_owned()],
+            any: false,
+            state: None,
+            each: false,
+        };
         let mut replies = self.start(call)?;
         let mut last = None;
         loop {
@@ -298,7 +324,9 @@ impl Client {
     /// Reads one line; `None` when the limit has come.
     fn line<T: DeserializeOwned>(&mut self, limit: Limit) -> Result<Option<T>, ClientError> {
         while self.partial.last() != Some(&b'\n') {
-            let Some(patience) = limit.left() else { return Ok(None) };
+            let Some(patience) = limit.left() else {
+                return Ok(None);
+            };
             self.stream.get_ref().set_read_timeout(patience)?;
             let room = (MAX_LINE + 1).saturating_sub(self.partial.len());
             let read = self
@@ -346,11 +374,16 @@ impl Limit {
     /// Returns the limit that comes after `patience` from now.
     #[must_use]
     pub fn within(patience: Duration) -> Self {
-        Instant::now().checked_add(patience).map_or(Self::Never, Self::At)
+        Instant::now()
+            .checked_add(patience)
+            .map_or(Self::Never, Self::At)
     }
 
     /// Returns what is left, as a socket's time limit; `None` when nothing is.
-    #[expect(clippy::option_option, reason = "the outer one is ours, the inner one the socket's")]
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one is ours, the inner one the socket's"
+    )]
     fn left(self) -> Option<Option<Duration>> {
         match self {
             Self::Never => Some(None),
@@ -397,7 +430,9 @@ impl Replies<'_> {
             return Ok(Heard::End);
         }
         loop {
-            let Some(reply) = self.client.line::<Reply>(limit)? else { return Ok(Heard::Nothing) };
+            let Some(reply) = self.client.line::<Reply>(limit)? else {
+                return Ok(Heard::Nothing);
+            };
             if reply.id != self.id {
                 continue;
             }
@@ -417,7 +452,10 @@ impl Replies<'_> {
 pub fn strange(verb: &str, body: &Body) -> ClientError {
     let text = format!("{body:?}");
     let name = text.split(['(', ' ', '{']).next().unwrap_or_default();
-    ClientError::Garbled(format!("it answers '{verb}' with '{}'", name.to_lowercase()))
+    ClientError::Garbled(format!(
+        "it answers '{verb}' with '{}'",
+        name.to_lowercase()
+    ))
 }
 
 fn connect(path: &Path) -> io::Result<UnixStream> {
@@ -448,7 +486,11 @@ pub fn own_sockets(var: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
         data.map(|data| data.join("aque")),
         Some(PathBuf::from("/var/lib/aque")),
     ];
-    folders.into_iter().flatten().map(|folder| folder.join("aque.sock")).collect()
+    folders
+        .into_iter()
+        .flatten()
+        .map(|folder| folder.join("aque.sock"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -526,7 +568,10 @@ mod tests {
             "\n"
         ));
         let error = client.invite().unwrap_err();
-        assert_eq!((error.kind(), error.to_string()), (FailureKind::Busy, "full".to_owned()));
+        assert_eq!(
+            (error.kind(), error.to_string()),
+            (FailureKind::Busy, "full".to_owned())
+        );
     }
 
     #[test]
@@ -542,12 +587,20 @@ mod tests {
         let (_temp, mut client) =
             connected("{\"id\":1,\"end\":true,\"invitation\":{\"ticket\":\"x\"}}\n");
         let error = client.nodes().unwrap_err().to_string();
-        assert!(error.contains("answers 'nodes' with 'invitation'"), "{error}");
+        assert!(
+            error.contains("answers 'nodes' with 'invitation'"),
+            "{error}"
+        );
     }
 
     #[test]
     fn other_versions_are_told() {
-        let (_temp, path) = serve(&HELLO.replace("\"aque\":1", "\"aque\":2").replace('}', "}\n"), |_| String::new());
+        let (_temp, path) = serve(
+            &HELLO
+                .replace("\"aque\":1", "\"aque\":2")
+                .replace('}', "}\n"),
+            |_| String::new(),
+        );
         let error = Client::connect(&[path]).unwrap_err().to_string();
         assert!(error.contains("version 2"), "{error}");
     }
@@ -566,7 +619,12 @@ mod tests {
         let stream = UnixStream::connect(&path).unwrap();
         let hello = serde_json::from_str(HELLO).unwrap();
         let stream = BufReader::new(stream);
-        let mut client = Client { stream, hello, partial: Vec::new(), asked: 0 };
+        let mut client = Client {
+            stream,
+            hello,
+            partial: Vec::new(),
+            asked: 0,
+        };
         let mut replies = client.start(Call::Nodes {}).unwrap();
         let limit = Limit::within(Duration::from_millis(20));
         assert!(matches!(replies.next(limit), Ok(Heard::Nothing)));
@@ -577,26 +635,43 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let (missing, dead) = (temp.path().join("missing"), temp.path().join("dead"));
         let error = Client::connect(std::slice::from_ref(&missing)).unwrap_err();
-        assert!(error.to_string().contains("missing (there is no such socket)"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("missing (there is no such socket)"),
+            "{error}"
+        );
         assert_eq!(error.kind(), FailureKind::Unreachable);
         drop(UnixListener::bind(&dead).unwrap());
         let text = Client::connect(&[missing, dead]).unwrap_err().to_string();
-        assert!(text.contains("dead (nobody listens)") && !text.contains("missing"), "{text}");
+        assert!(
+            text.contains("dead (nobody listens)") && !text.contains("missing"),
+            "{text}"
+        );
     }
 
     #[test]
     fn own_sockets_table() {
         let look = |set: &'static [(&str, &str)]| {
             own_sockets(move |name| {
-                set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
+                set.iter()
+                    .find(|(key, _)| *key == name)
+                    .map(|(_, value)| value.into())
             })
         };
         assert_eq!(look(&[]), [PathBuf::from("/var/lib/aque/aque.sock")]);
         assert_eq!(
             look(&[("XDG_RUNTIME_DIR", "/run/user/7"), ("HOME", "/home/x")]),
-            ["/run/user/7/aque.sock", "/home/x/.local/share/aque/aque.sock", "/var/lib/aque/aque.sock"]
-                .map(PathBuf::from)
+            [
+                "/run/user/7/aque.sock",
+                "/home/x/.local/share/aque/aque.sock",
+                "/var/lib/aque/aque.sock"
+            ]
+            .map(PathBuf::from)
         );
-        assert_eq!(look(&[("AQUE_DATA", "/d"), ("HOME", "relative")])[0], PathBuf::from("/d/aque.sock"));
+        assert_eq!(
+            look(&[("AQUE_DATA", "/d"), ("HOME", "relative")])[0],
+            PathBuf::from("/d/aque.sock")
+        );
     }
 }

@@ -177,12 +177,19 @@ impl Flags {
     /// Every problem found.
     pub fn settle(self, var: impl Fn(&str) -> Option<OsString>) -> Result<Settings, Problems> {
         let mut problems = Vec::new();
-        let path = |name: &str| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let path = |name: &str| {
+            var(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
         let file = match read_file(self.config.as_deref(), &path) {
             Ok(file) => file,
             Err(problem) => return Err(Problems(vec![problem])),
         };
-        let data = self.data.or(file.data).unwrap_or_else(|| default_data(&path));
+        let data = self
+            .data
+            .or(file.data)
+            .unwrap_or_else(|| default_data(&path));
         let data = std::path::absolute(&data).unwrap_or(data);
         let api = self.api.or(file.api).unwrap_or_else(|| {
             let runtime = path("XDG_RUNTIME_DIR").filter(|_| var("AQUE_DATA").is_none());
@@ -190,7 +197,9 @@ impl Flags {
         });
         let name = self.name.or(file.name).unwrap_or_else(host_name);
         if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
-            problems.push(format!("--name {name:?}: 1 to 64 bytes, no control characters"));
+            problems.push(format!(
+                "--name {name:?}: 1 to 64 bytes, no control characters"
+            ));
         }
         let listen = listen(first(self.listen, file.listen), &mut problems);
         let join = tickets(first(self.join, file.join), &mut problems);
@@ -209,10 +218,22 @@ impl Flags {
                 default
             }),
         };
-        let heartbeat = span(self.heartbeat.or(file.heartbeat), "--heartbeat", Duration::from_secs(1));
+        let heartbeat = span(
+            self.heartbeat.or(file.heartbeat),
+            "--heartbeat",
+            Duration::from_secs(1),
+        );
         let lease = span(self.lease.or(file.lease), "--lease", Duration::from_secs(6));
-        let grace = span(self.grace.or(file.grace), "--grace", Duration::from_secs(10));
-        let timing = Timing::with_lease(heartbeat, lease, self.drift.or(file.drift).unwrap_or(10_000));
+        let grace = span(
+            self.grace.or(file.grace),
+            "--grace",
+            Duration::from_secs(10),
+        );
+        let timing = Timing::with_lease(
+            heartbeat,
+            lease,
+            self.drift.or(file.drift).unwrap_or(10_000),
+        );
         problems.extend(timing.problems().iter().map(ToString::to_string));
         if !problems.is_empty() {
             return Err(Problems(problems));
@@ -243,12 +264,20 @@ fn read_file(
     path: &impl Fn(&str) -> Option<PathBuf>,
 ) -> Result<File, String> {
     let home = path("XDG_CONFIG_HOME").or_else(|| Some(path("HOME")?.join(".config")));
-    let usual = [home.map(|home| home.join("aque/node.toml")), Some("/etc/aque/node.toml".into())];
+    let usual = [
+        home.map(|home| home.join("aque/node.toml")),
+        Some("/etc/aque/node.toml".into()),
+    ];
     let found = match named {
         Some(named) => Some(named.to_owned()),
-        None => usual.into_iter().flatten().find(|candidate| candidate.exists()),
+        None => usual
+            .into_iter()
+            .flatten()
+            .find(|candidate| candidate.exists()),
     };
-    let Some(found) = found else { return Ok(File::default()) };
+    let Some(found) = found else {
+        return Ok(File::default());
+    };
     let shown = found.display();
     let text = std::fs::read_to_string(&found).map_err(|error| format!("{shown}: {error}"))?;
     toml::from_str(&text).map_err(|error| format!("{shown}: {}", error.to_string().trim_end()))
@@ -263,8 +292,15 @@ fn default_data(path: &impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
 }
 
 fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if name.is_empty() { "host".to_owned() } else { name }
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    if name.is_empty() {
+        "host".to_owned()
+    } else {
+        name
+    }
 }
 
 fn listen(list: Vec<String>, problems: &mut Vec<String>) -> Vec<net::Multiaddr> {
@@ -291,7 +327,10 @@ fn tickets(list: Vec<String>, problems: &mut Vec<String>) -> Vec<Ticket> {
             Err(error) => problems.push(format!("--join: {error}")),
         }
     }
-    if found.windows(2).any(|pair| pair[0].secret != pair[1].secret) {
+    if found
+        .windows(2)
+        .any(|pair| pair[0].secret != pair[1].secret)
+    {
         problems.push("--join: the tickets are of different meshes".to_owned());
     }
     found
@@ -317,7 +356,11 @@ fn cpus(wanted: Option<f64>, problems: &mut Vec<String>) -> u32 {
 
 fn memory(wanted: Option<String>, problems: &mut Vec<String>) -> u64 {
     let info = rustix::system::sysinfo();
-    #[expect(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the C type differs between machines")]
+    #[expect(
+        clippy::unnecessary_cast,
+        clippy::useless_conversion,
+        reason = "the C type differs between machines"
+    )]
     let all = u64::from(info.totalram as u64) * u64::from(info.mem_unit);
     match wanted {
         None => all,
@@ -357,7 +400,10 @@ mod tests {
 
     #[test]
     fn unsafe_times_are_refused_with_the_formula() {
-        let flags = Flags { lease: Some("2s".to_owned()), ..Flags::default() };
+        let flags = Flags {
+            lease: Some("2s".to_owned()),
+            ..Flags::default()
+        };
         let problems = settle(flags).unwrap_err().to_string();
         assert!(problems.contains("must exceed 3 heartbeats"), "{problems}");
     }
@@ -374,7 +420,10 @@ mod tests {
             ..Flags::default()
         };
         let settings = settle(flags.clone()).unwrap();
-        assert_eq!((settings.name.as_str(), settings.committee, settings.mdns), ("flag", 5, false));
+        assert_eq!(
+            (settings.name.as_str(), settings.committee, settings.mdns),
+            ("flag", 5, false)
+        );
         std::fs::write(&path, "committe = 5\n").unwrap();
         assert!(settle(flags).unwrap_err().to_string().contains("committe"));
     }

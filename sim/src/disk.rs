@@ -142,6 +142,12 @@ impl Disk {
         self.syncing = 0;
     }
 
+    /// Everything on it is gone.
+    pub fn wipe(&mut self) {
+        self.crash_and_lose();
+        self.log.clear();
+    }
+
     /// As [`Disk::crash`], with nothing kept that was not durable.
     pub fn crash_and_lose(&mut self) {
         self.waiting.clear();

@@ -107,6 +107,8 @@ pub struct Host {
     pub disk: Disk,
     /// Its node, if alive.
     pub replica: Option<Box<Replica>>,
+    /// How often it lost its disk.
+    pub identity: u32,
     /// How often its node was started.
     pub life: u32,
     /// Whether things go on.

@@ -14,13 +14,13 @@ pub struct SimKeys {
 }
 
 impl SimKeys {
-    /// Returns the keys of a host in the world of this seed.
+    /// Returns the keys of a host in the world of this seed; each `identity` of a host is another.
     #[must_use]
-    pub fn new(seed: u64, host: usize) -> Self {
+    pub fn new(seed: u64, host: usize, identity: u32) -> Self {
         let mut secret = [0; 32];
         chance::stream(seed, Purpose::Identity, u64::MAX, 0).fill(&mut secret);
         let mut me = [0; 32];
-        chance::stream(seed, Purpose::Identity, host as u64, 0).fill(&mut me);
+        chance::stream(seed, Purpose::Identity, host as u64, u64::from(identity)).fill(&mut me);
         Self {
             me: PeerId(me),
             secret,
@@ -62,11 +62,11 @@ mod tests {
 
     #[test]
     fn a_signature_is_its_authors_alone() {
-        let (one, other) = (SimKeys::new(1, 0), SimKeys::new(1, 1));
+        let (one, other) = (SimKeys::new(1, 0, 0), SimKeys::new(1, 0, 1));
         let signature = one.sign(b"bid");
         assert!(other.verify(&one.me(), b"bid", &signature));
         assert!(!other.verify(&one.me(), b"vote", &signature));
         assert!(!other.verify(&other.me(), b"bid", &signature));
-        assert!(!SimKeys::new(2, 0).verify(&one.me(), b"bid", &signature));
+        assert!(!SimKeys::new(2, 0, 0).verify(&one.me(), b"bid", &signature));
     }
 }

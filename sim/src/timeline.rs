@@ -25,6 +25,8 @@ pub enum Mark {
     Asked,
     /// A person was answered.
     Answered,
+    /// A bid was written, or given up.
+    Bid,
     /// A vote was written.
     Vote,
     /// A start was ordered.
@@ -70,6 +72,7 @@ impl Mark {
         match self {
             Self::Asked => '?',
             Self::Answered => '=',
+            Self::Bid => 'b',
             Self::Vote => 'v',
             Self::Order => 'o',
             Self::Start => '>',

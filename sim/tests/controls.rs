@@ -63,6 +63,7 @@ controls! {
     kill_beyond_its_bound
     witness_wait_below_the_formula
     disk_lies
+    deaf_host
 }
 
 /// The judge of liveness must fire where there is no majority.

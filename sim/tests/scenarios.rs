@@ -85,6 +85,8 @@ scenarios! {
     rolling_restart
     minority_dead_for_ever
     restart_loop
+    witness_disk_lost
+    join_during_a_split
     ; large:
     more_tasks_than_a_segment_holds
     ten_minutes

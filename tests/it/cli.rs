@@ -302,7 +302,7 @@ fn a_task_that_ignores_term_is_killed_after_the_grace() {
     wait_state(&cluster[0], &id, "killed");
     assert_eq!(cluster[0].task(&id).expect("it is known").signal, Some(9));
     // One that ends by itself when it is told to keeps its output.
-    let polite = "trap 'echo bye; exit 0' TERM; echo here; while :; do sleep 0.1; done";
+    let polite = "trap 'echo bye; exit 3' TERM; echo here; while :; do sleep 0.1; done";
     let id = cluster[0].submit(&[], &["sh", "-c", polite]);
     settle("its first line", || {
         match cluster[0].ok(&["output", &id]).as_str() {
@@ -329,7 +329,12 @@ fn waiting() {
     let late = node
         .aque(&["wait", "--timeout", "100ms", &long, &good])
         .run();
-    assert!(late.refused(124).starts_with("aque: "), "{late}");
+    assert_eq!(
+        (late.status.code(), late.stdout.as_str()),
+        (Some(124), ""),
+        "{late}"
+    );
+    assert!(late.stderr.contains("the time ran out"), "{late}");
     fs::write(&gate, "").expect("the gate opens");
     node.ok(&["wait", &long, &good]);
     let bad = node.submit(&[], &["false"]);
@@ -444,7 +449,10 @@ fn ids_as_people_type_them() {
     let tag = &node.ready().tag;
     assert_eq!(node.ok(&["output", "2"]), "2");
     assert_eq!(node.ok(&["output", "last"]), "3");
-    assert_eq!(cluster[1].ok(&["output", &format!("{}-1", &tag[..4])]), "1");
+    let lonely = cluster[1].submit(&[], &["echo", "lonely"]);
+    assert_eq!(node.ok(&["output", "-w", &lonely[..4]]), "lonely");
+    let several = node.aque(&["output", &tag[..4]]).run();
+    assert!(several.refused(1).contains(&ids[0]), "{several}");
     assert_eq!(
         cluster[1].ok(&["output", &format!("{}..{}", ids[0], ids[2])]),
         "1\n2\n3"

@@ -7,7 +7,9 @@ use std::time::Instant;
 /// Spawns `/bin/true` `count` times from two threads and prints the rate, processes a second.
 pub(crate) fn run(count: u32) -> Result<(), Vec<String>> {
     let began = Instant::now();
-    let slots: Vec<_> = (0..2).map(|slot| thread::spawn(move || spawn(count / 2 + slot % 2 * (count % 2)))).collect();
+    let slots: Vec<_> = (0..2)
+        .map(|slot| thread::spawn(move || spawn(count / 2 + slot % 2 * (count % 2))))
+        .collect();
     for slot in slots {
         match slot.join() {
             Ok(Ok(())) => {}

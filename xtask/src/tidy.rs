@@ -37,7 +37,10 @@ fn edges(root: &Path) -> Vec<String> {
     let mut problems = Vec::new();
     for package in &metadata.packages {
         let Some(may) = allowed.get(package.name.as_str()) else {
-            problems.push(format!("tidy: package {} has no row in the table of edges", package.name));
+            problems.push(format!(
+                "tidy: package {} has no row in the table of edges",
+                package.name
+            ));
             continue;
         };
         for dependency in &package.dependencies {
@@ -53,15 +56,31 @@ fn edges(root: &Path) -> Vec<String> {
 fn sources(root: &Path) -> Vec<String> {
     let mut problems = Vec::new();
     for (package, _) in EDGES {
-        let files = WalkDir::new(root.join(package)).sort_by_file_name().into_iter().flatten();
-        let rust: Vec<_> =
-            files.filter(|file| file.path().extension().is_some_and(|end| end == "rs")).collect();
-        let texts: Vec<String> =
-            rust.iter().map(|file| std::fs::read_to_string(file.path()).unwrap_or_default()).collect();
+        let files = WalkDir::new(root.join(package))
+            .sort_by_file_name()
+            .into_iter()
+            .flatten();
+        let rust: Vec<_> = files
+            .filter(|file| file.path().extension().is_some_and(|end| end == "rs"))
+            .collect();
+        let texts: Vec<String> = rust
+            .iter()
+            .map(|file| std::fs::read_to_string(file.path()).unwrap_or_default())
+            .collect();
         for (file, text) in rust.iter().zip(&texts) {
-            let shown = file.path().strip_prefix(root).unwrap_or(file.path()).display();
-            if !text.lines().find(|line| !line.trim().is_empty()).is_some_and(is_module_doc) {
-                problems.push(format!("tidy: {shown} does not begin with a module doc (//! …)"));
+            let shown = file
+                .path()
+                .strip_prefix(root)
+                .unwrap_or(file.path())
+                .display();
+            if !text
+                .lines()
+                .find(|line| !line.trim().is_empty())
+                .is_some_and(is_module_doc)
+            {
+                problems.push(format!(
+                    "tidy: {shown} does not begin with a module doc (//! …)"
+                ));
             }
             if !is_root(file.path(), root) && !is_declared(file.path(), &texts) {
                 problems.push(format!("tidy: {shown} is declared by no module"));
@@ -77,8 +96,14 @@ fn is_module_doc(line: &str) -> bool {
 
 /// Says whether cargo finds this file by itself: a library, a program, a bench or a test of its own.
 fn is_root(path: &Path, root: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let folder = path.parent().and_then(|dir| dir.file_name()).and_then(|dir| dir.to_str());
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let folder = path
+        .parent()
+        .and_then(|dir| dir.file_name())
+        .and_then(|dir| dir.to_str());
     let in_package = path.parent().and_then(Path::parent).and_then(Path::parent) == Some(root);
     ["lib.rs", "main.rs", "build.rs"].contains(&name)
         || folder == Some("bin")
@@ -86,9 +111,15 @@ fn is_root(path: &Path, root: &Path) -> bool {
 }
 
 fn is_declared(path: &Path, texts: &[String]) -> bool {
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let stem = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default();
     let module = if stem == "mod" {
-        path.parent().and_then(Path::file_name).and_then(|dir| dir.to_str()).unwrap_or_default()
+        path.parent()
+            .and_then(Path::file_name)
+            .and_then(|dir| dir.to_str())
+            .unwrap_or_default()
     } else {
         stem
     };

@@ -328,7 +328,9 @@ impl Replica {
     /// A node that was stopped finds heartbeats in its sockets that it has not answered yet: its waits for silent claimants
     /// start again, as after a restart. Waiting longer is always safe.
     fn note_standstill(&mut self) {
-        let late = self.next_wakeup().map_or(Duration::ZERO, |due| self.now.mono.since(due));
+        let late = self
+            .next_wakeup()
+            .map_or(Duration::ZERO, |due| self.now.mono.since(due));
         if late > self.timing.heartbeat {
             self.awake = self.now.mono;
             self.counters.standstills += 1;

@@ -29,10 +29,20 @@ impl Replica {
         if task.complete.is_some() {
             return;
         }
-        let Some(witness) = self.as_witness(ix) else { return };
-        let Binding::Until(free) = witness.binding(self.now.mono) else { return };
-        let own = task.registers.vote(self.tag).map_or(Epoch::NONE, |vote| vote.epoch);
-        let stands = task.registers.bids().any(|(_, bid)| bid.epoch > own && !bid.gave_up);
+        let Some(witness) = self.as_witness(ix) else {
+            return;
+        };
+        let Binding::Until(free) = witness.binding(self.now.mono) else {
+            return;
+        };
+        let own = task
+            .registers
+            .vote(self.tag)
+            .map_or(Epoch::NONE, |vote| vote.epoch);
+        let stands = task
+            .registers
+            .bids()
+            .any(|(_, bid)| bid.epoch > own && !bid.gave_up);
         if stands && task.wake.is_none_or(|at| at > free) {
             self.wake_task(ix, free);
         }

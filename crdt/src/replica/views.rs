@@ -8,7 +8,7 @@ use crate::claim::Phase;
 use crate::entry::{Total, Vote};
 use crate::graph::TaskIx;
 use crate::ids::{DocId, PeerId, Tag, TaskId};
-use crate::registers::VoteRegister;
+use crate::registers::{BidRegister, VoteRegister};
 use crate::resolve;
 use crate::task::{TaskView, Verdict};
 
@@ -217,6 +217,13 @@ impl Replica {
             .collect()
     }
 
+    /// Returns this node's own bid on a task, if it ever made one.
+    #[must_use]
+    pub fn own_bid(&self, id: TaskId) -> Option<BidRegister> {
+        let ix = *self.ids.get(&id)?;
+        self.known(ix).registers.bid(self.tag)
+    }
+
     /// Returns a task's registers, a line each, for people.
     #[must_use]
     pub fn explain_registers(&self, id: TaskId) -> Vec<String> {
@@ -279,7 +286,10 @@ impl Replica {
 
     /// Returns the sum of a total over all segments, as the documents count it.
     pub fn counted(&mut self, total: Total) -> i64 {
-        self.segments.keys().map(|id| self.ledger.total(*id, total)).sum()
+        self.segments
+            .keys()
+            .map(|id| self.ledger.total(*id, total))
+            .sum()
     }
 
     /// Returns how much this replica holds.

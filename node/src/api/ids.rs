@@ -71,7 +71,10 @@ pub fn one(replica: &Replica, text: &str, user: &str) -> Result<TaskId, IdError>
     }
     let exact = text
         .parse::<u64>()
-        .map(|n| TaskId { tag: replica.own_tag(), n })
+        .map(|n| TaskId {
+            tag: replica.own_tag(),
+            n,
+        })
         .or_else(|_| text.parse::<TaskId>());
     if let Ok(id) = exact
         && replica.task(id).is_some()
@@ -84,12 +87,19 @@ pub fn one(replica: &Replica, text: &str, user: &str) -> Result<TaskId, IdError>
 /// The newest task of this user on the node asked, else on any; a group before its members.
 fn last(replica: &Replica, user: &str) -> Option<TaskId> {
     let meant = |id: &TaskId| {
-        replica.task(*id).is_some_and(|view| view.spec.user == user && view.spec.member_of.is_none())
+        replica
+            .task(*id)
+            .is_some_and(|view| view.spec.user == user && view.spec.member_of.is_none())
     };
     let own = replica.tasks_of(replica.own_tag()).find(meant);
     own.or_else(|| {
-        let views = replica.task_ids().filter(meant).filter_map(|id| replica.task(id));
-        views.max_by_key(|view| (view.spec.created, view.id.n)).map(|view| view.id)
+        let views = replica
+            .task_ids()
+            .filter(meant)
+            .filter_map(|id| replica.task(id));
+        views
+            .max_by_key(|view| (view.spec.created, view.id.n))
+            .map(|view| view.id)
     })
 }
 
@@ -98,8 +108,11 @@ fn by_prefix(replica: &Replica, text: &str) -> Result<TaskId, IdError> {
     if text.is_empty() || !text.is_ascii() {
         return Err(unknown());
     }
-    let fits: Vec<TaskId> =
-        replica.task_ids().filter(|id| id.to_string().starts_with(text)).take(SHOWN + 1).collect();
+    let fits: Vec<TaskId> = replica
+        .task_ids()
+        .filter(|id| id.to_string().starts_with(text))
+        .take(SHOWN + 1)
+        .collect();
     match fits[..] {
         [] => Err(unknown()),
         [id] => Ok(id),
@@ -107,7 +120,10 @@ fn by_prefix(replica: &Replica, text: &str) -> Result<TaskId, IdError> {
             let shown: Vec<String> = fits.iter().take(SHOWN).map(ToString::to_string).collect();
             let more = if fits.len() > SHOWN { ", …" } else { "" };
             let candidates = format!("{}{more}", shown.join(", "));
-            Err(IdError::Ambiguous { prefix: text.to_owned(), candidates })
+            Err(IdError::Ambiguous {
+                prefix: text.to_owned(),
+                candidates,
+            })
         }
     }
 }
@@ -115,5 +131,7 @@ fn by_prefix(replica: &Replica, text: &str) -> Result<TaskId, IdError> {
 /// Says whether a task is a group.
 #[must_use]
 pub fn is_group(replica: &Replica, id: TaskId) -> bool {
-    replica.task(id).is_some_and(|view| matches!(view.spec.work, Work::Group { .. }))
+    replica
+        .task(id)
+        .is_some_and(|view| matches!(view.spec.work, Work::Group { .. }))
 }

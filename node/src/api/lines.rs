@@ -7,9 +7,7 @@ use crdt::event::{Links, NewTask};
 use crdt::ids::{PeerId, TaskId};
 use crdt::replica::Replica;
 use crdt::roster::MemberView;
-use crdt::task::{
-    Arg, Environment, Exit, Membership, OnLost, TaskSpec, TaskState, TaskView, Work,
-};
+use crdt::task::{Arg, Environment, Exit, Membership, OnLost, TaskSpec, TaskState, TaskView, Work};
 use crdt::time::Wall;
 
 use super::ids::{self, IdError};
@@ -32,13 +30,22 @@ impl Names {
     /// Reads the names of all members.
     #[must_use]
     pub fn of(replica: &Replica) -> Self {
-        Self(replica.members().into_iter().map(|member| (member.peer, member.name)).collect())
+        Self(
+            replica
+                .members()
+                .into_iter()
+                .map(|member| (member.peer, member.name))
+                .collect(),
+        )
     }
 
     /// Returns what people call a host; its tag if it has said nothing yet.
     #[must_use]
     pub fn name(&self, peer: PeerId) -> String {
-        self.0.get(&peer).cloned().unwrap_or_else(|| peer.tag().to_string())
+        self.0
+            .get(&peer)
+            .cloned()
+            .unwrap_or_else(|| peer.tag().to_string())
     }
 }
 
@@ -66,17 +73,28 @@ pub fn task_line(view: &TaskView, names: &Names) -> TaskLine {
         user: spec.user.clone(),
         after: spec.after.iter().map(ToString::to_string).collect(),
         created_ms: spec.created.0,
-        started_ms: report.map(|report| report.started).or(view.started).map(|wall| wall.0),
+        started_ms: report
+            .map(|report| report.started)
+            .or(view.started)
+            .map(|wall| wall.0),
         ended_ms: report.map(|report| report.ended.0),
         exit,
         signal,
-        members: view.members.filter(|_| matches!(spec.work, Work::Group { .. })).map(by_name),
+        members: view
+            .members
+            .filter(|_| matches!(spec.work, Work::Group { .. }))
+            .map(by_name),
     }
 }
 
 fn by_name(counts: [u32; 11]) -> BTreeMap<String, u32> {
-    let named = TaskState::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
-    named.map(|(state, count)| (state.name().to_owned(), count)).collect()
+    let named = TaskState::ALL
+        .iter()
+        .zip(counts)
+        .filter(|(_, count)| *count > 0);
+    named
+        .map(|(state, count)| (state.name().to_owned(), count))
+        .collect()
 }
 
 /// Returns the command as one would type it.
@@ -167,7 +185,9 @@ pub fn new_tasks(
     }
     let env = env.map(Arc::new);
     let tasks = submission.tasks.into_iter().enumerate();
-    tasks.map(|(place, task)| new_task(replica, place, task, env.as_ref(), caller, now)).collect()
+    tasks
+        .map(|(place, task)| new_task(replica, place, task, env.as_ref(), caller, now))
+        .collect()
 }
 
 fn new_task(
@@ -181,11 +201,19 @@ fn new_task(
     let wrong = |why| SubmissionError::Task { place, why };
     let work = match task.group_size {
         Some(_) if !task.argv.is_empty() => return Err(wrong("a group has no command")),
-        Some(size) => Work::Group { size: (size > 0).then_some(size) },
+        Some(size) => Work::Group {
+            size: (size > 0).then_some(size),
+        },
         None if task.argv.is_empty() => return Err(wrong("there is no command")),
-        None => Work::Command { argv: task.argv, shell: task.shell },
+        None => Work::Command {
+            argv: task.argv,
+            shell: task.shell,
+        },
     };
-    let mut links = Links { after: task.after_places, group: None };
+    let mut links = Links {
+        after: task.after_places,
+        group: None,
+    };
     let member_of = match task.member {
         None => None,
         Some(member) => {
@@ -193,16 +221,27 @@ fn new_task(
             let group = match (&member.group, member.group_place) {
                 (Some(text), None) => ids::one(replica, text, &caller.user)?,
                 // The replica puts the real id in.
-                (None, Some(_)) => TaskId { tag: replica.own_tag(), n: 0 },
+                (None, Some(_)) => TaskId {
+                    tag: replica.own_tag(),
+                    n: 0,
+                },
                 (Some(_), Some(_)) | (None, None) => return Err(wrong("it names one group")),
             };
-            Some(Membership { group, index: member.index, window: member.window })
+            Some(Membership {
+                group,
+                index: member.index,
+                window: member.window,
+            })
         }
     };
     let spec = TaskSpec {
         work,
         name: task.name,
-        cwd: if task.cwd.0.is_empty() { Arg::from("/") } else { task.cwd },
+        cwd: if task.cwd.0.is_empty() {
+            Arg::from("/")
+        } else {
+            task.cwd
+        },
         env: None,
         extra_env: task.extra_env,
         needs: task.needs,

@@ -5,54 +5,131 @@
 //! nothing else.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
-use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec};
+use tokio::sync::mpsc;
+use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec, LinesCodecError};
 use tracing::{debug, warn};
 
-use super::answers::{Desk, Question, failure};
-use super::codec::{Line, Lines};
 use super::lines::Caller;
-use super::wire::{FailureKind, Hello, MAX_LINE, Reply, Request};
+use super::wire::{Body, Call, Failure, FailureKind, Hello, MAX_LINE, Reply, Request};
 
-/// Clients that are connected at one time; a node has some 1,000 file descriptors.
-const CLIENTS: usize = 256;
+/// Replies that wait for one client; a slower one is cut off.
+const REPLY_QUEUE: usize = 256;
 /// A client that takes no line for so long is cut off.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked whether a silent client is still there.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A request on its way to the event loop.
+#[derive(Debug)]
+pub struct Question {
+    /// Who asks.
+    pub caller: Caller,
+    /// What.
+    pub call: Call,
+    /// Where the answer goes.
+    pub answers: Answers,
+}
+
+/// The way back to the client that asked.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    id: u64,
+    lines: mpsc::Sender<Reply>,
+}
+
+impl Answers {
+    /// Sends the last line of an answer.
+    pub fn end(&self, body: Body) {
+        self.offer(Reply {
+            id: self.id,
+            end: true,
+            body,
+        });
+    }
+
+    /// Sends a line with more to come; one that finds the queue full is dropped. Says whether the client is still there.
+    pub fn more(&self, body: Body) -> bool {
+        self.offer(Reply {
+            id: self.id,
+            end: false,
+            body,
+        });
+        !self.lines.is_closed()
+    }
+
+    /// Sends a line with more to come, and waits for room. Says whether the client is still there.
+    pub async fn push(&self, body: Body) -> bool {
+        self.lines
+            .send(Reply {
+                id: self.id,
+                end: false,
+                body,
+            })
+            .await
+            .is_ok()
+    }
+
+    /// Sends the last line, and waits for room.
+    pub async fn finish(&self, body: Body) {
+        let reply = Reply {
+            id: self.id,
+            end: true,
+            body,
+        };
+        if self.lines.send(reply).await.is_err() {
+            debug!("client left before its answer");
+        }
+    }
+
+    /// Says that the request failed.
+    pub fn fail(&self, kind: FailureKind, message: impl Into<String>, hint: Option<&str>) {
+        self.end(failure(kind, message, hint));
+    }
+
+    /// Says whether a line can be sent now.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.lines.capacity() > 1
+    }
+
+    /// Waits until the client has left. Safe to drop.
+    pub async fn closed(&self) {
+        self.lines.closed().await;
+    }
+
+    /// Says whether the client has left.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lines.is_closed()
+    }
+
+    fn offer(&self, reply: Reply) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.lines.try_send(reply) {
+            warn!("client reads too slowly; a line was dropped");
+        }
+    }
+}
+
+/// Returns the body of a failure.
+#[must_use]
+pub fn failure(kind: FailureKind, message: impl Into<String>, hint: Option<&str>) -> Body {
+    Body::Error(Failure {
+        kind,
+        message: message.into(),
+        hint: hint.map(str::to_owned),
+    })
+}
 
 /// The API's socket; removed when dropped.
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
-}
-
-/// Why the socket cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum SocketError {
-    /// Another process answers there.
-    #[error("another node answers at {}; name another socket with --api", .0.display())]
-    InUse(PathBuf),
-    /// Something else is in the way.
-    #[error("{} is no socket; remove it, or name another with --api", .0.display())]
-    NotASocket(PathBuf),
-    /// The kernel's.
-    #[error("cannot listen at {}: {source}", path.display())]
-    Io {
-        /// Where.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
 }
 
 impl Drop for Socket {
@@ -64,46 +141,40 @@ impl Drop for Socket {
 }
 
 impl Socket {
-    /// Listens at `path` for this user alone, replacing a socket that nobody answers at. To be called inside a tokio runtime.
+    /// Listens at `path`, replacing a socket that nobody answers at.
     ///
     /// # Errors
-    /// [`SocketError`]; what was there is left there.
-    pub fn bind(path: &Path) -> Result<Self, SocketError> {
-        let failed = |source| SocketError::Io { path: path.to_owned(), source };
+    /// Another process answers there, or the kernel's.
+    pub fn bind(path: &Path) -> io::Result<Self> {
         if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).map_err(failed)?;
+            std::fs::create_dir_all(dir)?;
         }
-        clear_way(path)?;
-        // Nobody can connect before the mode is set: the socket gets its name afterwards.
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}", std::process::id()));
-        let early = PathBuf::from(name);
-        let bound = UnixListener::bind(&early).and_then(|listener| {
-            std::fs::set_permissions(&early, std::fs::Permissions::from_mode(0o600))?;
-            std::fs::rename(&early, path)?;
-            Ok(Self { listener, path: path.to_owned() })
-        });
-        if bound.is_err() {
-            // What failed is told already.
-            let _removed = std::fs::remove_file(&early);
+        if path.exists() {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "another node answers there",
+                ));
+            }
+            std::fs::remove_file(path)?;
         }
-        bound.map_err(failed)
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
     }
 
     /// Serves clients for ever. Safe to drop: connections end with the runtime.
     pub async fn serve(self, hello: Hello, questions: mpsc::Sender<Question>) {
-        let clients = Arc::new(Semaphore::new(CLIENTS));
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     let (hello, questions) = (hello.clone(), questions.clone());
-                    let place = Arc::clone(&clients).try_acquire_owned();
                     tokio::spawn(async move {
-                        match (place, caller(&stream)) {
-                            (Ok(_place), Ok(caller)) => serve_socket(stream, caller, hello, questions).await,
-                            (Err(_), _) => turn_away(stream, &hello).await,
-                            (_, Err(error)) => debug!(%error, "caller is unknown"),
-                        }
+                        let Ok(caller) = caller(&stream) else { return };
+                        serve_stream(stream, caller, hello, questions).await;
                     });
                 }
                 Err(error) => {
@@ -115,114 +186,108 @@ impl Socket {
     }
 }
 
-fn clear_way(path: &Path) -> Result<(), SocketError> {
-    match std::fs::symlink_metadata(path) {
-        Err(_) => Ok(()),
-        Ok(meta) if !meta.file_type().is_socket() => Err(SocketError::NotASocket(path.to_owned())),
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-            Err(SocketError::InUse(path.to_owned()))
-        }
-        Ok(_) => Ok(()),
-    }
-}
-
 /// Reads from the kernel who is at the other end.
 fn caller(stream: &UnixStream) -> io::Result<Caller> {
     let uid = stream.peer_cred()?.uid();
-    Ok(Caller { uid, user: user_name(uid) })
+    Ok(Caller {
+        uid,
+        user: user_name(uid),
+    })
 }
 
 /// Returns a user's name from `/etc/passwd`, or the number where there is none.
 #[must_use]
 pub fn user_name(uid: u32) -> String {
     let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    name_in(&text, uid).unwrap_or_else(|| uid.to_string())
-}
-
-fn name_in(passwd: &str, uid: u32) -> Option<String> {
-    passwd.lines().find_map(|line| {
+    let wanted = uid.to_string();
+    let found = text.lines().find_map(|line| {
         let mut fields = line.split(':');
-        let name = fields.next().filter(|name| !name.is_empty())?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
+        let name = fields.next()?;
+        (fields.nth(1)? == wanted).then(|| name.to_owned())
+    });
+    found.unwrap_or(wanted)
 }
 
-async fn serve_socket(
-    stream: UnixStream,
+/// Serves one client over any stream, until it leaves or sends what is no request line.
+pub async fn serve_stream<S: AsyncRead + AsyncWrite + Send + 'static>(
+    stream: S,
     caller: Caller,
     hello: Hello,
     questions: mpsc::Sender<Question>,
 ) {
-    let stream = Arc::new(stream);
-    let hung_up = hung_up(Arc::clone(&stream));
-    let (read, write) = (Half(Arc::clone(&stream)), Half(stream));
-    tokio::select! {
-        () = serve_stream(read, write, caller, hello, questions) => {}
-        () = hung_up => {}
-    }
-}
-
-/// Waits until the client has closed its end for both directions: then nobody will read answers, while one that has only
-/// finished writing still does. The kernel tells this only together with other readiness, hence the looking.
-async fn hung_up(stream: Arc<UnixStream>) {
-    loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        match stream.ready(Interest::WRITABLE).await {
-            Ok(ready) if !ready.is_write_closed() => {}
-            Ok(_) | Err(_) => return,
-        }
-    }
-}
-
-/// Serves one client over any stream until it has left, or has finished writing and got all its answers.
-pub async fn serve_stream(
-    read: impl AsyncRead + Send + Unpin,
-    write: impl AsyncWrite + Send + Unpin,
-    caller: Caller,
-    hello: Hello,
-    questions: mpsc::Sender<Question>,
-) {
-    let mut requests = FramedRead::new(read, Lines::up_to(MAX_LINE));
+    let (read, write) = tokio::io::split(stream);
+    let mut requests = FramedRead::new(read, LinesCodec::new_with_max_length(MAX_LINE));
     let mut replies = FramedWrite::new(write, LinesCodec::new());
-    if say(&mut replies, &hello).await.is_err() {
+    let Ok(greeting) = serde_json::to_string(&hello) else {
+        return;
+    };
+    if replies.send(greeting).await.is_err() {
         return;
     }
-    let (desk, queue) = Desk::new();
-    let reading = async move {
-        while let Some(Ok(line)) = requests.next().await {
-            let Some(turn) = desk.turn().await else { break };
-            match request(&line) {
-                Ok(Request { id, call }) => {
-                    let question = Question { caller: caller.clone(), call, answers: turn.answers(id) };
-                    if questions.send(question).await.is_err() {
-                        break;
-                    }
-                }
-                Err((id, why)) => turn.answers(id).fail(FailureKind::Request, why, WORDS),
-            }
+    let (lines, queue) = mpsc::channel(REPLY_QUEUE);
+    let writer = tokio::spawn(write_replies(queue, replies));
+    while let Some(line) = requests.next().await {
+        if !take_line(line, &caller, &lines, &questions).await {
+            break;
         }
-    };
-    let writing = write_replies(queue, replies);
-    tokio::pin!(writing);
-    tokio::select! {
-        () = &mut writing => {}
-        () = reading => writing.await,
+    }
+    drop(lines);
+    if writer.await.is_err() {
+        debug!("writer ended early");
     }
 }
 
-const WORDS: Option<&str> = Some("docs/formats.md describes the API's lines");
-
-/// Reads a request, or says what is wrong with it and which one it was.
-fn request(line: &Line) -> Result<Request, (u64, String)> {
-    let bytes = match line {
-        Line::Whole(bytes) => bytes,
-        Line::TooLong => return Err((0, format!("the line is longer than {MAX_LINE} bytes"))),
+async fn take_line(
+    line: Result<String, LinesCodecError>,
+    caller: &Caller,
+    lines: &mpsc::Sender<Reply>,
+    questions: &mpsc::Sender<Question>,
+) -> bool {
+    let refuse = async |id: u64, message: String| {
+        let body = failure(
+            FailureKind::Request,
+            message,
+            Some("the words of the API are in docs/formats.md"),
+        );
+        lines
+            .send(Reply {
+                id,
+                end: true,
+                body,
+            })
+            .await
+            .is_ok()
     };
-    serde_json::from_slice(bytes).map_err(|error| {
-        let value = serde_json::from_slice::<serde_json::Value>(bytes).ok();
-        let id = value.and_then(|value| value.get("id")?.as_u64()).unwrap_or(0);
-        (id, format!("not a request: {error}"))
-    })
+    let line = match line {
+        Ok(line) => line,
+        Err(LinesCodecError::MaxLineLengthExceeded) => {
+            let too_long = format!("a line is longer than {MAX_LINE} bytes");
+            // The rest of the line cannot be told from the next one: the connection ends.
+            return refuse(0, too_long).await && false;
+        }
+        Err(LinesCodecError::Io(_)) => return false,
+    };
+    match serde_json::from_str::<Request>(&line) {
+        Ok(request) => {
+            let answers = Answers {
+                id: request.id,
+                lines: lines.clone(),
+            };
+            let question = Question {
+                caller: caller.clone(),
+                call: request.call,
+                answers,
+            };
+            questions.send(question).await.is_ok()
+        }
+        Err(error) => {
+            let id = serde_json::from_str::<serde_json::Value>(&line)
+                .ok()
+                .and_then(|value| value.get("id")?.as_u64())
+                .unwrap_or(0);
+            refuse(id, format!("not a request: {error}")).await
+        }
+    }
 }
 
 async fn write_replies<W: AsyncWrite + Unpin>(
@@ -230,39 +295,20 @@ async fn write_replies<W: AsyncWrite + Unpin>(
     mut replies: FramedWrite<W, LinesCodec>,
 ) {
     while let Some(reply) = queue.recv().await {
-        let Ok(line) = serde_json::to_string(&reply) else { continue };
+        let Ok(line) = serde_json::to_string(&reply) else {
+            continue;
+        };
         let sent = tokio::time::timeout(WRITE_PATIENCE, async {
             replies.feed(line).await?;
-            if queue.is_empty() { SinkExt::<String>::flush(&mut replies).await } else { Ok(()) }
+            if queue.is_empty() {
+                SinkExt::<String>::flush(&mut replies).await
+            } else {
+                Ok(())
+            }
         });
         match sent.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return debug!(%error, "client left"),
-            Err(_) => return warn!("client took no line for {WRITE_PATIENCE:?}; its connection is closed"),
+            Ok(Err(_)) | Err(_) => return,
         }
     }
 }
-
-async fn say<W: AsyncWrite + Unpin>(
-    replies: &mut FramedWrite<W, LinesCodec>,
-    line: &impl serde::Serialize,
-) -> io::Result<()> {
-    let text = serde_json::to_string(line)?;
-    replies.send(text).await.map_err(io::Error::other)
-}
-
-async fn turn_away(stream: UnixStream, hello: &Hello) {
-    let mut replies = FramedWrite::new(stream, LinesCodec::new());
-    let text = format!("{CLIENTS} clients are connected, which is the limit");
-    let body = failure(FailureKind::Busy, text, Some("try again in a moment"));
-    let told = async {
-        say(&mut replies, hello).await?;
-        say(&mut replies, &Reply { id: 0, end: true, body }).await
-    };
-    if !matches!(tokio::time::timeout(WRITE_PATIENCE, told).await, Ok(Ok(()))) {
-        debug!("client left before it was turned away");
-    }
-}
-
-/// One direction of a socket that both directions share.
-struct Half(Arc<UnixStream>);

@@ -25,11 +25,15 @@ pub(crate) fn on_interrupt(last: impl FnOnce() + Send + 'static) -> Result<(), P
                 std::process::exit(INTERRUPTED);
             }
         };
-        std::thread::Builder::new().name("interrupt".into()).spawn(wait)
+        std::thread::Builder::new()
+            .name("interrupt".into())
+            .spawn(wait)
     };
     match install() {
         Ok(_detached) => Ok(()),
-        Err(error) => Err(Problem::failed(format!("cannot listen for Ctrl-C: {error}"))),
+        Err(error) => Err(Problem::failed(format!(
+            "cannot listen for Ctrl-C: {error}"
+        ))),
     }
 }
 

@@ -34,22 +34,39 @@ Examples:
 
 /// Ends the named tasks.
 pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
-    let Options { ids, signal, grace, reason } = options;
+    let Options {
+        ids,
+        signal,
+        grace,
+        reason,
+    } = options;
     let named = ids.join(" ");
-    let killed = context.connect()?.kill(Call::Kill { ids, signal, grace, reason })?;
+    let killed = context.connect()?.kill(Call::Kill {
+        ids,
+        signal,
+        grace,
+        reason,
+    })?;
     if context.form == Form::Json {
         context.json(&killed)?;
     }
     for line in &killed.ended {
-        context.remark(&format!("aque: {} had ended before: {}", line.id, line.state));
+        context.remark(&format!(
+            "aque: {} had ended before: {}",
+            line.id, line.state
+        ));
     }
     if killed.asked == 0 && killed.ended.is_empty() {
-        return Err(Problem::failed(format!("nothing to kill in {named}")).hint("see 'aque status'"));
+        return Err(
+            Problem::failed(format!("nothing to kill in {named}")).hint("see 'aque status'")
+        );
     }
     if killed.asked > 0 {
         let (tasks, name) = (count(killed.asked, "task"), signal_name(signal));
         let grace = humantime::format_duration(grace);
-        context.remark(&format!("aque: {tasks} asked to end ({name}, SIGKILL after {grace})"));
+        context.remark(&format!(
+            "aque: {tasks} asked to end ({name}, SIGKILL after {grace})"
+        ));
     }
     Ok(u8::from(killed.asked == 0))
 }

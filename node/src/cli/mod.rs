@@ -155,19 +155,28 @@ impl Context {
 
     /// Prints text with colours.
     pub(crate) fn print(&self, text: &str) -> Result<(), Problem> {
-        self.screen.print(text).map_err(|error| Problem::output(&error))
+        self.screen
+            .print(text)
+            .map_err(|error| Problem::output(&error))
     }
 
     /// Prints a JSON document.
     pub(crate) fn json(&self, value: &impl serde::Serialize) -> Result<(), Problem> {
-        self.screen.json(value).map_err(|error| Problem::output(&error))
+        self.screen
+            .json(value)
+            .map_err(|error| Problem::output(&error))
     }
 }
 
 /// The whole command line. Short forms that GNU xargs uses otherwise exist for `submit` alone.
 fn command() -> clap::Command {
-    const SHORT: [(&str, char); 5] =
-        [("name", 'n'), ("priority", 'p'), ("env", 'e'), ("shell", 's'), ("after", 'a')];
+    const SHORT: [(&str, char); 5] = [
+        ("name", 'n'),
+        ("priority", 'p'),
+        ("env", 'e'),
+        ("shell", 's'),
+        ("after", 'a'),
+    ];
     Cli::command().mut_subcommand("submit", |submit| {
         let with = |submit: clap::Command, (name, short): (&'static str, char)| {
             submit.mut_arg(name, |arg| arg.short(short))
@@ -252,11 +261,20 @@ fn usage_problem(error: &clap::Error) -> Problem {
     }
     let what = parts.join("; ").replace(":; ", ": ");
     let what = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
-    let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
-    let verb = usage.split_whitespace().skip_while(|word| *word != "aque").nth(1);
+    let usage = error
+        .get(ContextKind::Usage)
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let verb = usage
+        .split_whitespace()
+        .skip_while(|word| *word != "aque")
+        .nth(1);
     let verb = verb.filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
     let gap = if verb.is_some() { " " } else { "" };
-    Problem::usage(what).hint(format!("try 'aque {}{gap}--help'", verb.unwrap_or_default()))
+    Problem::usage(what).hint(format!(
+        "try 'aque {}{gap}--help'",
+        verb.unwrap_or_default()
+    ))
 }
 
 /// The sockets to try: the one that was named, else those of this machine's own node.
@@ -297,7 +315,10 @@ mod tests {
     #[test]
     fn every_verb_has_examples() {
         for verb in command().get_subcommands() {
-            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let help = verb
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             assert!(help.contains("Examples:\n  "), "{}", verb.get_name());
             assert!(verb.get_about().is_some(), "{}", verb.get_name());
         }
@@ -314,7 +335,10 @@ mod tests {
             "aque: the following required arguments were not provided: <ID>...; try 'aque wait --help'"
         );
         let line = refused(&["aque", "submit", "--pirority", "3", "true"]);
-        assert!(line.contains("'--pirority'") && line.contains("'--priority'"), "{line}");
+        assert!(
+            line.contains("'--pirority'") && line.contains("'--priority'"),
+            "{line}"
+        );
         assert!(line.ends_with("try 'aque submit --help'"), "{line}");
         let line = refused(&["aque", "kill", "-s", "NOPE", "1"]);
         assert!(line.contains("'NOPE'") && line.contains("TERM"), "{line}");

@@ -109,9 +109,18 @@ mod tests {
     #[test]
     fn nodes_table() {
         let nodes = [
-            NodeLine { own: true, round_trip_ms: None, ..node("alpha") },
+            NodeLine {
+                own: true,
+                round_trip_ms: None,
+                ..node("alpha")
+            },
             node("beta\u{1b}"),
-            NodeLine { alive: false, silent_ms: Some(65_000), round_trip_ms: None, ..node("c") },
+            NodeLine {
+                alive: false,
+                silent_ms: Some(65_000),
+                round_trip_ms: None,
+                ..node("c")
+            },
         ];
         let text = anstream::adapter::strip_str(&render(&nodes, None)).to_string();
         assert_eq!(

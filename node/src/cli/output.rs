@@ -59,7 +59,10 @@ pub(crate) fn run(context: &Context, options: &Options) -> Result<u8, Problem> {
         (false, true) => Some(StreamName::Stderr),
         (false, false) => None,
     };
-    let wanted = Wanted::Part { only, lines: options.lines };
+    let wanted = Wanted::Part {
+        only,
+        lines: options.lines,
+    };
     if options.watch {
         let text = left_alone(&options.ids.join(" "));
         on_interrupt(move || note(&text))?;
@@ -103,7 +106,12 @@ fn query(id: &str, wanted: Wanted, follow: bool) -> OutputQuery {
         Wanted::Everything => (None, None),
         Wanted::Part { only, lines } => (only, lines),
     };
-    OutputQuery { task: id.to_owned(), only, follow, last_lines }
+    OutputQuery {
+        task: id.to_owned(),
+        only,
+        follow,
+        last_lines,
+    }
 }
 
 fn copy(client: &mut Client, id: &str, wanted: Wanted, until: Until) -> Result<(), Problem> {
@@ -134,7 +142,9 @@ fn json(
         #[serde(flatten)]
         piece: &'a OutputPiece,
     }
-    pieces(client, query, |piece| context.json(&Line { id, piece: &piece }))
+    pieces(client, query, |piece| {
+        context.json(&Line { id, piece: &piece })
+    })
 }
 
 fn pieces(

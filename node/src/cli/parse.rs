@@ -25,13 +25,16 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         return Err("several sizes (one for each attempt) are not there yet; give one".to_owned());
     }
     let parsed = text.parse::<bytesize::ByteSize>();
-    parsed.map(|size| size.as_u64()).map_err(|_| "write a size as 512M, 4G or 1GiB".to_owned())
+    parsed
+        .map(|size| size.as_u64())
+        .map_err(|_| "write a size as 512M, 4G or 1GiB".to_owned())
 }
 
 /// Parses a number of processors into thousandths.
 pub(crate) fn cpus(text: &str) -> Result<u32, String> {
-    let number: f64 =
-        text.parse().map_err(|_| "write a number of processors as 2 or 0.5".to_owned())?;
+    let number: f64 = text
+        .parse()
+        .map_err(|_| "write a number of processors as 2 or 0.5".to_owned())?;
     if number < 0.0 {
         return Err("'all but N processors' is not there yet; give how many it needs".to_owned());
     }
@@ -56,10 +59,14 @@ pub(crate) fn signal(text: &str) -> Result<i32, String> {
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number).ok_or_else(|| {
-        let names: Vec<_> = SIGNALS.iter().map(|(name, _)| *name).collect();
-        format!("signals are called {}", names.join(" "))
-    })
+    SIGNALS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, number)| *number)
+        .ok_or_else(|| {
+            let names: Vec<_> = SIGNALS.iter().map(|(name, _)| *name).collect();
+            format!("signals are called {}", names.join(" "))
+        })
 }
 
 /// Returns the name of a signal, `SIGTERM`, or its number where it has none.
@@ -106,8 +113,12 @@ pub(crate) fn assignment(word: &OsStr) -> Option<(Arg, Arg)> {
     let bytes = word.as_bytes();
     let equals = bytes.iter().position(|byte| *byte == b'=')?;
     let (name, value) = (&bytes[..equals], &bytes[equals + 1..]);
-    let starts = name.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
-    let goes_on = name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let starts = name
+        .first()
+        .is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
+    let goes_on = name
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     (starts && goes_on).then(|| (Arg(name.to_vec()), Arg(value.to_vec())))
 }
 
@@ -126,9 +137,10 @@ pub(crate) fn variable(word: OsString) -> Result<Variable, String> {
     match bytes.iter().position(|byte| *byte == b'=') {
         Some(0) => Err("a variable needs a name before '='".to_owned()),
         None if bytes.is_empty() => Err("a variable needs a name".to_owned()),
-        Some(equals) => {
-            Ok(Variable::Set(Arg(bytes[..equals].to_vec()), Arg(bytes[equals + 1..].to_vec())))
-        }
+        Some(equals) => Ok(Variable::Set(
+            Arg(bytes[..equals].to_vec()),
+            Arg(bytes[equals + 1..].to_vec()),
+        )),
         None => Ok(Variable::Pass(Arg(bytes))),
     }
 }
@@ -161,9 +173,13 @@ mod tests {
 
     #[test]
     fn size_table() {
-        for (text, bytes) in
-            [("0", 0), ("512", 512), ("4k", 4_000), ("4KiB", 4_096), ("1.5 GiB", 3 << 29)]
-        {
+        for (text, bytes) in [
+            ("0", 0),
+            ("512", 512),
+            ("4k", 4_000),
+            ("4KiB", 4_096),
+            ("1.5 GiB", 3 << 29),
+        ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
         for text in ["", "4X", "-1", "G", "4G,8G"] {
@@ -173,7 +189,13 @@ mod tests {
 
     #[test]
     fn cpus_table() {
-        for (text, milli) in [("1", 1_000), ("0.5", 500), ("0.0001", 1), ("0", 0), ("64", 64_000)] {
+        for (text, milli) in [
+            ("1", 1_000),
+            ("0.5", 500),
+            ("0.0001", 1),
+            ("0", 0),
+            ("64", 64_000),
+        ] {
             assert_eq!(cpus(text), Ok(milli), "{text}");
         }
         for text in ["", "-1", "x", "NaN", "inf", "1e9"] {
@@ -183,13 +205,22 @@ mod tests {
 
     #[test]
     fn signal_table() {
-        for (text, number) in [("9", 9), ("KILL", 9), ("SIGKILL", 9), ("sigterm", 15), ("64", 64)] {
+        for (text, number) in [
+            ("9", 9),
+            ("KILL", 9),
+            ("SIGKILL", 9),
+            ("sigterm", 15),
+            ("64", 64),
+        ] {
             assert_eq!(signal(text), Ok(number), "{text}");
         }
         for text in ["", "0", "65", "-9", "SIG", "SIGNAL", "KILLL"] {
             assert!(signal(text).is_err(), "{text}");
         }
-        assert_eq!((signal_name(15), signal_name(40)), ("SIGTERM".into(), "40".into()));
+        assert_eq!(
+            (signal_name(15), signal_name(40)),
+            ("SIGTERM".into(), "40".into())
+        );
     }
 
     #[test]

@@ -60,7 +60,11 @@ pub(crate) struct Problem {
 impl Problem {
     /// Describes a problem: what and why.
     pub(crate) fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), hint: None }
+        Self {
+            kind,
+            what: what.into(),
+            hint: None,
+        }
     }
 
     /// Describes something that did not work.
@@ -102,7 +106,10 @@ impl Problem {
         if self.kind == Kind::Unread {
             return None;
         }
-        let hint = self.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+        let hint = self
+            .hint
+            .as_ref()
+            .map_or_else(String::new, |hint| format!("; {hint}"));
         Some(harmless(&format!("aque: {}{hint}", self.what)).into_owned())
     }
 }

@@ -41,7 +41,10 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
 
 fn render(detail: &Detail) -> String {
     let mut text = String::new();
-    for (name, value) in facts(detail).into_iter().filter(|(_, value)| !value.is_empty()) {
+    for (name, value) in facts(detail)
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+    {
         // Writing to a string cannot fail.
         let _done = writeln!(text, "{name:<12}{value}");
     }
@@ -54,7 +57,12 @@ fn render(detail: &Detail) -> String {
 
 fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
     let line = &detail.line;
-    let text = |text: &Option<String>| text.as_deref().map(harmless).unwrap_or_default().into_owned();
+    let text = |text: &Option<String>| {
+        text.as_deref()
+            .map(harmless)
+            .unwrap_or_default()
+            .into_owned()
+    };
     let usage = detail.usage.map_or_else(String::new, |usage| {
         let seconds = |us: u64| std::time::Duration::from_micros(us).as_secs_f64();
         let (user, system) = (seconds(usage.user_us), seconds(usage.system_us));
@@ -65,7 +73,10 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
         ("id", harmless(&line.id).into_owned()),
         ("name", text(&line.name)),
         ("state", state(line)),
-        ("members", line.members.as_ref().map(states).unwrap_or_default()),
+        (
+            "members",
+            line.members.as_ref().map(states).unwrap_or_default(),
+        ),
         ("command", command(&detail.argv)),
         ("directory", harmless(&detail.cwd.to_text()).into_owned()),
         ("group", text(&line.group)),
@@ -82,7 +93,10 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
         ("usage", usage),
         ("stdout", captured(detail.stdout)),
         ("stderr", captured(detail.stderr)),
-        ("committee", harmless(&detail.committee.join(" ")).into_owned()),
+        (
+            "committee",
+            harmless(&detail.committee.join(" ")).into_owned(),
+        ),
     ]
 }
 
@@ -103,7 +117,9 @@ fn state(line: &TaskLine) -> String {
 }
 
 fn ended(line: &TaskLine) -> String {
-    let Some(ended) = line.ended_ms else { return String::new() };
+    let Some(ended) = line.ended_ms else {
+        return String::new();
+    };
     match line.started_ms {
         Some(started) => format!("{} (after {})", instant(ended), span(started, ended)),
         None => instant(ended),
@@ -150,11 +166,21 @@ mod tests {
             },
             argv: ["sh", "-c", "exit 3"].map(Arg::from).to_vec(),
             cwd: Arg::from("/home/ann"),
-            needs: Needs { cpu_milli: 500, memory_bytes: 1 << 30 },
+            needs: Needs {
+                cpu_milli: 500,
+                memory_bytes: 1 << 30,
+            },
             committee: vec!["alpha".into(), "beta".into()],
             registers: vec!["bid of a: epoch 1".into(), "vote of b: epoch 1".into()],
-            usage: Some(Usage { user_us: 1_500, system_us: 2_000, max_rss_kib: 4_096 }),
-            stdout: Some(Captured { len: 2_048, digest: Some(Digest([0xab; 32])) }),
+            usage: Some(Usage {
+                user_us: 1_500,
+                system_us: 2_000,
+                max_rss_kib: 4_096,
+            }),
+            stdout: Some(Captured {
+                len: 2_048,
+                digest: Some(Digest([0xab; 32])),
+            }),
             stderr: Some(Captured::default()),
         };
         let text = anstream::adapter::strip_str(&render(&detail)).to_string();
@@ -193,12 +219,25 @@ registers   bid of a: epoch 1
         for (exit, signal, reason, text) in [
             (None, None, None, "error"),
             (Some(3), None, None, "error (exit 3)"),
-            (None, Some(9), Some("host lost"), "error (SIGKILL; host lost)"),
+            (
+                None,
+                Some(9),
+                Some("host lost"),
+                "error (SIGKILL; host lost)",
+            ),
             (None, None, Some("expired"), "error (expired)"),
         ] {
             let reason = reason.map(str::to_owned);
-            let line = TaskLine { exit, signal, reason, ..line("a-1", TaskState::Error) };
-            assert_eq!(anstream::adapter::strip_str(&state(&line)).to_string(), text);
+            let line = TaskLine {
+                exit,
+                signal,
+                reason,
+                ..line("a-1", TaskState::Error)
+            };
+            assert_eq!(
+                anstream::adapter::strip_str(&state(&line)).to_string(),
+                text
+            );
         }
     }
 }

@@ -45,10 +45,20 @@ const TERMINAL_LIMIT: u32 = 100;
 
 /// Lists tasks.
 pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
-    let Options { ids, flat, depth, all_users, limit } = options;
+    let Options {
+        ids,
+        flat,
+        depth,
+        all_users,
+        limit,
+    } = options;
     let depth = depth.unwrap_or(1);
     let on_terminal = context.form == Form::Text && context.screen.width().is_some();
-    let limit = limit.unwrap_or(if on_terminal && ids.is_empty() { TERMINAL_LIMIT } else { 0 });
+    let limit = limit.unwrap_or(if on_terminal && ids.is_empty() {
+        TERMINAL_LIMIT
+    } else {
+        0
+    });
     let query = StatusQuery {
         flat: flat || depth != 1,
         all_users: all_users || !ids.is_empty(),
@@ -64,14 +74,21 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         Form::Json => context.json(&list.tasks)?,
         Form::Text => {
             let rows = match flat {
-                true => list.tasks.iter().map(|line| row(line, "", None, wall_ms())).collect(),
+                true => list
+                    .tasks
+                    .iter()
+                    .map(|line| row(line, "", None, wall_ms()))
+                    .collect(),
                 false => tree(&grow(list.tasks), depth, wall_ms()),
             };
             show(context, rows)?;
         }
     }
     if list.more > 0 {
-        context.remark(&format!("{} older not shown; 'aque status --limit 0' shows all", list.more));
+        context.remark(&format!(
+            "{} older not shown; 'aque status --limit 0' shows all",
+            list.more
+        ));
     }
     Ok(0)
 }
@@ -107,7 +124,13 @@ fn tree(roots: &[Branch], depth: usize, now_ms: u64) -> Vec<Vec<String>> {
         let counts = branch.counts.as_ref().map(states);
         rows.push(row(&branch.line, &indent, counts.as_deref(), now_ms));
         if depth == 0 || level < depth {
-            open.extend(branch.members.iter().rev().map(|member| (level + 1, member)));
+            open.extend(
+                branch
+                    .members
+                    .iter()
+                    .rev()
+                    .map(|member| (level + 1, member)),
+            );
         }
     }
     rows
@@ -119,12 +142,23 @@ fn row(line: &TaskLine, indent: &str, counts: Option<&str>, now_ms: u64) -> Vec<
         None if line.state == TaskState::Running => span(from, now_ms),
         None => String::new(),
     });
-    let host = line.host.as_deref().map_or_else(|| faint("-"), |host| harmless(host).into_owned());
-    let runs = if counts.is_some() { String::new() } else { line.attempts.to_string() };
+    let host = line
+        .host
+        .as_deref()
+        .map_or_else(|| faint("-"), |host| harmless(host).into_owned());
+    let runs = if counts.is_some() {
+        String::new()
+    } else {
+        line.attempts.to_string()
+    };
     vec![
         format!("{indent}{}", harmless(&line.id)),
         painted(style(line.state), line.state.name()),
-        if counts.is_some() { String::new() } else { host },
+        if counts.is_some() {
+            String::new()
+        } else {
+            host
+        },
         runs,
         span(line.created_ms, now_ms),
         time.unwrap_or_default(),
@@ -144,7 +178,10 @@ fn what(line: &TaskLine, counts: Option<&str>) -> String {
         && line.state != TaskState::Success
         && counts.is_none()
     {
-        parts.push(painted(style(line.state), &format!("({})", harmless(reason))));
+        parts.push(painted(
+            style(line.state),
+            &format!("({})", harmless(reason)),
+        ));
     }
     let command = harmless(&line.command);
     match &line.name {
@@ -167,7 +204,10 @@ mod tests {
             members: Some([("error".to_owned(), 1), ("running".to_owned(), 1)].into()),
             ..line("k3v7qa-2", TaskState::Running)
         };
-        let member = |id, state| TaskLine { group: Some("k3v7qa-2".into()), ..line(id, state) };
+        let member = |id, state| TaskLine {
+            group: Some("k3v7qa-2".into()),
+            ..line(id, state)
+        };
         vec![
             TaskLine {
                 host: Some("alpha".into()),
@@ -184,7 +224,10 @@ mod tests {
                 host: Some("beta".into()),
                 ..member("k3v7qa-3", TaskState::Error)
             },
-            TaskLine { started_ms: Some(9_000), ..member("k3v7qa-4", TaskState::Running) },
+            TaskLine {
+                started_ms: Some(9_000),
+                ..member("k3v7qa-4", TaskState::Running)
+            },
             TaskLine {
                 name: Some("last".into()),
                 reason: Some("dependency k3v7qa-1".into()),
@@ -229,7 +272,10 @@ k3v7qa-5    blocked  -         0  10s        (dependency k3v7qa-1) last: true
 
     #[test]
     fn hostile_text_is_shown_as_text() {
-        let line = TaskLine { command: "a\u{1b}[2J\nb".into(), ..line("x-1", TaskState::Pending) };
+        let line = TaskLine {
+            command: "a\u{1b}[2J\nb".into(),
+            ..line("x-1", TaskState::Pending)
+        };
         assert_eq!(what(&line, None), "a\\u{1b}[2J\\nb");
     }
 }

@@ -104,18 +104,29 @@ fn record(
     id: &str,
     submitted: &Submitted,
 ) -> Result<(), Problem> {
-    let query =
-        StatusQuery { ids: vec![id.to_owned()], all_users: true, ..StatusQuery::default() };
+    let query = StatusQuery {
+        ids: vec![id.to_owned()],
+        all_users: true,
+        ..StatusQuery::default()
+    };
     let list = client.status(query)?;
     let Some(line) = list.tasks.first() else {
-        return Err(Problem::failed(format!("the node does not know {id}, which it has just taken")));
+        return Err(Problem::failed(format!(
+            "the node does not know {id}, which it has just taken"
+        )));
     };
-    context.json(&Record { line, copies: submitted.copies, committee: submitted.committee })
+    context.json(&Record {
+        line,
+        copies: submitted.copies,
+        committee: submitted.committee,
+    })
 }
 
 /// A submission is answered after some seconds even if a majority of the committee cannot be reached: that is worth a word.
 pub(super) fn warn_if_thin(context: &Context, submitted: &Submitted) {
-    let Submitted { copies, committee, .. } = submitted;
+    let Submitted {
+        copies, committee, ..
+    } = submitted;
     if *copies <= committee / 2 {
         context.remark(&format!(
             "aque: on {copies} of {committee} disks only: too few hosts answer; it runs once a majority is back"
@@ -139,12 +150,19 @@ mod tests {
     fn parsed(words: &[&str]) -> Vec<String> {
         let words = std::iter::once("submit").chain(words.iter().copied());
         let options = Line::try_parse_from(words).unwrap().options;
-        options.command.into_iter().map(|word| word.into_string().unwrap()).collect()
+        options
+            .command
+            .into_iter()
+            .map(|word| word.into_string().unwrap())
+            .collect()
     }
 
     #[test]
     fn what_follows_the_command_is_the_commands() {
-        assert_eq!(parsed(&["-c", "2", "ls", "-w", "--json", "-c"]), ["ls", "-w", "--json", "-c"]);
+        assert_eq!(
+            parsed(&["-c", "2", "ls", "-w", "--json", "-c"]),
+            ["ls", "-w", "--json", "-c"]
+        );
         assert_eq!(parsed(&["ls", "--", "-x"]), ["ls", "--", "-x"]);
         assert_eq!(parsed(&["--", "-odd-name", "-w"]), ["-odd-name", "-w"]);
         assert_eq!(parsed(&["A=1", "cmd", "--help"]), ["A=1", "cmd", "--help"]);

@@ -254,25 +254,40 @@ pub(crate) mod tests {
             (TaskState::Killed, Some(0), None, 1),
             (TaskState::Cancelled, None, None, 1),
         ] {
-            let line = TaskLine { exit, signal, ..line("a-1", state) };
+            let line = TaskLine {
+                exit,
+                signal,
+                ..line("a-1", state)
+            };
             assert_eq!(exit_status(&line), status, "{state} {exit:?} {signal:?}");
         }
         let reason = Some("exit 127: no such program".to_owned());
-        assert_eq!(exit_status(&TaskLine { reason, ..line("a-1", TaskState::Error) }), 127);
+        assert_eq!(
+            exit_status(&TaskLine {
+                reason,
+                ..line("a-1", TaskState::Error)
+            }),
+            127
+        );
     }
 
     #[test]
     fn assignments_stand_before_the_command() {
         let words = ["A=1", "B=x=y", "cmd", "C=3"].map(OsString::from).to_vec();
         let (assigned, argv) = split_assignments(words);
-        assert_eq!(assigned, [("A", "1"), ("B", "x=y")].map(|(k, v)| (k.into(), v.into())));
+        assert_eq!(
+            assigned,
+            [("A", "1"), ("B", "x=y")].map(|(k, v)| (k.into(), v.into()))
+        );
         assert_eq!(argv, ["cmd", "C=3"].map(Arg::from));
     }
 
     #[test]
     fn later_settings_win_and_names_are_sorted() {
         let options = TaskOptions {
-            env: ["B=1", "A=1", "B=2"].map(|word| parse::variable(word.into()).unwrap()).to_vec(),
+            env: ["B=1", "A=1", "B=2"]
+                .map(|word| parse::variable(word.into()).unwrap())
+                .to_vec(),
             ..TaskOptions::default()
         };
         let template = options.template(vec![("A".into(), "3".into())]).unwrap();
@@ -285,8 +300,19 @@ pub(crate) mod tests {
 
     #[test]
     fn a_run_does_not_pass_on_its_own_variables() {
-        let vars = [("PATH", "/bin"), ("AQUE_TID", "x-1"), ("A", ""), ("_", "/bin/aque")];
-        let kept = inherited(vars.into_iter().map(|(name, value)| (name.into(), value.into())));
-        assert_eq!(kept.0, [("A", ""), ("PATH", "/bin")].map(|(k, v)| (k.into(), v.into())));
+        let vars = [
+            ("PATH", "/bin"),
+            ("AQUE_TID", "x-1"),
+            ("A", ""),
+            ("_", "/bin/aque"),
+        ];
+        let kept = inherited(
+            vars.into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        );
+        assert_eq!(
+            kept.0,
+            [("A", ""), ("PATH", "/bin")].map(|(k, v)| (k.into(), v.into()))
+        );
     }
 }

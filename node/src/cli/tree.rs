@@ -20,21 +20,34 @@ pub(crate) struct Branch {
 
 /// Puts each task below its group; what belongs to nothing in the list is a root. The order of the list is kept.
 pub(crate) fn grow(lines: Vec<TaskLine>) -> Vec<Branch> {
-    let places: HashMap<String, usize> =
-        lines.iter().enumerate().map(|(place, line)| (line.id.clone(), place)).collect();
+    let places: HashMap<String, usize> = lines
+        .iter()
+        .enumerate()
+        .map(|(place, line)| (line.id.clone(), place))
+        .collect();
     // A group stands before its members; whatever else a node may send must not make a circle.
     let parent = |place: usize, line: &TaskLine| {
-        let group = line.group.as_ref().and_then(|group| places.get(group).copied());
+        let group = line
+            .group
+            .as_ref()
+            .and_then(|group| places.get(group).copied());
         group.filter(|group| *group < place)
     };
-    let parents: Vec<_> =
-        lines.iter().enumerate().map(|(place, line)| parent(place, line)).collect();
+    let parents: Vec<_> = lines
+        .iter()
+        .enumerate()
+        .map(|(place, line)| parent(place, line))
+        .collect();
     let mut below: Vec<Vec<Branch>> = lines.iter().map(|_| Vec::new()).collect();
     let mut roots = Vec::new();
     for (line, parent) in lines.into_iter().zip(parents).rev() {
         let mut members = below.pop().unwrap_or_default();
         members.reverse();
-        let branch = Branch { counts: counts(&line, &members), line, members };
+        let branch = Branch {
+            counts: counts(&line, &members),
+            line,
+            members,
+        };
         match parent {
             Some(group) => below[group].push(branch),
             None => roots.push(branch),
@@ -57,7 +70,11 @@ fn counts(line: &TaskLine, members: &[Branch]) -> Option<Counts> {
                     *merged.entry(state.clone()).or_default() += count;
                 }
             }
-            None => *merged.entry(member.line.state.name().to_owned()).or_default() += 1,
+            None => {
+                *merged
+                    .entry(member.line.state.name().to_owned())
+                    .or_default() += 1
+            }
         }
     }
     Some(merged)
@@ -72,7 +89,10 @@ mod tests {
     use super::*;
 
     fn member(id: &str, group: &str, state: TaskState) -> TaskLine {
-        TaskLine { group: Some(group.into()), ..line(id, state) }
+        TaskLine {
+            group: Some(group.into()),
+            ..line(id, state)
+        }
     }
 
     fn shape(branches: &[Branch]) -> String {

@@ -67,8 +67,10 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         limit: options.timeout.map_or(Limit::Never, Limit::within),
     };
     let Some(progress) = watch(context, &mut client, wish)? else {
-        return Err(Problem::new(Kind::TimedOut, "the time ran out before they had ended")
-            .hint("they go on; 'aque status' shows how far they are"));
+        return Err(
+            Problem::new(Kind::TimedOut, "the time ran out before they had ended")
+                .hint("they go on; 'aque status' shows how far they are"),
+        );
     };
     if context.form == Form::Json {
         context.json(&progress)?;
@@ -76,7 +78,9 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
     let failed = verdict(&progress, wanted);
     if failed > 0 {
         let total = progress.total;
-        context.remark(&format!("aque: {failed} of {total} did not end well; see 'aque status'"));
+        context.remark(&format!(
+            "aque: {failed} of {total} did not end well; see 'aque status'"
+        ));
     }
     Ok(u8::from(failed > 0))
 }
@@ -87,15 +91,30 @@ pub(crate) fn wait_with_meter(
     client: &mut Client,
     ids: Vec<String>,
 ) -> Result<(), Problem> {
-    let wish = Wish { ids, any: Any::All, state: None, limit: Limit::Never };
+    let wish = Wish {
+        ids,
+        any: Any::All,
+        state: None,
+        limit: Limit::Never,
+    };
     watch(context, client, wish).map(|_ended| ())
 }
 
 /// Returns the last progress; `None` when the limit came first.
 fn watch(context: &Context, client: &mut Client, wish: Wish) -> Result<Option<Progress>, Problem> {
-    let Wish { ids, any, state, limit } = wish;
+    let Wish {
+        ids,
+        any,
+        state,
+        limit,
+    } = wish;
     let any = any == Any::One;
-    let mut replies = client.start(Call::Wait { ids, any, state, each: false })?;
+    let mut replies = client.start(Call::Wait {
+        ids,
+        any,
+        state,
+        each: false,
+    })?;
     let mut meter = match context.talk {
         Talk::Normal => Meter::new(),
         Talk::Quiet => Meter::Silent,
@@ -118,7 +137,9 @@ fn watch(context: &Context, client: &mut Client, wish: Wish) -> Result<Option<Pr
 }
 
 fn remark(progress: &Progress) -> String {
-    let Progress { failed, running, .. } = progress;
+    let Progress {
+        failed, running, ..
+    } = progress;
     match (failed, running) {
         (0, 0) => String::new(),
         (0, _) => format!("{running} running"),
@@ -129,15 +150,23 @@ fn remark(progress: &Progress) -> String {
 
 /// How many of the tasks are not as they were wanted.
 fn verdict(progress: &Progress, wanted: Option<TaskState>) -> u64 {
-    let Some(wanted) = wanted else { return progress.failed };
+    let Some(wanted) = wanted else {
+        return progress.failed;
+    };
     let other = |state: TaskState| wanted.is_complete() && state.is_complete() && state != wanted;
-    let missed = progress.tasks.iter().filter(|line| other(line.state)).count();
+    let missed = progress
+        .tasks
+        .iter()
+        .filter(|line| other(line.state))
+        .count();
     u64::try_from(missed).unwrap_or(u64::MAX)
 }
 
 fn state(text: &str) -> Result<TaskState, String> {
     let names: Vec<_> = TaskState::ALL.iter().map(|state| state.name()).collect();
-    let found = TaskState::ALL.into_iter().find(|state| state.name() == text.to_ascii_lowercase());
+    let found = TaskState::ALL
+        .into_iter()
+        .find(|state| state.name() == text.to_ascii_lowercase());
     found.ok_or_else(|| format!("states are {}", names.join(", ")))
 }
 
@@ -169,16 +198,29 @@ mod tests {
             (TaskState::Error, Some(TaskState::Running), 0),
             (TaskState::Running, Some(TaskState::Running), 0),
         ] {
-            assert_eq!(verdict(&progress(ended), wanted), missed, "{ended} for {wanted:?}");
+            assert_eq!(
+                verdict(&progress(ended), wanted),
+                missed,
+                "{ended} for {wanted:?}"
+            );
         }
     }
 
     #[test]
     fn remark_table() {
-        let progress = |failed, running| Progress { total: 9, done: 0, failed, running, tasks: vec![] };
-        for (failed, running, text) in
-            [(0, 0, ""), (0, 2, "2 running"), (1, 0, "1 failed"), (1, 2, "2 running, 1 failed")]
-        {
+        let progress = |failed, running| Progress {
+            total: 9,
+            done: 0,
+            failed,
+            running,
+            tasks: vec![],
+        };
+        for (failed, running, text) in [
+            (0, 0, ""),
+            (0, 2, "2 running"),
+            (1, 0, "1 failed"),
+            (1, 2, "2 running, 1 failed"),
+        ] {
             assert_eq!(remark(&progress(failed, running)), text);
         }
     }

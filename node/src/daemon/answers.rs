@@ -32,7 +32,11 @@ pub(super) enum Pending {
 
 impl Node {
     pub(super) fn answer(&mut self, question: Question) {
-        let Question { caller, call, answers } = question;
+        let Question {
+            caller,
+            call,
+            answers,
+        } = question;
         match call {
             Call::Submit(submission) => self.submit(submission, &caller, answers),
             Call::Status(query) => self.status(&query, &caller, answers),
@@ -40,7 +44,9 @@ impl Node {
                 if let Some(ids) = self.resolve(&ids, &caller, &answers) {
                     let names = Names::of(&self.replica);
                     let views = ids.iter().filter_map(|id| self.replica.task(*id));
-                    let tasks = views.map(|view| detail(&self.replica, &view, &names)).collect();
+                    let tasks = views
+                        .map(|view| detail(&self.replica, &view, &names))
+                        .collect();
                     answers.end(Body::Details(Details { tasks }));
                 }
             }
@@ -55,14 +61,34 @@ impl Node {
                     Err(error) => answers.fail(FailureKind::Request, error.to_string(), LOOK),
                 }
             }
-            Call::Wait { ids, any, state, each } => {
+            Call::Wait {
+                ids,
+                any,
+                state,
+                each,
+            } => {
                 if let Some(ids) = self.resolve(&ids, &caller, &answers) {
-                    self.waits.add(&self.replica, ids, &Terms { any, state, each }, answers);
+                    self.waits
+                        .add(&self.replica, ids, &Terms { any, state, each }, answers);
                 }
             }
-            Call::Kill { ids, signal, grace, reason } => {
+            Call::Kill {
+                ids,
+                signal,
+                grace,
+                reason,
+            } => {
                 if let Some(ids) = self.resolve(&ids, &caller, &answers) {
-                    self.kill(ids, &caller, Wish::Kill { signal, grace, reason }, answers);
+                    self.kill(
+                        ids,
+                        &caller,
+                        Wish::Kill {
+                            signal,
+                            grace,
+                            reason,
+                        },
+                        answers,
+                    );
                 }
             }
             Call::Close { group, size } => self.close(&group, size, &caller, answers),
@@ -90,7 +116,11 @@ impl Node {
             let (Pending::Submit(answers)
             | Pending::Kill { answers, .. }
             | Pending::Close { answers, .. }) = pending;
-            answers.fail(FailureKind::Busy, "too many requests wait for the disk", Some("try again in a moment"));
+            answers.fail(
+                FailureKind::Busy,
+                "too many requests wait for the disk",
+                Some("try again in a moment"),
+            );
             return None;
         }
         let token = self.next_token;
@@ -104,7 +134,11 @@ impl Node {
         match new_tasks(&self.replica, submission, caller, now().wall) {
             Ok(tasks) => {
                 if let Some(token) = self.expect_reply(Pending::Submit(answers)) {
-                    self.feed(Input::Submit { token, tasks, durable });
+                    self.feed(Input::Submit {
+                        token,
+                        tasks,
+                        durable,
+                    });
                 }
             }
             Err(error) => answers.fail(FailureKind::Request, error.to_string(), None),
@@ -114,30 +148,57 @@ impl Node {
     fn kill(&mut self, tasks: Vec<TaskId>, caller: &Caller, wish: Wish, answers: Answers) {
         let asked = tasks.len() as u64;
         if let Some(token) = self.expect_reply(Pending::Kill { answers, asked }) {
-            self.feed(Input::Control { token, tasks, by: caller.user.clone(), wish });
+            self.feed(Input::Control {
+                token,
+                tasks,
+                by: caller.user.clone(),
+                wish,
+            });
         }
     }
 
     fn close(&mut self, group: &str, size: u32, caller: &Caller, answers: Answers) {
         let id = match ids::one(&self.replica, group, &caller.user) {
             Ok(id) if ids::is_group(&self.replica, id) => id,
-            Ok(id) => return answers.fail(FailureKind::Request, format!("{id} is not a group"), None),
+            Ok(id) => {
+                return answers.fail(FailureKind::Request, format!("{id} is not a group"), None);
+            }
             Err(error) => return answers.fail(FailureKind::Request, error.to_string(), LOOK),
         };
-        let closed = Closed { group: id.to_string(), size };
+        let closed = Closed {
+            group: id.to_string(),
+            size,
+        };
         if let Some(token) = self.expect_reply(Pending::Close { answers, closed }) {
             let (by, wish) = (caller.user.clone(), Wish::Close { size });
-            self.feed(Input::Control { token, tasks: vec![id], by, wish });
+            self.feed(Input::Control {
+                token,
+                tasks: vec![id],
+                by,
+                wish,
+            });
         }
     }
 
     /// Passes a replica's reply on to the client that waits for it.
     pub(super) fn pass_reply(&mut self, token: Token, reply: Reply) {
-        let Some(pending) = self.pending.remove(&token) else { return };
+        let Some(pending) = self.pending.remove(&token) else {
+            return;
+        };
         match (pending, reply) {
-            (Pending::Submit(answers), Reply::Submitted { ids, copies: (copies, committee) }) => {
+            (
+                Pending::Submit(answers),
+                Reply::Submitted {
+                    ids,
+                    copies: (copies, committee),
+                },
+            ) => {
                 let ids = ids.iter().map(ToString::to_string).collect();
-                answers.end(Body::Submitted(Submitted { ids, copies, committee }));
+                answers.end(Body::Submitted(Submitted {
+                    ids,
+                    copies,
+                    committee,
+                }));
             }
             (Pending::Kill { answers, asked }, Reply::Noted { ended }) => {
                 let names = Names::of(&self.replica);
@@ -161,14 +222,24 @@ impl Node {
     fn nodes(&self) -> Nodes {
         let round_trip = |peer: crdt::ids::PeerId| self.net.round_trip(PeerKey(peer.0));
         let members = self.replica.members();
-        Nodes { nodes: members.iter().map(|m| node_line(m, round_trip(m.peer))).collect() }
+        Nodes {
+            nodes: members
+                .iter()
+                .map(|m| node_line(m, round_trip(m.peer)))
+                .collect(),
+        }
     }
 
     fn stats(&self) -> Stats {
         let named = |(name, value): (&'static str, u64)| (format!("aque_{name}_total"), value);
         let mut values: std::collections::BTreeMap<String, u64> =
             self.replica.counters().iter().map(named).collect();
-        values.extend(self.net.stats().iter().map(|(name, value)| (format!("aque_net_{name}"), value)));
+        values.extend(
+            self.net
+                .stats()
+                .iter()
+                .map(|(name, value)| (format!("aque_net_{name}"), value)),
+        );
         let memory = self.replica.memory();
         let sizes = [
             ("aque_tasks", memory.tasks),
@@ -181,7 +252,9 @@ impl Node {
     }
 
     fn status(&self, query: &StatusQuery, caller: &Caller, answers: Answers) {
-        let Some(ids) = self.listed(query, caller, &answers) else { return };
+        let Some(ids) = self.listed(query, caller, &answers) else {
+            return;
+        };
         let limit = match query.limit {
             0 => usize::MAX,
             limit => limit as usize,
@@ -192,8 +265,11 @@ impl Node {
                 && (query.flat || !query.ids.is_empty() || view.spec.member_of.is_none())
                 && !(query.flat && matches!(view.spec.work, Work::Group { .. }))
         };
-        let mut views: Vec<TaskView> =
-            ids.into_iter().filter_map(|id| self.replica.task(id)).filter(fits).collect();
+        let mut views: Vec<TaskView> = ids
+            .into_iter()
+            .filter_map(|id| self.replica.task(id))
+            .filter(fits)
+            .collect();
         views.sort_by_key(|view| (view.spec.created, view.id));
         let more = views.len().saturating_sub(limit);
         views.drain(..more);
@@ -203,7 +279,12 @@ impl Node {
     }
 
     /// The tasks that a status is about: all, or those named with the members of groups among them.
-    fn listed(&self, query: &StatusQuery, caller: &Caller, answers: &Answers) -> Option<Vec<TaskId>> {
+    fn listed(
+        &self,
+        query: &StatusQuery,
+        caller: &Caller,
+        answers: &Answers,
+    ) -> Option<Vec<TaskId>> {
         if query.ids.is_empty() {
             return Some(self.replica.task_ids().collect());
         }
@@ -231,14 +312,14 @@ async fn send_in_lines(mut lines: Vec<TaskLine>, more: u64, answers: Answers) {
             return;
         }
     }
-    answers.finish(Body::Tasks(Tasks { tasks: lines, more })).await;
+    answers
+        .finish(Body::Tasks(Tasks { tasks: lines, more }))
+        .await;
 }
 
 fn refused(refusal: &Refusal) -> Body {
     match refusal {
-        Refusal::Disk | Refusal::Busy => {
-            failure(FailureKind::Busy, refusal.to_string(), None)
-        }
+        Refusal::Disk | Refusal::Busy => failure(FailureKind::Busy, refusal.to_string(), None),
         Refusal::Unknown(_) => failure(FailureKind::Request, refusal.to_string(), LOOK),
         Refusal::Spec { .. } => failure(FailureKind::Request, refusal.to_string(), None),
     }

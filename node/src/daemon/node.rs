@@ -95,7 +95,15 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new(parts: Parts) -> Result<Self, Failed> {
-        let Parts { replica, net, executor, log, outputs, mesh, settings } = parts;
+        let Parts {
+            replica,
+            net,
+            executor,
+            log,
+            outputs,
+            mesh,
+            settings,
+        } = parts;
         let (adopted, adoptions) = mpsc::channel(1_024);
         let (locate, locates) = mpsc::channel(256);
         Ok(Self {
@@ -136,13 +144,20 @@ impl Node {
     /// Returns a ticket for another host.
     pub(super) fn ticket(&self) -> Ticket {
         let addrs = ticket_addresses(self.net.listen_addrs());
-        Ticket { secret: self.secret.clone(), addrs }
+        Ticket {
+            secret: self.secret.clone(),
+            addrs,
+        }
     }
 
     /// Says that the node is ready.
     pub(super) fn announce(&self) {
-        let listen: Vec<String> =
-            self.net.listen_addrs().iter().map(ToString::to_string).collect();
+        let listen: Vec<String> = self
+            .net
+            .listen_addrs()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         print_ready(&format!(
             "aque-node ready name={} tag={} api={} listen={} ticket={}",
             self.settings.name,
@@ -253,7 +268,9 @@ impl Node {
     }
 
     fn wake(&mut self) {
-        let due = self.retry_at.is_some_and(|at| at <= crate::clock::boottime());
+        let due = self
+            .retry_at
+            .is_some_and(|at| at <= crate::clock::boottime());
         if due {
             self.retry_at = None;
             self.write_unconfirmed();
@@ -262,12 +279,18 @@ impl Node {
     }
 
     fn next_alarm(&self) -> Option<Duration> {
-        let replica = self.replica.next_wakeup().map(|Mono(at)| Duration::from_nanos(at));
+        let replica = self
+            .replica
+            .next_wakeup()
+            .map(|Mono(at)| Duration::from_nanos(at));
         let last_words = match self.leaving {
             Leaving::LastWords(until) => Some(until),
             Leaving::No | Leaving::Draining => None,
         };
-        [replica, self.retry_at, self.waits.next_report(), last_words].into_iter().flatten().min()
+        [replica, self.retry_at, self.waits.next_report(), last_words]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what the replica asks, in its order.
@@ -302,7 +325,8 @@ impl Node {
             }
         }
         if changed {
-            self.changes.send_modify(|count| *count = count.wrapping_add(1));
+            self.changes
+                .send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 
@@ -320,14 +344,23 @@ impl Node {
     /// Says whether a task's state has changed.
     fn take_notice(&mut self, notice: Notice) -> bool {
         match notice {
-            Notice::Task { id, state, reason, .. } => {
+            Notice::Task {
+                id, state, reason, ..
+            } => {
                 debug!(task = %id, %state, reason, "task changed");
                 self.waits.task_changed(id, state);
                 return true;
             }
-            Notice::Member { peer, name, addresses } => {
+            Notice::Member {
+                peer,
+                name,
+                addresses,
+            } => {
                 debug!(peer = %peer.tag(), name, "member heard of");
-                let addresses = addresses.iter().filter_map(|text| text.parse().ok()).collect();
+                let addresses = addresses
+                    .iter()
+                    .filter_map(|text| text.parse().ok())
+                    .collect();
                 if peer != self.replica.own_peer() {
                     self.net.learn(PeerKey(peer.0), addresses);
                 }
@@ -354,7 +387,10 @@ impl Node {
                 self.feed(Input::PeerDown(PeerId(peer.0)));
             }
             NetEvent::Frame { peer, frame, .. } => {
-                self.feed(Input::Frame { from: PeerId(peer.0), bytes: Arc::from(&frame[..]) });
+                self.feed(Input::Frame {
+                    from: PeerId(peer.0),
+                    bytes: Arc::from(&frame[..]),
+                });
             }
             NetEvent::Incoming { stream, .. } => {
                 let server = self.stream_server();
@@ -370,7 +406,9 @@ impl Node {
     }
 
     fn write_unconfirmed(&mut self) {
-        let Some((token, records)) = self.unconfirmed.clone() else { return };
+        let Some((token, records)) = self.unconfirmed.clone() else {
+            return;
+        };
         if let Err(problem) = self.log.submit(token, records) {
             self.disk_refused(token, &problem);
         }
@@ -378,12 +416,22 @@ impl Node {
 
     fn log_done(&mut self, event: LogEvent) {
         match event {
-            LogEvent::Written { token, result: Ok(()) } => {
-                if self.unconfirmed.take_if(|(waiting, _)| *waiting <= token).is_some() {
+            LogEvent::Written {
+                token,
+                result: Ok(()),
+            } => {
+                if self
+                    .unconfirmed
+                    .take_if(|(waiting, _)| *waiting <= token)
+                    .is_some()
+                {
                     self.feed(Input::Persisted(token));
                 }
             }
-            LogEvent::Written { token, result: Err(problem) } => self.disk_refused(token, &problem),
+            LogEvent::Written {
+                token,
+                result: Err(problem),
+            } => self.disk_refused(token, &problem),
             LogEvent::Compacted { result, .. } => debug!(?result, "log compacted"),
         }
     }
@@ -402,14 +450,21 @@ impl Node {
     }
 
     /// Returns the task that a text names.
-    pub(super) fn task_of(&self, text: &str, user: &str) -> Result<TaskId, crate::api::ids::IdError> {
+    pub(super) fn task_of(
+        &self,
+        text: &str,
+        user: &str,
+    ) -> Result<TaskId, crate::api::ids::IdError> {
         crate::api::ids::one(&self.replica, text, user)
     }
 
     fn take_signal(&mut self, kind: Asked) {
         match (kind, self.leaving) {
             (Asked::Leave, Leaving::No) => {
-                info!("leaving: no new task is taken; runs have {:?} to end", self.settings.grace);
+                info!(
+                    "leaving: no new task is taken; runs have {:?} to end",
+                    self.settings.grace
+                );
                 self.leaving = Leaving::Draining;
                 self.feed(Input::Drain(true));
                 self.runs.leave();
@@ -437,7 +492,9 @@ impl Node {
     }
 
     fn has_left(&self) -> bool {
-        let Leaving::LastWords(until) = self.leaving else { return false };
+        let Leaving::LastWords(until) = self.leaving else {
+            return false;
+        };
         let done = self.runs.is_empty() && self.unconfirmed.is_none();
         done && self.replica.live_claims() == 0 || crate::clock::boottime() >= until
     }
@@ -483,6 +540,9 @@ impl Signals {
 )]
 fn load_average() -> u32 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let first = text.split(' ').next().and_then(|word| word.parse::<f64>().ok());
+    let first = text
+        .split(' ')
+        .next()
+        .and_then(|word| word.parse::<f64>().ok());
     (first.unwrap_or(0.0).clamp(0.0, 1e6) * 100.0) as u32
 }

@@ -45,7 +45,11 @@ pub fn program(args: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let status = if error.use_stderr() { 2 } else { 0 };
-            return if error.print().is_ok() { ExitCode::from(status) } else { ExitCode::FAILURE };
+            return if error.print().is_ok() {
+                ExitCode::from(status)
+            } else {
+                ExitCode::FAILURE
+            };
         }
     };
     match start(cli) {
@@ -91,7 +95,9 @@ fn log_to_stderr(settings: &Settings) -> Result<(), Failed> {
     let filter = EnvFilter::builder()
         .parse(&settings.log)
         .map_err(|error| format!("--log {:?}: {error}", settings.log))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr)
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let set = match settings.log_format {
         LogFormat::Text => builder.try_init(),
@@ -122,9 +128,16 @@ fn enter_mesh(settings: &Settings) -> Result<Mesh, Failed> {
     bootstrap.sort_unstable();
     bootstrap.dedup();
     bootstrap.truncate(8);
-    let kept = Ticket { secret: secret.clone(), addrs: bootstrap.clone() };
+    let kept = Ticket {
+        secret: secret.clone(),
+        addrs: bootstrap.clone(),
+    };
     write_small(&path, kept.to_string().as_bytes())?;
-    Ok(Mesh { identity, secret, bootstrap })
+    Ok(Mesh {
+        identity,
+        secret,
+        bootstrap,
+    })
 }
 
 fn read_ticket(path: &Path) -> Result<Option<Ticket>, Failed> {
@@ -161,7 +174,9 @@ fn become_another(mesh: &mut Mesh, data: &Path) -> Result<(), Failed> {
 
 fn tell_recovery(recovery: &Recovery) {
     if recovery.tail == Tail::Cut {
-        warn!("the log ended in something unfinished, which was cut off; that is normal after a crash");
+        warn!(
+            "the log ended in something unfinished, which was cut off; that is normal after a crash"
+        );
     }
     if let Some(damage) = &recovery.damage {
         error!(
@@ -176,7 +191,10 @@ fn tell_recovery(recovery: &Recovery) {
 /// Returns both clocks.
 pub(super) fn now() -> Now {
     let mono = u64::try_from(boottime().as_nanos()).unwrap_or(u64::MAX);
-    Now { mono: Mono(mono), wall: Wall(wall_ms()) }
+    Now {
+        mono: Mono(mono),
+        wall: Wall(wall_ms()),
+    }
 }
 
 async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
@@ -186,12 +204,18 @@ async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
     }
     let (log, done) = LogWriter::start(log)?;
     let outputs = Outputs::open(&settings.data.join("outputs"))?;
-    let exec_config =
-        ExecConfig { data: settings.data.clone(), program: Program::This, max_runs: 4_096 };
+    let exec_config = ExecConfig {
+        data: settings.data.clone(),
+        program: Program::This,
+        max_runs: 4_096,
+    };
     let (executor, exec_events) = Executor::start(exec_config).await?;
     outputs.sweep_live(&std::collections::BTreeSet::new())?;
     let config = Config {
-        keys: Box::new(Ed25519Keys::new(&mesh.identity.secret_bytes(), &mesh.secret.0)),
+        keys: Box::new(Ed25519Keys::new(
+            &mesh.identity.secret_bytes(),
+            &mesh.secret.0,
+        )),
         incarnation: Incarnation(fastrand::u64(1..)),
         name: settings.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -216,7 +240,15 @@ async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
     let socket = Socket::bind(&settings.api)
         .map_err(|error| format!("cannot listen at {}: {error}", settings.api.display()))?;
     let (questions, asked) = mpsc::channel(QUESTION_QUEUE);
-    let parts = Parts { replica, net, executor, log, outputs, mesh, settings };
+    let parts = Parts {
+        replica,
+        net,
+        executor,
+        log,
+        outputs,
+        mesh,
+        settings,
+    };
     let node = Node::new(parts)?;
     let api = tokio::spawn(socket.serve(node.hello(), questions));
     node.announce();
@@ -236,7 +268,9 @@ pub(super) fn ticket_addresses(listening: Vec<Multiaddr>) -> Vec<Multiaddr> {
 
 /// Tells the service manager, if there is one, how this node is.
 pub(super) fn sd_notify(state: &str) {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
     let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(state.as_bytes(), path));
     if let Err(error) = sent {
         warn!(%error, "the service manager was not told");

@@ -107,14 +107,21 @@ impl Runs {
     }
 
     fn environment(&mut self, env: Option<&Arc<task::Environment>>) -> Arc<Environment> {
-        let Some(env) = env else { return Arc::clone(&self.bare) };
+        let Some(env) = env else {
+            return Arc::clone(&self.bare);
+        };
         let digest = env.digest();
         if !self.environments.contains_key(&digest) {
             if self.environments.len() >= ENVIRONMENTS {
                 self.environments.pop_first();
             }
-            let vars = env.0.iter().map(|(key, value)| (key.0.clone(), value.0.clone())).collect();
-            self.environments.insert(digest, Arc::new(Environment::new(vars)));
+            let vars = env
+                .0
+                .iter()
+                .map(|(key, value)| (key.0.clone(), value.0.clone()))
+                .collect();
+            self.environments
+                .insert(digest, Arc::new(Environment::new(vars)));
         }
         Arc::clone(&self.environments[&digest])
     }
@@ -123,19 +130,30 @@ impl Runs {
 /// What a task finds that inherits nothing.
 fn bare_environment() -> Vec<(Vec<u8>, Vec<u8>)> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    vec![(b"PATH".to_vec(), std::os::unix::ffi::OsStringExt::into_vec(path))]
+    vec![(
+        b"PATH".to_vec(),
+        std::os::unix::ffi::OsStringExt::into_vec(path),
+    )]
 }
 
 impl Node {
     /// Tells the guard to start a run.
     pub(super) fn start_run(&mut self, order: &StartOrder) {
         let Work::Command { argv, shell } = &order.spec.work else {
-            return self.feed(Input::RunEnded(order.run, RunEnd::Unfit("not a command".to_owned())));
+            return self.feed(Input::RunEnded(
+                order.run,
+                RunEnd::Unfit("not a command".to_owned()),
+            ));
         };
         let key = self.runs.add(order.run);
         let mut words: Vec<Vec<u8>> = Vec::with_capacity(argv.len() + 3);
         if let Some(shell) = shell {
-            words.extend([shell.0.clone(), b"-c".to_vec(), argv[0].0.clone(), shell.0.clone()]);
+            words.extend([
+                shell.0.clone(),
+                b"-c".to_vec(),
+                argv[0].0.clone(),
+                shell.0.clone(),
+            ]);
             words.extend(argv[1..].iter().map(|arg| arg.0.clone()));
         } else {
             words.extend(argv.iter().map(|arg| arg.0.clone()));
@@ -157,7 +175,10 @@ impl Node {
         if let Err(problem) = sent {
             warn!(task = %order.run.task, %problem, "run not ordered");
             self.runs.remove(key);
-            self.feed(Input::RunEnded(order.run, RunEnd::Unfit(problem.to_string())));
+            self.feed(Input::RunEnded(
+                order.run,
+                RunEnd::Unfit(problem.to_string()),
+            ));
         }
     }
 
@@ -165,7 +186,11 @@ impl Node {
         let spec = &order.spec;
         let RunId { task, epoch } = order.run;
         let cpus = f64::from(spec.needs.cpu_milli) / 1_000.0;
-        let own = spec.extra_env.0.iter().map(|(key, value)| (key.0.clone(), value.0.clone()));
+        let own = spec
+            .extra_env
+            .0
+            .iter()
+            .map(|(key, value)| (key.0.clone(), value.0.clone()));
         let socket = self.runs.socket.to_string_lossy().into_owned();
         let ours = [
             ("AQUE_TID", task.to_string()),
@@ -176,7 +201,8 @@ impl Node {
             ("AQUE_NODE", socket),
             ("AQUE_CPUS", cpus.to_string()),
         ];
-        own.chain(ours.map(|(key, value)| (key.as_bytes().to_vec(), value.into_bytes()))).collect()
+        own.chain(ours.map(|(key, value)| (key.as_bytes().to_vec(), value.into_bytes())))
+            .collect()
     }
 
     /// Takes what the guard says.
@@ -208,20 +234,34 @@ impl Node {
 
     /// Puts the outputs of an ended run into their place, off the loop, and goes on with [`Node::finish_run`].
     fn collect(&mut self, ended: Ended) {
-        let has_outcome = self.runs.get(ended.key).is_some_and(|run| self.has_outcome(run, &ended));
+        let has_outcome = self
+            .runs
+            .get(ended.key)
+            .is_some_and(|run| self.has_outcome(run, &ended));
         let silent = ended.stdout_bytes == 0 && ended.stderr_bytes == 0;
         if !has_outcome || silent {
             if !silent {
                 discard(&self.outputs, ended.key);
             }
             let nothing = || Ok(Captured::default());
-            return self.finish_run(Adopted { ended, stdout: nothing(), stderr: nothing() });
+            return self.finish_run(Adopted {
+                ended,
+                stdout: nothing(),
+                stderr: nothing(),
+            });
         }
         let (outputs, adopted) = (Arc::clone(&self.outputs), self.adopted.clone());
         tokio::task::spawn_blocking(move || {
             let stdout = adopt(&outputs, ended.key, Stream::Out, ended.stdout_bytes);
             let stderr = adopt(&outputs, ended.key, Stream::Err, ended.stderr_bytes);
-            if adopted.blocking_send(Adopted { ended, stdout, stderr }).is_err() {
+            if adopted
+                .blocking_send(Adopted {
+                    ended,
+                    stdout,
+                    stderr,
+                })
+                .is_err()
+            {
                 debug!("the node left before a run's output was in place");
             }
         });
@@ -232,16 +272,20 @@ impl Node {
         match ended.cause {
             Cause::DeadlineKill | Cause::GuardLost => false,
             Cause::Asked => run.asked,
-            Cause::ByItself => {
-                run.asked || !self.runs.leaving || ended.how == How::Exited(0)
-            }
+            Cause::ByItself => run.asked || !self.runs.leaving || ended.how == How::Exited(0),
         }
     }
 
     /// Tells the replica that a run has ended.
     pub(super) fn finish_run(&mut self, adopted: Adopted) {
-        let Adopted { ended, stdout, stderr } = adopted;
-        let Some(run) = self.runs.remove(ended.key) else { return };
+        let Adopted {
+            ended,
+            stdout,
+            stderr,
+        } = adopted;
+        let Some(run) = self.runs.remove(ended.key) else {
+            return;
+        };
         if !self.has_outcome(run, &ended) {
             info!(task = %run.id.task, epoch = %run.id.epoch, cause = ?ended.cause, "run cut short");
             return self.feed(Input::RunEnded(run.id, RunEnd::Expired));
@@ -284,9 +328,10 @@ fn adopt(outputs: &Outputs, key: RunKey, stream: Stream, bytes: u64) -> std::io:
     }
     Ok(match outputs.adopt(&outputs.live(key, stream))? {
         outputs::Adopted::Empty => Captured::default(),
-        outputs::Adopted::Stored { digest, bytes } => {
-            Captured { len: bytes, digest: Some(Digest(digest.0)) }
-        }
+        outputs::Adopted::Stored { digest, bytes } => Captured {
+            len: bytes,
+            digest: Some(Digest(digest.0)),
+        },
     })
 }
 
@@ -312,11 +357,15 @@ fn refused(why: &Refusal) -> RunEnd {
     match why {
         Refusal::DeadlinePassed | Refusal::ShuttingDown | Refusal::GuardLost => RunEnd::TooLate,
         Refusal::Program { errno: number, .. } if errno(*number) == rustix::io::Errno::NOENT => {
-            RunEnd::Impossible { code: 127, why: why.to_string() }
+            RunEnd::Impossible {
+                code: 127,
+                why: why.to_string(),
+            }
         }
-        Refusal::Program { .. } | Refusal::BadOrder(_) => {
-            RunEnd::Impossible { code: 126, why: why.to_string() }
-        }
+        Refusal::Program { .. } | Refusal::BadOrder(_) => RunEnd::Impossible {
+            code: 126,
+            why: why.to_string(),
+        },
         Refusal::Cwd { .. }
         | Refusal::Stdin { .. }
         | Refusal::Output { .. }

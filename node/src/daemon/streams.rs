@@ -84,7 +84,9 @@ enum What {
 impl Node {
     /// Returns where a task's output is, and the guard's handle if it runs here.
     pub(super) fn place_of(&self, task: TaskId) -> (Place, Option<RunKey>) {
-        let Some(view) = self.replica.task(task) else { return (Place::Unknown, None) };
+        let Some(view) = self.replica.task(task) else {
+            return (Place::Unknown, None);
+        };
         if let Some(outcome) = &view.outcome {
             let (epoch, _) = outcome.origin;
             let place = match (view.host, outcome.report) {
@@ -98,7 +100,10 @@ impl Node {
         if view.state.is_complete() {
             return (Place::Nothing, None);
         }
-        let run = RunId { task, epoch: view.epoch };
+        let run = RunId {
+            task,
+            epoch: view.epoch,
+        };
         match view.host {
             Some(host) if view.state == TaskState::Running => {
                 (Place::Live(host, run), self.runs.key(run))
@@ -137,7 +142,11 @@ impl Server {
         names: Names,
         answers: Answers,
     ) {
-        let mut sent = Sent { run: None, stdout: 0, stderr: 0 };
+        let mut sent = Sent {
+            run: None,
+            stdout: 0,
+            stderr: 0,
+        };
         loop {
             let (place, _) = self.locate(task).await;
             let done = match place {
@@ -148,9 +157,14 @@ impl Server {
                 Place::Nothing => true,
                 Place::Waiting(_) => !query.follow,
                 Place::Live(host, run) => {
-                    let what = if query.follow { What::Follow } else { What::Now };
+                    let what = if query.follow {
+                        What::Follow
+                    } else {
+                        What::Now
+                    };
                     sent.start(run);
-                    let shown = self.show(host, run, [what; 2], &mut sent, &query, &names, &answers);
+                    let shown =
+                        self.show(host, run, [what; 2], &mut sent, &query, &names, &answers);
                     // A host that is lost meanwhile is not the end: the task runs again elsewhere.
                     match shown.await {
                         Ok(()) => !query.follow,
@@ -180,7 +194,11 @@ impl Server {
             }
         }
         let data = Arg(Vec::new());
-        let last = OutputPiece { stream: StreamName::Stdout, host: None, data };
+        let last = OutputPiece {
+            stream: StreamName::Stdout,
+            host: None,
+            data,
+        };
         answers.finish(Body::Output(last)).await;
     }
 
@@ -193,7 +211,10 @@ impl Server {
     }
 
     /// Shows both streams of a run, side by side.
-    #[expect(clippy::too_many_arguments, reason = "private; each is one thing that a request names")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "private; each is one thing that a request names"
+    )]
     async fn show(
         &self,
         host: PeerId,
@@ -204,14 +225,32 @@ impl Server {
         names: &Names,
         answers: &Answers,
     ) -> io::Result<()> {
-        let lines = query.last_lines.filter(|_| !matches!(what[0], What::Follow));
+        let lines = query
+            .last_lines
+            .filter(|_| !matches!(what[0], What::Follow));
         let name = names.name(host);
         let one = async |stream: StreamName, what: What, from: Option<u64>| -> io::Result<u64> {
             let Some(from) = from.filter(|_| query.only.is_none_or(|only| only == stream)) else {
                 return Ok(0);
             };
-            let mut pieces = self.pieces(host, Wanted { run, stream, from, what }).await?;
-            let mut way = Way { stream, name: &name, answers, tail: lines.map(Tail::new), sent: 0 };
+            let mut pieces = self
+                .pieces(
+                    host,
+                    Wanted {
+                        run,
+                        stream,
+                        from,
+                        what,
+                    },
+                )
+                .await?;
+            let mut way = Way {
+                stream,
+                name: &name,
+                answers,
+                tail: lines.map(Tail::new),
+                sent: 0,
+            };
             while let Some(piece) = pieces.recv().await {
                 way.pass(&piece?).await?;
             }
@@ -259,11 +298,14 @@ impl Server {
 
     /// Reads one stream of this host.
     async fn read(&self, wanted: Wanted, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
-        let Some(mut file) = self.open_here(&wanted).await? else { return Ok(()) };
+        let Some(mut file) = self.open_here(&wanted).await? else {
+            return Ok(());
+        };
         file.seek(io::SeekFrom::Start(wanted.from)).await?;
         loop {
             // Asked before reading: what a run wrote before its end is read after it.
-            let grows = matches!(wanted.what, What::Follow) && self.live_path(&wanted).await.is_some();
+            let grows =
+                matches!(wanted.what, What::Follow) && self.live_path(&wanted).await.is_some();
             if !copy(&mut file, to).await? || !grows {
                 return Ok(());
             }
@@ -274,10 +316,16 @@ impl Server {
     async fn open_here(&self, wanted: &Wanted) -> io::Result<Option<tokio::fs::File>> {
         if let What::Stored(Digest(digest)) = wanted.what {
             let stored = self.outputs.read(crate::outputs::Digest(digest))?;
-            let gone = || io::Error::new(io::ErrorKind::NotFound, "it is not stored there any more");
-            return stored.map(tokio::fs::File::from_std).ok_or_else(gone).map(Some);
+            let gone =
+                || io::Error::new(io::ErrorKind::NotFound, "it is not stored there any more");
+            return stored
+                .map(tokio::fs::File::from_std)
+                .ok_or_else(gone)
+                .map(Some);
         }
-        let Some(path) = self.live_path(wanted).await else { return Ok(None) };
+        let Some(path) = self.live_path(wanted).await else {
+            return Ok(None);
+        };
         match tokio::fs::File::open(&path).await {
             Ok(file) => Ok(Some(file)),
             // A live file that is gone has just been stored, or was empty.
@@ -293,13 +341,15 @@ impl Server {
             StreamName::Stdout => crate::outputs::Stream::Out,
             StreamName::Stderr => crate::outputs::Stream::Err,
         };
-        key.filter(|_| lives).map(|key| self.outputs.live(key, stream))
+        key.filter(|_| lives)
+            .map(|key| self.outputs.live(key, stream))
     }
 
     /// Serves a peer's request.
     pub(super) async fn serve_peer(self, mut stream: Stream) {
         let served = async {
-            let wanted: Wanted = tokio::time::timeout(PATIENCE, read_request(&mut stream)).await??;
+            let wanted: Wanted =
+                tokio::time::timeout(PATIENCE, read_request(&mut stream)).await??;
             let mut pieces = self.read_here(wanted);
             while let Some(piece) = pieces.recv().await {
                 tokio::time::timeout(PATIENCE, write_piece(&mut stream, piece)).await??;
@@ -317,8 +367,15 @@ impl Server {
 }
 
 fn unreachable_host(answers: &Answers, names: &Names, host: PeerId, problem: &io::Error) {
-    let text = format!("the output is on host {} and could not be read: {problem}", names.name(host));
-    answers.end(failure(FailureKind::Unreachable, text, Some("aque nodes shows which hosts are alive")));
+    let text = format!(
+        "the output is on host {} and could not be read: {problem}",
+        names.name(host)
+    );
+    answers.end(failure(
+        FailureKind::Unreachable,
+        text,
+        Some("aque nodes shows which hosts are alive"),
+    ));
 }
 
 async fn tell(to: &mpsc::Sender<io::Result<Bytes>>, piece: io::Result<Bytes>) {
@@ -328,7 +385,10 @@ async fn tell(to: &mpsc::Sender<io::Result<Bytes>>, piece: io::Result<Bytes>) {
 }
 
 /// Copies what a file holds from its position on. Says whether the reader is still there.
-async fn copy(file: &mut tokio::fs::File, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<bool> {
+async fn copy(
+    file: &mut tokio::fs::File,
+    to: &mpsc::Sender<io::Result<Bytes>>,
+) -> io::Result<bool> {
     loop {
         let mut piece = vec![0; PIECE];
         let read = file.read(&mut piece).await?;
@@ -345,7 +405,10 @@ async fn copy(file: &mut tokio::fs::File, to: &mpsc::Sender<io::Result<Bytes>>) 
 async fn read_request(stream: &mut Stream) -> io::Result<Wanted> {
     let len = stream.read_u32().await? as usize;
     if len > REQUEST {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "request too long"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "request too long",
+        ));
     }
     let mut bytes = vec![0; len];
     stream.read_exact(&mut bytes).await?;
@@ -360,7 +423,10 @@ async fn write_piece(stream: &mut Stream, piece: io::Result<Bytes>) -> io::Resul
             let mut text = error.to_string();
             text.truncate(200);
             stream.write_u32(FAILED).await?;
-            (u32::try_from(text.len()).map_err(io::Error::other)?, Bytes::from(text))
+            (
+                u32::try_from(text.len()).map_err(io::Error::other)?,
+                Bytes::from(text),
+            )
         }
     };
     stream.write_u32(mark).await?;
@@ -376,7 +442,9 @@ async fn receive(
     to: &mpsc::Sender<io::Result<Bytes>>,
 ) -> io::Result<()> {
     let request = postcard::to_stdvec(wanted).map_err(io::Error::other)?;
-    stream.write_u32(u32::try_from(request.len()).map_err(io::Error::other)?).await?;
+    stream
+        .write_u32(u32::try_from(request.len()).map_err(io::Error::other)?)
+        .await?;
     stream.write_all(&request).await?;
     stream.flush().await?;
     let mut hasher = blake3::Hasher::new();
@@ -390,7 +458,9 @@ async fn receive(
             let len = stream.read_u32().await?.min(200) as usize;
             let mut text = vec![0; len];
             stream.read_exact(&mut text).await?;
-            return Err(io::Error::other(String::from_utf8_lossy(&text).into_owned()));
+            return Err(io::Error::other(
+                String::from_utf8_lossy(&text).into_owned(),
+            ));
         }
         if len as usize > PIECE {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "piece too long"));
@@ -403,9 +473,10 @@ async fn receive(
         }
     }
     match digest {
-        Some(digest) if *hasher.finalize().as_bytes() != digest.0 => {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "its hash is not what the run's outcome says"))
-        }
+        Some(digest) if *hasher.finalize().as_bytes() != digest.0 => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "its hash is not what the run's outcome says",
+        )),
         Some(_) | None => Ok(()),
     }
 }
@@ -422,7 +493,11 @@ impl Sent {
     /// Another run begins anew.
     fn start(&mut self, run: RunId) {
         if self.run != Some(run) {
-            *self = Self { run: Some(run), stdout: 0, stderr: 0 };
+            *self = Self {
+                run: Some(run),
+                stdout: 0,
+                stderr: 0,
+            };
         }
     }
 
@@ -468,7 +543,11 @@ impl Way<'_> {
 
     async fn line(&self, piece: &[u8]) -> io::Result<()> {
         let (host, data) = (Some(self.name.to_owned()), Arg(piece.to_vec()));
-        let piece = OutputPiece { stream: self.stream, host, data };
+        let piece = OutputPiece {
+            stream: self.stream,
+            host,
+            data,
+        };
         if self.answers.push(Body::Output(piece)).await {
             Ok(())
         } else {
@@ -495,7 +574,10 @@ struct Tail {
 
 impl Tail {
     fn new(lines: u32) -> Self {
-        Self { lines: lines as usize, kept: Vec::new() }
+        Self {
+            lines: lines as usize,
+            kept: Vec::new(),
+        }
     }
 
     fn push(&mut self, piece: &[u8]) {
@@ -508,7 +590,10 @@ impl Tail {
     fn cut(&mut self) {
         // A last line need not end with a newline; what precedes the first kept line's start goes.
         let body = self.kept.len().saturating_sub(1);
-        let mut starts = (0..body).rev().filter(|at| self.kept[*at] == b'\n').map(|at| at + 1);
+        let mut starts = (0..body)
+            .rev()
+            .filter(|at| self.kept[*at] == b'\n')
+            .map(|at| at + 1);
         let start = match self.lines {
             0 => self.kept.len(),
             lines => starts.nth(lines - 1).unwrap_or(0),
@@ -543,7 +628,11 @@ mod tests {
             for byte in text.as_bytes() {
                 tail.push(&[*byte]);
             }
-            assert_eq!(String::from_utf8_lossy(&tail.finish()), want, "{text:?} {lines}");
+            assert_eq!(
+                String::from_utf8_lossy(&tail.finish()),
+                want,
+                "{text:?} {lines}"
+            );
         }
     }
 }

@@ -58,7 +58,13 @@ pub(super) struct Terms {
 
 impl Waits {
     /// Adds a client.
-    pub(super) fn add(&mut self, replica: &Replica, named: Vec<TaskId>, terms: &Terms, answers: Answers) {
+    pub(super) fn add(
+        &mut self,
+        replica: &Replica,
+        named: Vec<TaskId>,
+        terms: &Terms,
+        answers: Answers,
+    ) {
         self.next += 1;
         let key = self.next;
         let wait = Wait {
@@ -101,9 +107,12 @@ impl Waits {
     }
 
     fn note(&mut self, key: u64, id: TaskId, state: TaskState) {
-        let Some(wait) = self.waits.get_mut(&key) else { return };
+        let Some(wait) = self.waits.get_mut(&key) else {
+            return;
+        };
         wait.changed = true;
-        wait.reached |= wait.state == Some(state) || wait.any && state.is_complete() && wait.named.contains(&id);
+        wait.reached |= wait.state == Some(state)
+            || wait.any && state.is_complete() && wait.named.contains(&id);
         if state.is_complete() && wait.groups.remove(&id) {
             return;
         }
@@ -123,7 +132,9 @@ impl Waits {
 
     /// Notes that a task is in another state.
     pub(super) fn task_changed(&mut self, id: TaskId, state: TaskState) {
-        let Some(keys) = self.watched.get(&id) else { return };
+        let Some(keys) = self.watched.get(&id) else {
+            return;
+        };
         self.changed = true;
         for key in keys.clone() {
             self.note(key, id, state);
@@ -159,13 +170,18 @@ impl Waits {
     /// Groups may have got members since they were named.
     fn watch_new_members(&mut self, replica: &Replica) {
         let groups = |(key, wait): (&u64, &Wait)| {
-            wait.groups.iter().map(|group| (*key, *group)).collect::<Vec<_>>()
+            wait.groups
+                .iter()
+                .map(|group| (*key, *group))
+                .collect::<Vec<_>>()
         };
         let open: Vec<(u64, TaskId)> = self.waits.iter().flat_map(groups).collect();
         for (key, group) in open {
             let known = replica.task(group).and_then(|view| view.members);
             let count: u64 = known.iter().flatten().map(|n| u64::from(*n)).sum();
-            let Some(wait) = self.waits.get(&key) else { continue };
+            let Some(wait) = self.waits.get(&key) else {
+                continue;
+            };
             if count > (wait.open.len() + wait.ended.len()) as u64 {
                 for member in replica.tasks_of_group(group) {
                     let new = self.waits.get(&key).is_some_and(|wait| {
@@ -180,7 +196,9 @@ impl Waits {
     }
 
     fn forget(&mut self, key: u64) {
-        let Some(wait) = self.waits.remove(&key) else { return };
+        let Some(wait) = self.waits.remove(&key) else {
+            return;
+        };
         let members = wait.ended.keys().chain(&wait.open).chain(&wait.named);
         for id in members {
             if let Some(keys) = self.watched.get_mut(id) {

@@ -26,6 +26,15 @@ use crate::clock::{BootTimer, boottime};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLate;
 
+/// What became of a run's deadline while it was watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watched {
+    /// It did not come.
+    InTime,
+    /// It came: the run was killed, although perhaps not before it had ended by itself.
+    Fired,
+}
+
 /// The deadlines of all runs; the handle of the main thread.
 #[derive(Clone, Debug)]
 pub(super) struct Deadlines(Arc<Shared>);
@@ -123,11 +132,17 @@ impl Deadlines {
         table.order.insert((later, key));
     }
 
-    /// Ends the watch over a run; its leader's number may be given to another process from now on.
-    pub(super) fn release(&self, key: RunKey) {
+    /// Ends the watch over a run, and tells whether its deadline had come; its leader's number may be
+    /// given to another process from now on.
+    pub(super) fn release(&self, key: RunKey) -> Watched {
         let mut table = self.0.lock();
-        if let Some(Watch::Starting(at) | Watch::Running(at, _)) = table.runs.remove(&key) {
-            table.order.remove(&(at, key));
+        match table.runs.remove(&key) {
+            Some(Watch::Starting(at) | Watch::Running(at, _)) => {
+                table.order.remove(&(at, key));
+                Watched::InTime
+            }
+            Some(Watch::Fired) => Watched::Fired,
+            None => Watched::InTime,
         }
     }
 

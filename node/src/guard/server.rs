@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::deadlines::Deadlines;
+use super::deadlines::{Deadlines, Watched};
 use super::link::{Heard, Link};
 use super::plan::{Environments, refusal};
 use super::proc::Mark;
@@ -243,7 +243,10 @@ impl Server {
     fn reap_leader(&mut self, key: RunKey, pid: i32) {
         // Before its number can be given to another: no deadline kills it any more, and what it
         // left in its group is killed now.
-        self.deadlines.release(key);
+        // The deadline thread may have been faster than the news of it.
+        if self.deadlines.release(key) == Watched::Fired {
+            self.kill(key, Cause::DeadlineKill);
+        }
         if let Some(leader) = Pid::from_raw(pid) {
             let _left = kill_process_group(leader, Signal::KILL);
         }

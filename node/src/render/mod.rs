@@ -69,7 +69,17 @@ pub fn note(text: &str) {
 }
 
 fn terminal_width(stdout: &io::Stdout) -> u16 {
-    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let size = || rustix::termios::tcgetwinsize(stdout).ok().map(|size| size.ws_col);
-    asked.or_else(size).filter(|width| *width > 0).unwrap_or(80).max(NARROWEST)
+    let asked = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
+    let size = || {
+        rustix::termios::tcgetwinsize(stdout)
+            .ok()
+            .map(|size| size.ws_col)
+    };
+    asked
+        .or_else(size)
+        .filter(|width| *width > 0)
+        .unwrap_or(80)
+        .max(NARROWEST)
 }

@@ -40,7 +40,10 @@ impl Meter {
             }
             return Self::Bar(bar);
         }
-        Self::Lines(Lines { last: Instant::now(), tenth: 0 })
+        Self::Lines(Lines {
+            last: Instant::now(),
+            tenth: 0,
+        })
     }
 
     /// Shows that `done` of `total` are done.
@@ -103,7 +106,10 @@ mod tests {
     #[test]
     fn lines_come_by_the_tenth_or_after_a_while() {
         let start = Instant::now();
-        let mut lines = Lines { last: start, tenth: 0 };
+        let mut lines = Lines {
+            last: start,
+            tenth: 0,
+        };
         let later = start + PLAIN_EVERY;
         for (done, now, due) in [
             (0, start, false),

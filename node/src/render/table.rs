@@ -1,7 +1,9 @@
 //! Tables without lines: a header, columns as wide as they need, the last one cut where the terminal ends.
 
 use anstyle::Style;
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
+use comfy_table::{
+    Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets,
+};
 
 use super::text::painted;
 
@@ -25,7 +27,11 @@ pub fn table(header: &[(&str, Align)], rows: Vec<Vec<String>>, width: Option<u16
     table.force_no_tty();
     table.set_truncation_indicator("…");
     let bold = Style::new().bold();
-    table.set_header(header.iter().map(|(name, _)| Cell::new(painted(bold, name))));
+    table.set_header(
+        header
+            .iter()
+            .map(|(name, _)| Cell::new(painted(bold, name))),
+    );
     let last = header.len().saturating_sub(1);
     for row in rows {
         let mut line = Row::from(row);
@@ -47,7 +53,9 @@ pub fn table(header: &[(&str, Align)], rows: Vec<Vec<String>>, width: Option<u16
         None => table.set_content_arrangement(ContentArrangement::Disabled),
         Some(width) => {
             fit(&mut table, width);
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width)
+            table
+                .set_content_arrangement(ContentArrangement::Dynamic)
+                .set_width(width)
         }
     };
     let mut text = String::new();
@@ -61,7 +69,9 @@ pub fn table(header: &[(&str, Align)], rows: Vec<Vec<String>>, width: Option<u16
 /// Keeps every column but the last at its full width, as long as a third of the terminal is left for the last.
 fn fit(table: &mut Table, width: u16) {
     let widths = table.column_max_content_widths();
-    let Some((_, fixed)) = widths.split_last() else { return };
+    let Some((_, fixed)) = widths.split_last() else {
+        return;
+    };
     let needed: u16 = fixed.iter().map(|width| width + 2).sum();
     if needed > width - width / 3 {
         return;
@@ -79,13 +89,24 @@ mod tests {
 
     fn rows() -> Vec<Vec<String>> {
         vec![
-            vec!["k3v7qa-1".into(), "7".into(), "make -j4 all and many more words than fit".into()],
-            vec!["k3v7qa-22".into(), "1234".into(), painted(Style::new().bold(), "true")],
+            vec![
+                "k3v7qa-1".into(),
+                "7".into(),
+                "make -j4 all and many more words than fit".into(),
+            ],
+            vec![
+                "k3v7qa-22".into(),
+                "1234".into(),
+                painted(Style::new().bold(), "true"),
+            ],
         ]
     }
 
-    const HEADER: [(&str, Align); 3] =
-        [("ID", Align::Left), ("N", Align::Right), ("COMMAND", Align::Left)];
+    const HEADER: [(&str, Align); 3] = [
+        ("ID", Align::Left),
+        ("N", Align::Right),
+        ("COMMAND", Align::Left),
+    ];
 
     fn plain(text: &str) -> String {
         anstream::adapter::strip_str(text).to_string()

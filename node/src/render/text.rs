@@ -11,13 +11,20 @@ use crdt::task::{Arg, TaskState};
 /// Returns text that cannot steer a terminal: control characters are shown as escapes.
 #[must_use]
 pub fn harmless(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     if !text.contains(steers) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if steers(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
+        if steers(c) {
+            safe.extend(c.escape_default())
+        } else {
+            safe.push(c)
+        }
     }
     Cow::Owned(safe)
 }
@@ -25,7 +32,10 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
 /// Returns a command as one would type it.
 #[must_use]
 pub fn command<'a>(argv: impl IntoIterator<Item = &'a Arg>) -> String {
-    let words: Vec<_> = argv.into_iter().map(|arg| arg.to_text().into_owned()).collect();
+    let words: Vec<_> = argv
+        .into_iter()
+        .map(|arg| arg.to_text().into_owned())
+        .collect();
     let quoted: Vec<_> = words
         .iter()
         .map(|word| shlex::try_quote(word).unwrap_or(Cow::Borrowed("'\u{fffd}'")))
@@ -98,7 +108,11 @@ pub fn style(state: TaskState) -> Style {
 /// Returns text in a style, with the codes that end it.
 #[must_use]
 pub fn painted(style: Style, text: &str) -> String {
-    if text.is_empty() { String::new() } else { format!("{style}{text}{style:#}") }
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!("{style}{text}{style:#}")
+    }
 }
 
 /// Returns faint text, for what is less important.
@@ -111,7 +125,9 @@ pub fn faint(text: &str) -> String {
 #[must_use]
 pub fn instant(ms: u64) -> String {
     let at = std::time::UNIX_EPOCH.checked_add(Duration::from_millis(ms));
-    at.map_or_else(String::new, |at| humantime::format_rfc3339_seconds(at).to_string())
+    at.map_or_else(String::new, |at| {
+        humantime::format_rfc3339_seconds(at).to_string()
+    })
 }
 
 #[cfg(test)]
@@ -136,7 +152,10 @@ mod tests {
 
     #[test]
     fn foreign_text_cannot_steer_the_terminal() {
-        assert_eq!(harmless("a\u{1b}[31mb\r\n\u{202e}"), "a\\u{1b}[31mb\\r\\n\\u{202e}");
+        assert_eq!(
+            harmless("a\u{1b}[31mb\r\n\u{202e}"),
+            "a\\u{1b}[31mb\\r\\n\\u{202e}"
+        );
         assert_eq!(harmless("grün ✓"), "grün ✓");
         let argv = ["echo", "it's", "", "a b"].map(Arg::from);
         assert_eq!(command(&argv), r#"echo "it's" '' 'a b'"#);
@@ -145,9 +164,15 @@ mod tests {
     #[test]
     fn counts_follow_the_life_of_a_task() {
         let counts = [("success", 280), ("pending", 12), ("error", 0)];
-        let counts = counts.map(|(name, n)| (name.to_owned(), n)).into_iter().collect();
+        let counts = counts
+            .map(|(name, n)| (name.to_owned(), n))
+            .into_iter()
+            .collect();
         assert_eq!(states(&counts), "12 pending, 280 success");
-        assert_eq!((count(1, "task"), count(0, "task")), ("1 task".into(), "0 tasks".into()));
+        assert_eq!(
+            (count(1, "task"), count(0, "task")),
+            ("1 task".into(), "0 tasks".into())
+        );
     }
 
     #[test]

@@ -145,17 +145,21 @@ fn writer_until_killed() {
     let (log, seen) = open(Path::new(&dir));
     let (writer, mut events) = LogWriter::start(log).unwrap();
     let mut out = std::io::stdout();
+    let mut waiting = 0;
     for token in seen.len() as u64.. {
         writer
             .submit(token, vec![Bytes::from(format!("record {token}"))])
             .unwrap();
-        if token % 7 == 0 {
-            while let Ok(LogEvent::Written { token, result }) = events.try_recv() {
-                result.unwrap();
-                writeln!(out, "durable {token}").unwrap();
-            }
+        waiting += 1;
+        // Some always wait, so that groups have several batches and the kill comes in the middle.
+        while waiting > 30 {
+            let Some(LogEvent::Written { token, result }) = events.blocking_recv() else {
+                panic!("nothing else was asked for");
+            };
+            result.unwrap();
+            waiting -= 1;
+            writeln!(out, "durable {token}").unwrap();
         }
-        std::thread::yield_now();
     }
 }
 

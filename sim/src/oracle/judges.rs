@@ -26,7 +26,7 @@ struct Commit {
 struct Truth {
     executing: Vec<Executing>,
     started: Vec<(Epoch, HostIx)>,
-    exits: Vec<(Epoch, HostIx, Exit)>,
+    exits: Vec<(Epoch, Tag, Exit)>,
     commit: Option<Commit>,
     acked: bool,
     group: Option<(TaskId, u32)>,
@@ -199,14 +199,14 @@ impl Oracle {
     }
 
     /// A process ended by itself, or by a signal that was asked for.
-    pub fn exited(&mut self, run: RunId, host: HostIx, exit: Exit) {
+    pub fn exited(&mut self, run: RunId, (host, tag): (HostIx, Tag), exit: Exit) {
         self.tally.exits += 1;
         self.leave(run, host);
         self.tasks
             .entry(run.task)
             .or_default()
             .exits
-            .push((run.epoch, host, exit));
+            .push((run.epoch, tag, exit));
     }
 
     /// A process was killed at its deadline or with its node.
@@ -237,14 +237,7 @@ impl Oracle {
     }
 
     /// A replica shows a committed outcome. Judges S2 and S3.
-    pub fn committed(
-        &mut self,
-        now: u64,
-        task: TaskId,
-        host: HostIx,
-        outcome: &Outcome,
-        tags: &[Tag],
-    ) {
+    pub fn committed(&mut self, now: u64, task: TaskId, host: HostIx, outcome: &Outcome) {
         let digest = outcome.digest();
         let truth = self.tasks.entry(task).or_default();
         let Some(commit) = truth.commit else {
@@ -254,7 +247,7 @@ impl Oracle {
                 at: now,
             });
             let running = truth.executing.first().copied();
-            let invented = invented(outcome, &truth.exits, tags);
+            let invented = invented(outcome, &truth.exits);
             self.tally.commits += 1;
             if let Some(run) = running {
                 let what = format!(
@@ -318,12 +311,10 @@ fn no_majority(run: RunId, facts: &StartFacts) -> Option<String> {
 }
 
 /// Says why an outcome is not what a process did.
-fn invented(outcome: &Outcome, exits: &[(Epoch, HostIx, Exit)], tags: &[Tag]) -> Option<String> {
+fn invented(outcome: &Outcome, exits: &[(Epoch, Tag, Exit)]) -> Option<String> {
     let report = outcome.report?;
     let (epoch, writer) = outcome.origin;
-    let real = exits.iter().any(|(at, host, exit)| {
-        *at == epoch && tags.get(*host) == Some(&writer) && *exit == report.exit
-    });
+    let real = exits.contains(&(epoch, writer, report.exit));
     (!real).then(|| {
         format!(
             "{:?} of epoch {epoch} by {writer} was never the end of a process",
@@ -378,7 +369,7 @@ mod tests {
             report: None,
             reason: None,
         };
-        oracle.committed(10, run(1).task, 0, &outcome, &[]);
+        oracle.committed(10, run(1).task, 0, &outcome);
         oracle.started(20, run(2), &facts(1));
         assert_eq!(found(&oracle), Some(Judge::S3));
     }
@@ -392,10 +383,10 @@ mod tests {
             report: None,
             reason: None,
         };
-        oracle.committed(10, run(1).task, 0, &outcome(1), &[]);
-        oracle.committed(11, run(1).task, 1, &outcome(1), &[]);
+        oracle.committed(10, run(1).task, 0, &outcome(1));
+        oracle.committed(11, run(1).task, 1, &outcome(1));
         assert_eq!(found(&oracle), None);
-        oracle.committed(12, run(1).task, 1, &outcome(2), &[]);
+        oracle.committed(12, run(1).task, 1, &outcome(2));
         assert_eq!(found(&oracle), Some(Judge::S2));
     }
 
@@ -421,7 +412,7 @@ mod tests {
             epoch: Epoch(1),
         };
         oracle.started(1, member(1), &StartFacts { group, ..facts(0) });
-        oracle.exited(member(1), 0, Exit::Code(0));
+        oracle.exited(member(1), (0, Tag(1)), Exit::Code(0));
         oracle.started(2, member(2), &StartFacts { group, ..facts(0) });
         assert_eq!(found(&oracle), None);
         oracle.started(3, member(3), &StartFacts { group, ..facts(1) });

@@ -255,8 +255,11 @@ fn kill_stubborn(world: &mut World) -> Course {
         world.drain_host(host);
     }
     let ids = submit(world, 1, Batch::one(plan))?;
-    world.kill(2, &ids, SECOND);
     let task = ids[0];
+    until(world, SOON, "h2 knows it", move |world| {
+        super::knows(world, 2, task)
+    })?;
+    world.kill(2, &ids, SECOND);
     until(world, SOON, "it is cancelled", move |world| {
         world.oracle().is_committed(task)
     })?;

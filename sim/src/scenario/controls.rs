@@ -6,8 +6,8 @@ use crdt::time::Timing;
 
 use super::directed::{
     commit_seen_by_one, crowded, hasty, held_expire, isolated, late_acks, node_killed,
-    node_stopped, non_voter_acks, outcome_alone, power_cut, rival_behind_relay, slow_disks,
-    stale_view, stopped_before_fork, vote_lost, witness_restarts, worst, worst_case,
+    node_stopped, non_voter_acks, nothing_special, outcome_alone, power_cut, rival_behind_relay,
+    slow_disks, stale_view, stopped_before_fork, vote_lost, witness_restarts, worst, worst_case,
 };
 use super::{Control, Scenario, five, three, with_guard};
 use crate::host::GuardFlaw;
@@ -176,6 +176,20 @@ pub const CONTROLS: &[Control] = &[
             about: "the claimant's clock is slow, the witness's fast, every kill takes its bound",
             setup: worst,
             script: worst_case,
+        },
+    },
+    Control {
+        name: "deaf_host",
+        breaks: |setup| Setup {
+            flaw: Some(Flaw::Deaf),
+            ..setup
+        },
+        judge: Judge::C1,
+        scenario: Scenario {
+            name: "nothing_special",
+            about: "some tasks, no fault",
+            setup: three,
+            script: nothing_special,
         },
     },
     Control {

@@ -15,6 +15,18 @@ const BACK: Option<Duration> = Some(Duration::from_millis(50));
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
+        name: "witness_disk_lost",
+        about: "a witness comes back without its disk, under a new identity",
+        setup: three,
+        script: witness_disk_lost,
+    },
+    Scenario {
+        name: "join_during_a_split",
+        about: "a new host starts while the mesh is split",
+        setup: join_late,
+        script: join_in_split,
+    },
+    Scenario {
         name: "take_over_soon_after_the_lease",
         about: "a host dies; its run starts elsewhere within the witnesses' wait and half a second",
         setup: real_clocks,
@@ -248,6 +260,46 @@ fn minority_dead(world: &mut World) -> Course {
     }
     world.finish_without(&dead);
     expect(world.oracle().tally().commits == 10, "every task ends")
+}
+
+fn witness_disk_lost(world: &mut World) -> Course {
+    warm(world);
+    let length = world.lease() * 4;
+    let (claimant, run) = one_running(world, 0, Plan::succeed(length))?;
+    let witness = others(world, claimant)
+        .into_iter()
+        .find(|host| *host != 0)
+        .unwrap_or(1);
+    world.run_for(SECOND / 5);
+    world.lose_disk(witness, SECOND / 10);
+    world.run_for(SECOND * 3);
+    world.submit(claimant, Batch::many(4, Plan::succeed(SECOND)));
+    until(world, length * 2, "it is committed", |world| {
+        world.oracle().is_committed(run.task)
+    })?;
+    world.finish();
+    expect(world.oracle().tally().commits == 5, "every task ends")
+}
+
+fn join_late(seed: u64) -> Setup {
+    Setup {
+        late: vec![4],
+        ..five(seed)
+    }
+}
+
+fn join_in_split(world: &mut World) -> Course {
+    warm(world);
+    world.submit(0, Batch::many(4, Plan::succeed(world.lease())));
+    next_start(world, SOON)?;
+    world.split(&[&[0, 1, 4], &[2, 3]]);
+    world.start_node(4, Duration::ZERO);
+    world.run_for(SECOND * 3);
+    world.submit(4, Batch::many(4, Plan::succeed(SECOND)));
+    world.submit(3, Batch::many(4, Plan::succeed(SECOND)));
+    world.run_for(world.lease() * 3);
+    world.finish();
+    expect(world.oracle().tally().commits == 12, "every task ends")
 }
 
 fn restart_loop(world: &mut World) -> Course {

@@ -61,9 +61,13 @@ const KINDS: [Kind; 17] = [
 #[must_use]
 pub fn draw(seed: u64) -> Drawn {
     let mut rng = chance::stream(seed, Purpose::Faults, 0, 0);
-    let setup = draw_setup(seed, &mut rng);
+    let mut setup = draw_setup(seed, &mut rng);
     let calm_at = Duration::from_millis(rng.u64(8_000..24_000));
     let submitters = draw_submitters(setup.hosts, &mut rng);
+    let mut joins = chance::stream(seed, Purpose::Faults, 2, 0);
+    setup.late = (0..setup.hosts)
+        .filter(|host| !submitters.contains(host) && joins.u32(0..6) == 0)
+        .collect();
     let work = draw_work(&setup, &submitters, calm_at);
     let (deeds, absent) = draw_deeds(&setup, &submitters, calm_at, &mut rng);
     let spite = if rng.bool() { 0 } else { rng.u32(20..200) };
@@ -305,13 +309,23 @@ fn draw_deeds(
             dice.fault(kind, &mut deeds);
         }
     }
-    // Of three hosts, or of five, one that takes no submissions may leave for good: every committee keeps its majority.
+    for host in &setup.late {
+        deeds.push((dice.begin(), Deed::Join(*host)));
+    }
+    // One host that takes no submissions may leave for good, or lose its disk: every committee keeps its majority.
     let mut absent = Vec::new();
     let leaver = dice.host();
-    let minority = setup.hosts == 3 || setup.hosts == 5;
-    if minority && !submitters.contains(&leaver) && dice.rng.bool() {
-        deeds.push((dice.begin(), Deed::Leave(leaver)));
-        absent.push(leaver);
+    let spare = setup.hosts >= 3 && !submitters.contains(&leaver) && !setup.late.contains(&leaver);
+    match dice.rng.u32(0..4) {
+        0 if spare => {
+            deeds.push((dice.begin(), Deed::Leave(leaver)));
+            absent.push(leaver);
+        }
+        1 if spare => {
+            let back = dice.length();
+            deeds.push((dice.begin(), Deed::LoseDisk(leaver, back)));
+        }
+        _ => {}
     }
     deeds.sort_by_key(|(at, _)| *at);
     (deeds, absent)

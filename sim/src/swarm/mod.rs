@@ -32,6 +32,10 @@ pub enum Deed {
     CrashAll(Duration),
     /// A host loses its power and stays away.
     Leave(HostIx),
+    /// A host loses its disk and comes back under a new identity.
+    LoseDisk(HostIx, Duration),
+    /// A host that was not there yet starts.
+    Join(HostIx),
     /// Two hosts are cut off from each other.
     Cut(HostIx, HostIx),
     /// One direction is cut.

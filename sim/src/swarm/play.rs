@@ -188,6 +188,8 @@ impl Player {
                     world.crash_host(host, back, Unsynced::Drawn);
                 }
             }
+            Deed::LoseDisk(host, back) => world.lose_disk(host, back),
+            Deed::Join(host) => world.start_node(host, Duration::ZERO),
             Deed::Leave(host) => world.crash_host(host, None, Unsynced::Drawn),
             Deed::Cut(a, b) if a != b => world.cut(a, b),
             Deed::CutWay(a, b, lanes) if a != b => {

@@ -70,7 +70,8 @@ impl World {
         match cause {
             Cause::Ordered => {
                 self.end_mark(host, run, Mark::End, "killed on order");
-                self.oracle.exited(run, host, Exit::Signal(SIGKILL));
+                let tag = self.hosts[host].tag;
+                self.oracle.exited(run, (host, tag), Exit::Signal(SIGKILL));
                 let report = self.report_of(host, &guard, Exit::Signal(SIGKILL));
                 self.tell_in(delay, host, Input::RunEnded(run, RunEnd::Exited(report)));
             }
@@ -144,7 +145,8 @@ impl World {
         };
         self.last_exit = Some((host, run));
         self.end_mark(host, run, Mark::End, &format!("ends, {exit:?}"));
-        self.oracle.exited(run, host, exit);
+        let tag = self.hosts[host].tag;
+        self.oracle.exited(run, (host, tag), exit);
         let report = self.report_of(host, &guard, exit);
         let delay = self.latency(host, 60_000);
         self.tell_in(delay, host, Input::RunEnded(run, RunEnd::Exited(report)));

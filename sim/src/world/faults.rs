@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crdt::event::Input;
+use crdt::keys::Keys;
 
 use super::World;
 use crate::chance;
 use crate::host::Mode;
+use crate::keys::SimKeys;
 use crate::link::{Lanes, LinkModel};
 use crate::queue::{Event, HostIx};
 use crate::timeline::{BandKind, Mark};
@@ -108,6 +110,29 @@ impl World {
         if let Some(back) = back {
             self.start_node(host, back);
         }
+    }
+
+    /// A host loses its power and its disk; it comes back under a new identity, and the old one is down for ever.
+    pub fn lose_disk(&mut self, host: HostIx, back: Duration) {
+        if !self.hosts[host].is_up() {
+            return;
+        }
+        self.deed(Some(host), Mark::Crash, "host lost its disk");
+        self.node_dies(host, Unsynced::Lost);
+        self.drop_runs(host);
+        for other in (0..self.hosts.len()).filter(|other| *other != host) {
+            self.drop_dead_connection(host, other);
+        }
+        let node = &mut self.hosts[host];
+        node.disk.wipe();
+        node.identity += 1;
+        node.keys = SimKeys::new(self.setup.seed, host, node.identity);
+        self.by_peer.remove(&node.peer);
+        node.peer = node.keys.me();
+        node.tag = node.peer.tag();
+        self.by_peer.insert(node.peer, host);
+        self.tags[host] = node.tag;
+        self.start_node(host, back);
     }
 
     fn node_dies(&mut self, host: HostIx, unsynced: Unsynced) {

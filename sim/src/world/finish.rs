@@ -250,8 +250,7 @@ impl World {
                 let Some(outcome) = replica.task(id).and_then(|view| view.outcome) else {
                     continue;
                 };
-                self.oracle
-                    .committed(self.now, id, *host, &outcome, &self.tags);
+                self.oracle.committed(self.now, id, *host, &outcome);
             }
         }
     }

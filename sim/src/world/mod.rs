@@ -19,6 +19,7 @@ use crdt::config::Sabotage;
 use crdt::event::{Output, Reply, Token};
 use crdt::ids::{Epoch, PeerId, RunId, Tag, TaskId};
 use crdt::keys::Keys;
+use crdt::registers::BidRegister;
 use crdt::replica::Replica;
 use crdt::time::Timing;
 
@@ -69,6 +70,8 @@ pub enum Flaw {
     Guard(GuardFlaw),
     /// Disks say that a sync is done when it has only begun.
     DiskLies,
+    /// Documents never reach the last host.
+    Deaf,
 }
 
 /// How a world is set up. Public fields; start from [`Setup::new`].
@@ -90,6 +93,8 @@ pub struct Setup {
     pub disks: DiskModel,
     /// How guards behave.
     pub guards: GuardPace,
+    /// Hosts that are not there when the world begins.
+    pub late: Vec<HostIx>,
     /// What each host offers, thousandths of a processor.
     pub cpu_milli: u32,
     /// What is broken on purpose.
@@ -120,6 +125,7 @@ impl Setup {
             links: LinkModel::default(),
             disks: DiskModel::default(),
             guards: GuardPace::Usual,
+            late: Vec::new(),
             cpu_milli: 2_000,
             flaw: None,
             keep: Keep::Nothing,
@@ -167,6 +173,7 @@ pub struct World {
     last_order: Option<(HostIx, RunId)>,
     last_start: Option<(HostIx, RunId)>,
     last_exit: Option<(HostIx, RunId)>,
+    bids_seen: BTreeMap<(HostIx, TaskId), BidRegister>,
     votes_seen: BTreeMap<(HostIx, TaskId), (Epoch, bool)>,
     garbage: fastrand::Rng,
     sample: Option<std::sync::Arc<[u8]>>,
@@ -208,6 +215,7 @@ impl World {
             last_order: None,
             last_start: None,
             last_exit: None,
+            bids_seen: BTreeMap::new(),
             votes_seen: BTreeMap::new(),
             garbage: chance::stream(setup.seed, Purpose::Garbage, 0, 0),
             sample: None,
@@ -216,7 +224,9 @@ impl World {
             setup,
         };
         for host in 0..world.hosts.len() {
-            world.boot(host);
+            if !world.setup.late.contains(&host) {
+                world.boot(host);
+            }
         }
         world.queue.push(chance::nanos(SWEEP), Event::Sweep);
         world
@@ -369,7 +379,7 @@ impl World {
     fn guard_flaw(&self) -> Option<GuardFlaw> {
         match self.setup.flaw {
             Some(Flaw::Guard(flaw)) => Some(flaw),
-            Some(Flaw::Rule(_) | Flaw::DiskLies) | None => None,
+            Some(Flaw::Rule(_) | Flaw::DiskLies | Flaw::Deaf) | None => None,
         }
     }
 
@@ -438,7 +448,7 @@ fn host_of_event(event: &Event) -> Option<HostIx> {
 
 fn make_host(setup: &Setup, host: HostIx) -> Host {
     let seed = setup.seed;
-    let keys = SimKeys::new(seed, host);
+    let keys = SimKeys::new(seed, host, 0);
     let peer = keys.me();
     let mut chance = chance::stream(seed, Purpose::Clock, host as u64, 0);
     let bound = i32::try_from(setup.timing.drift_ppm).unwrap_or(i32::MAX);
@@ -462,6 +472,7 @@ fn make_host(setup: &Setup, host: HostIx) -> Host {
             chance::stream(seed, Purpose::Disk, host as u64, 0),
         ),
         replica: None,
+        identity: 0,
         life: 0,
         mode: crate::host::Mode::Runs,
         inbox: std::collections::VecDeque::new(),

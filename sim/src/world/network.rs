@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crdt::event::Input;
 use crdt::message::{Lane, Message};
 
-use super::World;
+use super::{Flaw, World};
 use crate::queue::{Event, HostIx};
 use crate::timeline::Mark;
 
@@ -79,6 +79,10 @@ impl World {
 
     /// A node sends a frame.
     pub(super) fn send(&mut self, from: HostIx, to: HostIx, lane: Lane, bytes: Arc<[u8]>) {
+        let deaf = self.setup.flaw == Some(Flaw::Deaf) && to + 1 == self.hosts.len();
+        if deaf && lane == Lane::Gossip {
+            return;
+        }
         let arrivals = self.network.send(from, to, lane, self.now);
         let connection = self.network.connection(from, to);
         if let Some(at) = arrivals.second {

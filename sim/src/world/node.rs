@@ -6,6 +6,7 @@ use std::time::Duration;
 use crdt::config::{Config, Offer};
 use crdt::event::{Input, Notice, Output, Reply};
 use crdt::ids::{Incarnation, TaskId};
+use crdt::registers::BidRegister;
 use crdt::replica::Replica;
 use crdt::task::TaskState;
 
@@ -123,6 +124,7 @@ impl World {
         self.scratch = outputs;
         self.arm(host);
         if self.timeline.keeps() {
+            self.note_bids(host);
             self.note_votes(host);
         }
     }
@@ -186,8 +188,7 @@ impl World {
             .as_ref()
             .and_then(|replica| replica.task(id));
         if let Some(outcome) = view.and_then(|view| view.outcome) {
-            self.oracle
-                .committed(self.now, id, host, &outcome, &self.tags);
+            self.oracle.committed(self.now, id, host, &outcome);
         }
     }
 
@@ -304,6 +305,29 @@ impl World {
                 );
                 self.oracle.accuse(Judge::B1, self.now, None, what);
             }
+        }
+    }
+
+    /// Notes own bids that are new, for the timeline.
+    fn note_bids(&mut self, host: HostIx) {
+        let Some(replica) = &self.hosts[host].replica else {
+            return;
+        };
+        let bids = replica
+            .task_ids()
+            .filter_map(|id| Some((id, replica.own_bid(id)?)));
+        let seen =
+            |(id, bid): &(TaskId, BidRegister)| self.bids_seen.get(&(host, *id)) == Some(bid);
+        let fresh: Vec<(TaskId, BidRegister)> = bids.filter(|entry| !seen(entry)).collect();
+        for (id, bid) in fresh {
+            self.bids_seen.insert((host, id), bid);
+            self.timeline.note(self.now, Some(host), Mark::Bid, || {
+                format!(
+                    "{id}/{} {}",
+                    bid.epoch,
+                    if bid.gave_up { "given up" } else { "bid" }
+                )
+            });
         }
     }
 

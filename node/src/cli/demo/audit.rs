@@ -74,7 +74,9 @@ impl Evidence {
 
     fn line(&mut self, line: &str) -> Option<()> {
         let words: Vec<&str> = line.split(' ').collect();
-        let [word, task, epoch, host, pid, up] = words[..] else { return None };
+        let [word, task, epoch, host, pid, up] = words[..] else {
+            return None;
+        };
         let epoch: u32 = epoch.parse().ok()?;
         let pid = pid.parse().ok()?;
         let at = Duration::try_from_secs_f64(up.parse().ok()?).ok()?;
@@ -105,7 +107,10 @@ impl Evidence {
 
     /// Returns how many tasks run on a host, as far as they have said.
     pub(super) fn running_on(&self, host: &str) -> usize {
-        self.runs.iter().filter(|run| run.host == host && run.end == End::Unsaid).count()
+        self.runs
+            .iter()
+            .filter(|run| run.host == host && run.end == End::Unsaid)
+            .count()
     }
 
     /// Returns the first second run of a task whose earlier run was on `host`, begun after `at`.
@@ -117,7 +122,10 @@ impl Evidence {
             .map(|run| (run.task.as_str(), run.first))
             .collect();
         let again = |run: &&Run| {
-            run.began > at && lost.get(run.task.as_str()).is_some_and(|first| *first < run.first)
+            run.began > at
+                && lost
+                    .get(run.task.as_str())
+                    .is_some_and(|first| *first < run.first)
         };
         self.runs.iter().find(again)
     }
@@ -158,11 +166,18 @@ pub(super) fn audit(
     faults: &[Fault],
 ) -> Report {
     let by_task = evidence.by_task();
-    let mut report = Report { tasks: submitted.len(), runs: evidence.runs.len(), ..Report::default() };
+    let mut report = Report {
+        tasks: submitted.len(),
+        runs: evidence.runs.len(),
+        ..Report::default()
+    };
     for runs in by_task.values() {
         for pair in runs.windows(2) {
             let [earlier, later] = pair else { continue };
-            *report.second_runs.entry(why(earlier, later, faults)).or_default() += 1;
+            *report
+                .second_runs
+                .entry(why(earlier, later, faults))
+                .or_default() += 1;
             report.overlapping_runs += usize::from(earlier.last > later.first);
         }
     }
@@ -172,11 +187,15 @@ pub(super) fn audit(
     let ran = |id: &&String| !by_task.get(id.as_str()).is_some_and(|runs| any_ended(runs));
     let missing = submitted.iter().filter(ran).count();
     if missing > 0 {
-        report.broken.push(format!("{missing} tasks never ran to their end"));
+        report
+            .broken
+            .push(format!("{missing} tasks never ran to their end"));
     }
     let known: BTreeSet<&str> = submitted.iter().map(String::as_str).collect();
     if by_task.keys().any(|task| !known.contains(task)) || evidence.malformed > 0 {
-        report.broken.push("there are lines of tasks that nobody submitted".to_owned());
+        report
+            .broken
+            .push("there are lines of tasks that nobody submitted".to_owned());
     }
     outcomes(&mut report, submitted, said);
     report.takeover_ms = takeover(evidence, faults);
@@ -195,20 +214,34 @@ fn outcomes(report: &mut Report, submitted: &[String], said: &[(String, Vec<Task
     };
     let outcome = |line: &TaskLine| (line.state, line.exit, line.host.clone(), line.ended_ms);
     let index = |lines: &[TaskLine]| -> BTreeMap<String, _> {
-        lines.iter().map(|line| (line.id.clone(), outcome(line))).collect()
+        lines
+            .iter()
+            .map(|line| (line.id.clone(), outcome(line)))
+            .collect()
     };
     let truth = index(first);
-    let good = |id: &&String| truth.get(*id).is_some_and(|told| told.0 == TaskState::Success);
+    let good = |id: &&String| {
+        truth
+            .get(*id)
+            .is_some_and(|told| told.0 == TaskState::Success)
+    };
     report.committed = submitted.iter().filter(good).count();
     let without = report.tasks - report.committed;
     if without > 0 {
-        report.broken.push(format!("{without} tasks have no committed success"));
+        report
+            .broken
+            .push(format!("{without} tasks have no committed success"));
     }
     for (host, lines) in said.iter().skip(1) {
         let theirs = index(lines);
-        let differ = submitted.iter().filter(|id| theirs.get(*id) != truth.get(*id)).count();
+        let differ = submitted
+            .iter()
+            .filter(|id| theirs.get(*id) != truth.get(*id))
+            .count();
         if differ > 0 {
-            report.broken.push(format!("{host} tells another story of {differ} tasks"));
+            report
+                .broken
+                .push(format!("{host} tells another story of {differ} tasks"));
         }
     }
 }
@@ -218,7 +251,9 @@ fn why(earlier: &Run, later: &Run, faults: &[Fault]) -> String {
         fault.host == earlier.host && fault.at >= earlier.began && fault.at <= later.began
     };
     let fault = faults.iter().find(caused);
-    fault.map_or("lease not renewed in time", |fault| fault.what).to_owned()
+    fault
+        .map_or("lease not renewed in time", |fault| fault.what)
+        .to_owned()
 }
 
 fn takeover(evidence: &Evidence, faults: &[Fault]) -> Option<u64> {
@@ -232,7 +267,11 @@ mod tests {
     use super::super::super::task::tests::line;
     use super::*;
 
-    const KILL: Fault = Fault { host: String::new(), what: super::super::KILLED, at: Duration::from_secs(10) };
+    const KILL: Fault = Fault {
+        host: String::new(),
+        what: super::super::KILLED,
+        at: Duration::from_secs(10),
+    };
 
     fn evidence(text: &str) -> Evidence {
         let mut evidence = Evidence::default();
@@ -241,7 +280,11 @@ mod tests {
     }
 
     fn success(id: &str) -> TaskLine {
-        TaskLine { exit: Some(0), host: Some("b".into()), ..line(id, TaskState::Success) }
+        TaskLine {
+            exit: Some(0),
+            host: Some("b".into()),
+            ..line(id, TaskState::Success)
+        }
     }
 
     fn audited(text: &str, tasks: &[&str], faults: &[Fault]) -> Report {
@@ -254,30 +297,46 @@ mod tests {
     #[test]
     fn a_quiet_day() {
         let report = audited("start x-1 1 a 7 1.00\nend x-1 1 a 7 1.05\n", &["x-1"], &[]);
-        let expected = Report { tasks: 1, runs: 1, committed: 1, ..Report::default() };
+        let expected = Report {
+            tasks: 1,
+            runs: 1,
+            committed: 1,
+            ..Report::default()
+        };
         assert_eq!(report, expected);
     }
 
     #[test]
     fn a_killed_host_explains_a_second_run() {
         let text = "start x-1 1 a 7 9.90\nalive x-1 1 a 7 9.95\nstart x-1 2 b 9 11.60\nend x-1 2 b 9 11.70\n";
-        let kill = Fault { host: "a".into(), ..KILL };
+        let kill = Fault {
+            host: "a".into(),
+            ..KILL
+        };
         let report = audited(text, &["x-1"], &[kill]);
         assert_eq!(report.second_runs, [("host killed".to_owned(), 1)].into());
-        assert_eq!((report.runs, report.overlapping_runs, report.takeover_ms), (2, 0, Some(1_600)));
+        assert_eq!(
+            (report.runs, report.overlapping_runs, report.takeover_ms),
+            (2, 0, Some(1_600))
+        );
         assert!(report.broken.is_empty());
         let report = audited(text, &["x-1"], &[]);
-        assert_eq!(report.second_runs, [("lease not renewed in time".to_owned(), 1)].into());
+        assert_eq!(
+            report.second_runs,
+            [("lease not renewed in time".to_owned(), 1)].into()
+        );
     }
 
     #[test]
     fn overlapping_runs_break_the_promise() {
-        let text = "start x-1 1 a 7 1.0\nstart x-1 2 b 9 1.2\nend x-1 1 a 7 1.3\nend x-1 2 b 9 1.4\n";
+        let text =
+            "start x-1 1 a 7 1.0\nstart x-1 2 b 9 1.2\nend x-1 1 a 7 1.3\nend x-1 2 b 9 1.4\n";
         let report = audited(text, &["x-1"], &[]);
         assert_eq!(report.overlapping_runs, 1);
         assert_eq!(report.broken, ["a task ran twice at once"]);
         // The same epoch on two hosts.
-        let text = "start x-1 1 a 7 1.0\nstart x-1 1 b 7 1.2\nend x-1 1 a 7 1.3\nend x-1 1 b 7 1.4\n";
+        let text =
+            "start x-1 1 a 7 1.0\nstart x-1 1 b 7 1.2\nend x-1 1 a 7 1.3\nend x-1 1 b 7 1.4\n";
         assert_eq!(audited(text, &["x-1"], &[]).overlapping_runs, 1);
     }
 
@@ -285,25 +344,43 @@ mod tests {
     fn every_other_breach_is_told() {
         let broken = |text: &str, tasks: &[&str]| audited(text, tasks, &[]).broken.join("; ");
         assert_eq!(broken("", &["x-1"]), "1 tasks never ran to their end");
-        assert_eq!(broken("start x-1 1 a 7 1\n", &["x-1"]), "1 tasks never ran to their end");
+        assert_eq!(
+            broken("start x-1 1 a 7 1\n", &["x-1"]),
+            "1 tasks never ran to their end"
+        );
         let stranger = "start x-1 1 a 7 1\nend x-1 1 a 7 1\nstart x-2 1 a 8 1\n";
-        assert_eq!(broken(stranger, &["x-1"]), "there are lines of tasks that nobody submitted");
+        assert_eq!(
+            broken(stranger, &["x-1"]),
+            "there are lines of tasks that nobody submitted"
+        );
         let torn = "start x-1 1 a 7 1\nend x-1 1 a 7 1\nsta\n";
-        assert_eq!(broken(torn, &["x-1"]), "there are lines of tasks that nobody submitted");
+        assert_eq!(
+            broken(torn, &["x-1"]),
+            "there are lines of tasks that nobody submitted"
+        );
     }
 
     #[test]
     fn nodes_that_disagree_are_told() {
         let text = "start x-1 1 a 7 1\nend x-1 1 a 7 1\n";
         let submitted = ["x-1".to_owned()];
-        let other = TaskLine { host: Some("c".into()), ..success("x-1") };
-        let said = [("b".to_owned(), vec![success("x-1")]), ("c".to_owned(), vec![other])];
+        let other = TaskLine {
+            host: Some("c".into()),
+            ..success("x-1")
+        };
+        let said = [
+            ("b".to_owned(), vec![success("x-1")]),
+            ("c".to_owned(), vec![other]),
+        ];
         let report = audit(&submitted, &evidence(text), &said, &[]);
         assert_eq!(report.broken, ["c tells another story of 1 tasks"]);
         let said = [("b".to_owned(), vec![line("x-1", TaskState::Error)])];
         let report = audit(&submitted, &evidence(text), &said, &[]);
         assert_eq!(report.broken, ["1 tasks have no committed success"]);
-        assert_eq!(audit(&submitted, &evidence(text), &[], &[]).broken, ["no node is left to ask"]);
+        assert_eq!(
+            audit(&submitted, &evidence(text), &[], &[]).broken,
+            ["no node is left to ask"]
+        );
     }
 
     #[test]

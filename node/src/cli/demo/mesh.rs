@@ -78,25 +78,41 @@ pub(super) struct Mesh {
 impl Mesh {
     /// Prepares a mesh of `nodes`, none of them started.
     pub(super) fn new(nodes: usize) -> Result<Self, Problem> {
-        let failed = |error: io::Error| Problem::failed(format!("cannot prepare the demo: {error}"));
+        let failed =
+            |error: io::Error| Problem::failed(format!("cannot prepare the demo: {error}"));
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::flag::register(signal, Arc::clone(&interrupted)).map_err(failed)?;
         }
         set_child_subreaper(Some(getpid())).map_err(|error| failed(error.into()))?;
         let own = std::env::temp_dir();
-        let base = if own.as_os_str().len() > LONGEST_DIR { Path::new("/tmp") } else { &own };
-        let dir = tempfile::Builder::new().prefix("aque-demo-").tempdir_in(base).map_err(failed)?;
+        let base = if own.as_os_str().len() > LONGEST_DIR {
+            Path::new("/tmp")
+        } else {
+            &own
+        };
+        let dir = tempfile::Builder::new()
+            .prefix("aque-demo-")
+            .tempdir_in(base)
+            .map_err(failed)?;
         let host = |n: usize| {
             let name = format!("demo-{n}");
-            Host { dir: dir.path().join(&name), name, process: None }
+            Host {
+                dir: dir.path().join(&name),
+                name,
+                process: None,
+            }
         };
         let hosts: Vec<Host> = (1..=nodes).map(host).collect();
         for host in &hosts {
             fs::create_dir(&host.dir).map_err(failed)?;
         }
         File::create(dir.path().join("config")).map_err(failed)?;
-        Ok(Self { hosts, interrupted, dir })
+        Ok(Self {
+            hosts,
+            interrupted,
+            dir,
+        })
     }
 
     /// Returns the directory that holds everything.
@@ -112,7 +128,10 @@ impl Mesh {
     /// Fails if a person wants it to end.
     pub(super) fn check(&self) -> Result<(), Problem> {
         if self.interrupted.load(Ordering::Relaxed) {
-            return Err(Problem::new(Kind::Interrupted, "interrupted: the demo is removed"));
+            return Err(Problem::new(
+                Kind::Interrupted,
+                "interrupted: the demo is removed",
+            ));
         }
         Ok(())
     }
@@ -138,11 +157,17 @@ impl Mesh {
             let ended = host.process.as_mut().map(Child::try_wait);
             if let Some(Ok(Some(status))) = ended {
                 let why = last_words(host);
-                return Err(Problem::failed(format!("{} ended at once ({status}): {why}", host.name)));
+                return Err(Problem::failed(format!(
+                    "{} ended at once ({status}): {why}",
+                    host.name
+                )));
             }
             if began.elapsed() > START {
                 let why = last_words(host);
-                return Err(Problem::failed(format!("{} does not answer: {error}: {why}", host.name)));
+                return Err(Problem::failed(format!(
+                    "{} does not answer: {error}: {why}",
+                    host.name
+                )));
             }
             thread::sleep(LOOK);
         }
@@ -151,17 +176,22 @@ impl Mesh {
     /// Kills a node with -9.
     pub(super) fn kill(&mut self, place: usize) -> Result<(), Problem> {
         let host = &mut self.hosts[place];
-        let Some(mut process) = host.process.take() else { return Ok(()) };
+        let Some(mut process) = host.process.take() else {
+            return Ok(());
+        };
         let killed = process.kill().and_then(|()| process.wait());
-        killed.map(|_status| ()).map_err(|error| {
-            Problem::failed(format!("cannot kill {}: {error}", host.name))
-        })
+        killed
+            .map(|_status| ())
+            .map_err(|error| Problem::failed(format!("cannot kill {}: {error}", host.name)))
     }
 
     /// Sends a node a signal.
     pub(super) fn signal(&self, place: usize, signal: Signal) -> Result<(), Problem> {
         let host = &self.hosts[place];
-        let pid = host.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        let pid = host
+            .pid()
+            .and_then(|pid| i32::try_from(pid).ok())
+            .and_then(Pid::from_raw);
         let Some(pid) = pid else { return Ok(()) };
         kill_process(pid, signal)
             .map_err(|error| Problem::failed(format!("cannot signal {}: {error}", host.name)))
@@ -184,7 +214,9 @@ impl Drop for Mesh {
             }
         }
         if let Err(left) = kill_children() {
-            note(&format!("aque: some processes of the demo could not be killed: {left}"));
+            note(&format!(
+                "aque: some processes of the demo could not be killed: {left}"
+            ));
         }
     }
 }
@@ -196,8 +228,11 @@ fn kill_children() -> Result<(), String> {
     loop {
         while matches!(waitpid(None, WaitOptions::NOHANG), Ok(Some(_))) {}
         let all = proc::all().map_err(|error| error.to_string())?;
-        let children: Vec<i32> =
-            all.iter().filter(|process| process.ppid == me).map(|process| process.pid).collect();
+        let children: Vec<i32> = all
+            .iter()
+            .filter(|process| process.ppid == me)
+            .map(|process| process.pid)
+            .collect();
         if children.is_empty() {
             return Ok(());
         }
@@ -214,7 +249,10 @@ fn kill_children() -> Result<(), String> {
 
 fn spawn(host: &Host, config: &Path, ticket: Option<&str>) -> Result<Child, Problem> {
     let failed = |error: io::Error| Problem::failed(format!("cannot start {}: {error}", host.name));
-    let log = File::options().create(true).append(true).open(host.dir.join("log.txt"));
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(host.dir.join("log.txt"));
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.args([NODE_VERB, WITH_PARENT, &std::process::id().to_string()]);
     command.args(["--name", &host.name, "--listen", "127.0.0.1:0", "--no-mdns"]);
@@ -231,7 +269,10 @@ fn spawn(host: &Host, config: &Path, ticket: Option<&str>) -> Result<Child, Prob
         }
     }
     // A group of its own: Ctrl-C is for the demo to understand.
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     command.stderr(log.map_err(failed)?);
     command.spawn().map_err(failed)
 }
@@ -247,7 +288,10 @@ fn last_words(host: &Host) -> String {
 pub(crate) fn be_a_node(args: Vec<OsString>) -> ExitCode {
     let mut args = args.into_iter().peekable();
     if args.next_if(|arg| arg == WITH_PARENT).is_some() {
-        let parent = args.next().and_then(|pid| pid.to_str()?.parse().ok()).and_then(Pid::from_raw);
+        let parent = args
+            .next()
+            .and_then(|pid| pid.to_str()?.parse().ok())
+            .and_then(Pid::from_raw);
         let bound = set_parent_process_death_signal(Some(Signal::KILL));
         // It may have died before it could be bound to.
         if bound.is_err() || parent.is_none() || getppid() != parent {
@@ -264,7 +308,11 @@ mod tests {
 
     #[test]
     fn a_node_without_its_parent_does_not_start() {
-        for args in [&["--with-parent"][..], &["--with-parent", "x"], &["--with-parent", "1"]] {
+        for args in [
+            &["--with-parent"][..],
+            &["--with-parent", "x"],
+            &["--with-parent", "1"],
+        ] {
             let args = args.iter().map(OsString::from).collect();
             // Binding is harmless here: the parent of a test outlives it. Under init the last case would start a node.
             if getppid() != Some(Pid::INIT) {
@@ -277,7 +325,11 @@ mod tests {
     #[test]
     fn last_words_are_the_last_line() {
         let temp = tempfile::tempdir().unwrap();
-        let host = Host { name: "a".into(), dir: temp.path().to_owned(), process: None };
+        let host = Host {
+            name: "a".into(),
+            dir: temp.path().to_owned(),
+            process: None,
+        };
         assert_eq!(last_words(&host), "it said nothing");
         fs::write(temp.path().join("log.txt"), "one\ntwo\n\n").unwrap();
         assert_eq!(last_words(&host), "two");

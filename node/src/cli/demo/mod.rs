@@ -118,13 +118,18 @@ impl<'a> Show<'a> {
         let mesh = Mesh::new(nodes)?;
         let audit = mesh.dir().join("audit");
         let file = File::create(&audit).and_then(|_created| File::open(&audit));
-        let file = file.map_err(|error| Problem::failed(format!("cannot make {}: {error}", audit.display())))?;
+        let file = file.map_err(|error| {
+            Problem::failed(format!("cannot make {}: {error}", audit.display()))
+        })?;
         let meter = match (context.talk, context.form) {
             (Talk::Quiet, _) | (_, Form::Json) => Meter::Silent,
             (Talk::Normal, Form::Text) => Meter::new(),
         };
-        let comes_back =
-            if nodes < 3 || options.chaos { Return::ComesBack } else { Return::StaysDead };
+        let comes_back = if nodes < 3 || options.chaos {
+            Return::ComesBack
+        } else {
+            Return::StaysDead
+        };
         let show = Self {
             context,
             began,
@@ -136,8 +141,14 @@ impl<'a> Show<'a> {
             faults: Vec::new(),
             comes_back,
         };
-        let (nodes, tasks) = (count(nodes as u64, "node"), count(options.tasks.into(), "command"));
-        show.say(&format!("{nodes} and {tasks} in {}", show.mesh.dir().display()))?;
+        let (nodes, tasks) = (
+            count(nodes as u64, "node"),
+            count(options.tasks.into(), "command"),
+        );
+        show.say(&format!(
+            "{nodes} and {tasks} in {}",
+            show.mesh.dir().display()
+        ))?;
         Ok(show)
     }
 
@@ -166,18 +177,32 @@ impl<'a> Show<'a> {
         clients.push(first);
         self.await_members(&mut clients, nodes)?;
         if nodes > 1 {
-            self.say(&format!("{} with demo-1's ticket; all know all", joined(nodes)))?;
+            self.say(&format!(
+                "{} with demo-1's ticket; all know all",
+                joined(nodes)
+            ))?;
         }
-        clients.pop().ok_or_else(|| Problem::failed("there is no node"))
+        clients
+            .pop()
+            .ok_or_else(|| Problem::failed("there is no node"))
     }
 
     fn await_members(&mut self, clients: &mut [Client], nodes: usize) -> Result<(), Problem> {
         let began = Instant::now();
         for client in clients {
-            while client.nodes()?.nodes.iter().filter(|node| node.alive).count() < nodes {
+            while client
+                .nodes()?
+                .nodes
+                .iter()
+                .filter(|node| node.alive)
+                .count()
+                < nodes
+            {
                 if began.elapsed() > JOIN {
-                    return Err(Problem::failed("the nodes do not find each other on loopback")
-                        .hint("look for a firewall rule that touches 127.0.0.1"));
+                    return Err(
+                        Problem::failed("the nodes do not find each other on loopback")
+                            .hint("look for a firewall rule that touches 127.0.0.1"),
+                    );
                 }
                 self.mesh.pause()?;
             }
@@ -188,26 +213,55 @@ impl<'a> Show<'a> {
     /// Submits the commands at the first node.
     fn submit(&mut self, mut client: Client, tasks: u32) -> Result<(String, Vec<String>), Problem> {
         let audit = self.mesh.dir().join("audit");
-        let template = TaskRequest { cwd: Arg::from("/"), inherit_env: false, ..TaskRequest::default() };
-        let head = TaskRequest { group_size: Some(tasks), name: Some("demo".into()), ..template.clone() };
-        let submission = Submission { tasks: vec![head], ..Submission::default() };
+        let template = TaskRequest {
+            cwd: Arg::from("/"),
+            inherit_env: false,
+            ..TaskRequest::default()
+        };
+        let head = TaskRequest {
+            group_size: Some(tasks),
+            name: Some("demo".into()),
+            ..template.clone()
+        };
+        let submission = Submission {
+            tasks: vec![head],
+            ..Submission::default()
+        };
         let group = client.submit(submission)?.ids.pop();
         let group = group.ok_or_else(|| Problem::failed("the node answered without an id"))?;
         let member = |index: u32| TaskRequest {
             argv: command(&audit, index),
             // Half a processor each: four at once on each node.
-            needs: crdt::task::Needs { cpu_milli: 500, memory_bytes: 0 },
-            member: Some(MemberRequest { group: Some(group.clone()), group_place: None, index, window: 0 }),
+            needs: crdt::task::Needs {
+                cpu_milli: 500,
+                memory_bytes: 0,
+            },
+            member: Some(MemberRequest {
+                group: Some(group.clone()),
+                group_place: None,
+                index,
+                window: 0,
+            }),
             ..template.clone()
         };
         let mut ids = Vec::new();
         let all: Vec<u32> = (0..tasks).collect();
         for batch in all.chunks(BATCH) {
             let tasks = batch.iter().map(|index| member(*index)).collect();
-            ids.extend(client.submit(Submission { tasks, ..Submission::default() })?.ids);
+            ids.extend(
+                client
+                    .submit(Submission {
+                        tasks,
+                        ..Submission::default()
+                    })?
+                    .ids,
+            );
             self.mesh.check()?;
         }
-        self.say(&format!("{} submitted at demo-1 as group {group}", count(tasks.into(), "command")))?;
+        self.say(&format!(
+            "{} submitted at demo-1 as group {group}",
+            count(tasks.into(), "command")
+        ))?;
         Ok((group, ids))
     }
 
@@ -268,7 +322,10 @@ impl<'a> Show<'a> {
     fn pause_one(&mut self) -> Result<Act, Problem> {
         self.mesh.signal(1, Signal::STOP)?;
         self.fault("demo-2", PAUSED);
-        self.say(&format!("demo-2 is paused for {}, far beyond its lease", duration(PAUSE)))?;
+        self.say(&format!(
+            "demo-2 is paused for {}, far beyond its lease",
+            duration(PAUSE)
+        ))?;
         Ok(Act::Paused(Instant::now() + PAUSE))
     }
 
@@ -279,7 +336,9 @@ impl<'a> Show<'a> {
         self.mesh.kill(0)?;
         self.read_evidence()?;
         let lost = count(self.evidence.running_on("demo-1") as u64, "run");
-        self.say(&format!("kill -9 {pid}: demo-1, which took the submission, is dead, and {lost} with it"))?;
+        self.say(&format!(
+            "kill -9 {pid}: demo-1, which took the submission, is dead, and {lost} with it"
+        ))?;
         if self.comes_back == Return::ComesBack {
             let until = Instant::now() + DEAD;
             while Instant::now() < until {
@@ -292,7 +351,11 @@ impl<'a> Show<'a> {
     }
 
     fn fault(&mut self, host: &str, what: &'static str) {
-        self.faults.push(Fault { host: host.to_owned(), what, at: boottime() });
+        self.faults.push(Fault {
+            host: host.to_owned(),
+            what,
+            at: boottime(),
+        });
     }
 
     /// Reads what the tasks have written since the last look.
@@ -336,7 +399,10 @@ impl<'a> Show<'a> {
         if report.broken.is_empty() {
             return Ok(0);
         }
-        Err(Problem::failed(format!("a promise was broken: {}", report.broken.join("; "))))
+        Err(Problem::failed(format!(
+            "a promise was broken: {}",
+            report.broken.join("; ")
+        )))
     }
 }
 
@@ -351,17 +417,31 @@ fn joined(nodes: usize) -> String {
 fn command(audit: &std::path::Path, index: u32) -> Vec<Arg> {
     let ticks = (index * 7 + index / 5) % 5;
     let file = super::parse::arg(PathBuf::from(audit).into_os_string());
-    vec![Arg::from("sh"), Arg::from("-c"), Arg::from(SCRIPT), file, Arg::from(ticks.to_string())]
+    vec![
+        Arg::from("sh"),
+        Arg::from("-c"),
+        Arg::from(SCRIPT),
+        file,
+        Arg::from(ticks.to_string()),
+    ]
 }
 
 fn one(client: &mut Client, id: &str) -> Result<TaskLine, Problem> {
-    let query = StatusQuery { ids: vec![id.to_owned()], all_users: true, ..StatusQuery::default() };
+    let query = StatusQuery {
+        ids: vec![id.to_owned()],
+        all_users: true,
+        ..StatusQuery::default()
+    };
     let line = client.status(query)?.tasks.into_iter().next();
     line.ok_or_else(|| Problem::failed(format!("the node does not know {id}")))
 }
 
 fn members(client: &mut Client) -> Result<Vec<TaskLine>, Problem> {
-    let query = StatusQuery { flat: true, all_users: true, ..StatusQuery::default() };
+    let query = StatusQuery {
+        flat: true,
+        all_users: true,
+        ..StatusQuery::default()
+    };
     let mut lines = client.status(query)?.tasks;
     lines.retain(|line| line.members.is_none());
     Ok(lines)
@@ -369,18 +449,31 @@ fn members(client: &mut Client) -> Result<Vec<TaskLine>, Problem> {
 
 fn ended(line: &TaskLine) -> u64 {
     let counts = line.members.iter().flatten();
-    let complete = |name: &str| TaskState::ALL.iter().any(|s| s.name() == name && s.is_complete());
-    counts.filter(|(name, _)| complete(name)).map(|(_, count)| u64::from(*count)).sum()
+    let complete = |name: &str| {
+        TaskState::ALL
+            .iter()
+            .any(|s| s.name() == name && s.is_complete())
+    };
+    counts
+        .filter(|(name, _)| complete(name))
+        .map(|(_, count)| u64::from(*count))
+        .sum()
 }
 
 fn running(line: &TaskLine) -> String {
-    let running = line.members.as_ref().and_then(|counts| counts.get("running"));
+    let running = line
+        .members
+        .as_ref()
+        .and_then(|counts| counts.get("running"));
     format!("{} running", running.copied().unwrap_or_default())
 }
 
 fn render(report: &Report, hosts: &[&str]) -> String {
-    let again: Vec<String> =
-        report.second_runs.iter().map(|(why, count)| format!("{why}: {count}")).collect();
+    let again: Vec<String> = report
+        .second_runs
+        .iter()
+        .map(|(why, count)| format!("{why}: {count}"))
+        .collect();
     let second: usize = report.second_runs.values().sum();
     let takeover = match report.takeover_ms {
         Some(ms) => duration(Duration::from_millis(ms)),
@@ -390,8 +483,16 @@ fn render(report: &Report, hosts: &[&str]) -> String {
         ("tasks", report.tasks.to_string(), String::new()),
         ("runs", report.runs.to_string(), String::new()),
         ("second runs", second.to_string(), again.join(", ")),
-        ("overlapping runs", report.overlapping_runs.to_string(), String::new()),
-        ("committed outcomes", report.committed.to_string(), format!("the same on {}", hosts.join(", "))),
+        (
+            "overlapping runs",
+            report.overlapping_runs.to_string(),
+            String::new(),
+        ),
+        (
+            "committed outcomes",
+            report.committed.to_string(),
+            format!("the same on {}", hosts.join(", ")),
+        ),
         ("time to take over", takeover, format!("a lease is {LEASE}")),
     ];
     let mut text = "\nThe audit, by the lines that the tasks themselves wrote:\n".to_owned();
@@ -400,7 +501,9 @@ fn render(report: &Report, hosts: &[&str]) -> String {
         text.push('\n');
     }
     if report.broken.is_empty() {
-        text.push_str("Every promise held: each task has one outcome, and none ran twice at once.\n");
+        text.push_str(
+            "Every promise held: each task has one outcome, and none ran twice at once.\n",
+        );
     }
     text
 }
@@ -447,7 +550,10 @@ Every promise held: each task has one outcome, and none ran twice at once.
     fn ended_counts_every_complete_state() {
         let members = [("success", 3), ("error", 1), ("running", 2), ("pending", 9)];
         let members = Some(members.map(|(name, count)| (name.to_owned(), count)).into());
-        let line = TaskLine { members, ..line("g-1", TaskState::Running) };
+        let line = TaskLine {
+            members,
+            ..line("g-1", TaskState::Running)
+        };
         assert_eq!((ended(&line), running(&line)), (4, "2 running".to_owned()));
     }
 }

@@ -106,9 +106,20 @@ impl<'a> Feeder<'a> {
     /// No node answers.
     pub(crate) fn new(context: &'a Context, plan: Plan) -> Result<Self, Problem> {
         let client = context.connect()?;
-        let group = Group { client, plan, id: None, members: 0, state: State::Open };
+        let group = Group {
+            client,
+            plan,
+            id: None,
+            members: 0,
+            state: State::Open,
+        };
         let group = Arc::new(Mutex::new(group));
-        Ok(Self { context, group, events: sync_channel(QUEUE), copies: None })
+        Ok(Self {
+            context,
+            group,
+            events: sync_channel(QUEUE),
+            copies: None,
+        })
     }
 
     /// Submits what `read` sends until it has ended, and watches the tasks as `show` says.
@@ -123,7 +134,9 @@ impl<'a> Feeder<'a> {
         self.listen_for_interrupts()?;
         let events = self.events.0.clone();
         // Not joined: it may wait for ever for input that nobody wants any more, and ends with the program.
-        let reader = thread::Builder::new().name("input".into()).spawn(move || read(events));
+        let reader = thread::Builder::new()
+            .name("input".into())
+            .spawn(move || read(events));
         reader.map_err(|error| Problem::failed(format!("cannot start a thread: {error}")))?;
         let mut watcher = None;
         let fed = self.feed(show, &mut watcher);
@@ -173,10 +186,15 @@ impl<'a> Feeder<'a> {
         let mut due = None;
         loop {
             let event = match due {
-                None => self.events.1.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => {
-                    self.events.1.recv_timeout(Instant::saturating_duration_since(&due, Instant::now()))
-                }
+                None => self
+                    .events
+                    .1
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => self
+                    .events
+                    .1
+                    .recv_timeout(Instant::saturating_duration_since(&due, Instant::now())),
             };
             let (more, ended) = match event {
                 Ok(Event::Command(command)) => {
@@ -218,10 +236,16 @@ impl<'a> Feeder<'a> {
             return Ok(());
         }
         let submitted = self.lock().submit(batch, more)?;
-        let fewer = self.copies.as_ref().is_none_or(|worst| submitted.copies < worst.copies);
+        let fewer = self
+            .copies
+            .as_ref()
+            .is_none_or(|worst| submitted.copies < worst.copies);
         let known = submitted.ids.clone();
         if fewer {
-            self.copies = Some(Submitted { ids: Vec::new(), ..submitted });
+            self.copies = Some(Submitted {
+                ids: Vec::new(),
+                ..submitted
+            });
         }
         if show == Show::Id {
             return Ok(());
@@ -240,7 +264,9 @@ impl<'a> Feeder<'a> {
 
     fn finish(&self, id: Option<&str>, members: u32, show: Show) -> Result<u8, Problem> {
         match (self.context.form, id) {
-            (Form::Json, _) if matches!(show, Show::Id | Show::Nothing) => self.context.json(&serde_json::json!({ "id": id, "tasks": members }))?,
+            (Form::Json, _) if matches!(show, Show::Id | Show::Nothing) => self
+                .context
+                .json(&serde_json::json!({ "id": id, "tasks": members }))?,
             (Form::Text, Some(id)) if show == Show::Id => self.context.print(&format!("{id}\n"))?,
             (Form::Json | Form::Text, _) => {}
         }
@@ -289,14 +315,22 @@ impl Group {
         }
         let env = self.plan.env.clone();
         let durable = self.plan.durable;
-        let mut submitted = self.client.submit(Submission { tasks, env, durable })?;
+        let mut submitted = self.client.submit(Submission {
+            tasks,
+            env,
+            durable,
+        })?;
         self.members = self.members.saturating_add(count);
         if first {
             if submitted.ids.is_empty() {
                 return Err(Problem::failed("the node answered without ids"));
             }
             self.id = Some(submitted.ids.remove(0));
-            self.state = if more == More::None { State::Closed } else { State::Open };
+            self.state = if more == More::None {
+                State::Closed
+            } else {
+                State::Open
+            };
         }
         Ok(submitted)
     }

@@ -24,7 +24,10 @@ pub(crate) enum Ending {
 /// Judges one task.
 pub(crate) fn judge(line: &TaskLine) -> Ending {
     let program = line.command.split(' ').next().unwrap_or_default();
-    let fatal = |status, why: String| Ending::Fatal { status, why: format!("{program}: {why}") };
+    let fatal = |status, why: String| Ending::Fatal {
+        status,
+        why: format!("{program}: {why}"),
+    };
     let never_ran = line.started_ms.is_none();
     match (line.state, line.signal, own_exit(line)) {
         (TaskState::Success, ..) => Ending::Well,
@@ -64,7 +67,12 @@ mod tests {
     use super::*;
 
     fn ended(exit: Option<i32>, signal: Option<i32>) -> TaskLine {
-        TaskLine { exit, signal, started_ms: Some(1), ..line("a-1", TaskState::Error) }
+        TaskLine {
+            exit,
+            signal,
+            started_ms: Some(1),
+            ..line("a-1", TaskState::Error)
+        }
     }
 
     fn status(line: &TaskLine) -> u8 {
@@ -84,7 +92,11 @@ mod tests {
             (Some(255), None, 124),
             (None, Some(9), 125),
         ] {
-            assert_eq!(status(&ended(exit, signal)), expected, "{exit:?} {signal:?}");
+            assert_eq!(
+                status(&ended(exit, signal)),
+                expected,
+                "{exit:?} {signal:?}"
+            );
         }
         assert_eq!(status(&line("a-1", TaskState::Success)), 0);
         assert_eq!(status(&line("a-1", TaskState::Cancelled)), 123);
@@ -104,7 +116,11 @@ mod tests {
     #[test]
     fn the_first_fatal_end_decides() {
         let mut verdict = Verdict::default();
-        for line in [ended(Some(1), None), ended(None, Some(9)), ended(Some(255), None)] {
+        for line in [
+            ended(Some(1), None),
+            ended(None, Some(9)),
+            ended(Some(255), None),
+        ] {
             verdict.count(&judge(&line));
         }
         assert_eq!(verdict.status, 125);

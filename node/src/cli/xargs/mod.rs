@@ -57,7 +57,13 @@ pub(crate) struct Options {
     #[arg(short = 'I', value_name = "R")]
     replace: Option<OsString>,
     /// At most so many of this group at once, mesh-wide; 0 = no limit [default: 0]
-    #[arg(short = 'P', long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(
+        short = 'P',
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
     max_procs: u32,
     /// At most so many bytes each, the command itself included
     #[arg(short = 's', long, value_name = "N", value_parser = positive)]
@@ -132,7 +138,11 @@ impl Later {
             (self.eof.is_some(), "--eof", "use -E WORD"),
             (self.interactive, "-p", "use -t to see the commands"),
             (self.open_tty, "-o", "tasks have no terminal"),
-            (self.process_slot_var.is_some(), "--process-slot-var", "leave it out"),
+            (
+                self.process_slot_var.is_some(),
+                "--process-slot-var",
+                "leave it out",
+            ),
             (self.show_limits, "--show-limits", "leave it out"),
         ] {
             if given {
@@ -159,8 +169,16 @@ pub(crate) fn run(
     }
     let counted = grouping != Grouping::All;
     let implied = matches!(grouping, Grouping::Lines(_));
-    let overflow = if counted && (options.exit || implied) { Overflow::Fail } else { Overflow::Cut };
-    let group_name = options.task.name.clone().unwrap_or_else(|| format!("xargs {}", as_typed(&own)));
+    let overflow = if counted && (options.exit || implied) {
+        Overflow::Fail
+    } else {
+        Overflow::Cut
+    };
+    let group_name = options
+        .task
+        .name
+        .clone()
+        .unwrap_or_else(|| format!("xargs {}", as_typed(&own)));
     let packer = Packer::new(own, grouping, max_chars, overflow)
         .map_err(|error| Problem::failed(error.to_string()).hint("give a larger -s"))?;
     let mut template = options.task.template(assigned)?;
@@ -179,8 +197,16 @@ pub(crate) fn run(
     let reader = Reader {
         splitter: Splitter::new(input, rules, max_chars),
         packer,
-        bare: if options.no_run_if_empty { Bare::Nothing } else { Bare::Once },
-        trace: if options.verbose { Trace::Shown } else { Trace::Hidden },
+        bare: if options.no_run_if_empty {
+            Bare::Nothing
+        } else {
+            Bare::Once
+        },
+        trace: if options.verbose {
+            Trace::Shown
+        } else {
+            Trace::Hidden
+        },
     };
     feeder.run(|events| reader.run(&events), show(&options))
 }
@@ -197,19 +223,32 @@ fn show(options: &Options) -> Show {
 /// Of `-n`, `-L` and `-I` the last one counts, as in GNU xargs; `-n 1` after `-I` changes nothing.
 fn grouping(options: &Options, matches: &ArgMatches) -> Grouping {
     let place = |id: &str| matches.indices_of(id).and_then(Iterator::max).unwrap_or(0);
-    let replace = options.replace.as_ref().map(|text| text.as_bytes().to_vec());
-    let items = options.max_args.filter(|most| !(*most == 1 && replace.is_some() && place("max_args") > place("replace")));
+    let replace = options
+        .replace
+        .as_ref()
+        .map(|text| text.as_bytes().to_vec());
+    let items = options
+        .max_args
+        .filter(|most| !(*most == 1 && replace.is_some() && place("max_args") > place("replace")));
     let given = [
         (place("max_args"), items.map(Grouping::Items)),
         (place("lines"), options.lines.map(Grouping::Lines)),
         (place("replace"), replace.map(Grouping::Replace)),
     ];
-    let given = given.into_iter().filter_map(|(place, grouping)| Some((place, grouping?)));
-    given.max_by_key(|(place, _)| *place).map_or(Grouping::All, |(_, grouping)| grouping)
+    let given = given
+        .into_iter()
+        .filter_map(|(place, grouping)| Some((place, grouping?)));
+    given
+        .max_by_key(|(place, _)| *place)
+        .map_or(Grouping::All, |(_, grouping)| grouping)
 }
 
 fn rules(options: &Options, grouping: &Grouping) -> Rules {
-    let end = options.end.as_ref().map(|end| end.as_bytes().to_vec()).filter(|end| !end.is_empty());
+    let end = options
+        .end
+        .as_ref()
+        .map(|end| end.as_bytes().to_vec())
+        .filter(|end| !end.is_empty());
     match (options.null, options.delimiter, grouping) {
         (true, _, _) => Rules::Delimited(0),
         (false, Some(byte), _) => Rules::Delimited(byte),
@@ -221,7 +260,9 @@ fn rules(options: &Options, grouping: &Grouping) -> Rules {
 fn max_chars(options: &Options) -> usize {
     match options.max_chars {
         Some(asked) if asked > MAX_CHARS => {
-            note(&format!("aque: value {asked} for -s is above what a task takes; using {MAX_CHARS}"));
+            note(&format!(
+                "aque: value {asked} for -s is above what a task takes; using {MAX_CHARS}"
+            ));
             MAX_CHARS
         }
         Some(asked) => asked,
@@ -234,7 +275,10 @@ fn open(file: Option<&PathBuf>) -> Result<Box<dyn BufRead + Send>, Problem> {
         None => Ok(Box::new(BufReader::with_capacity(64 << 10, io::stdin()))),
         Some(path) => match File::open(path) {
             Ok(file) => Ok(Box::new(BufReader::with_capacity(64 << 10, file))),
-            Err(error) => Err(Problem::failed(format!("cannot open {}: {error}", path.display()))),
+            Err(error) => Err(Problem::failed(format!(
+                "cannot open {}: {error}",
+                path.display()
+            ))),
         },
     }
 }
@@ -403,7 +447,11 @@ mod tests {
             (&["-I{}"], Rules::Lines(None)),
         ] {
             let (options, matches) = parsed(words).unwrap();
-            assert_eq!(rules(&options, &grouping(&options, &matches)), expected, "{words:?}");
+            assert_eq!(
+                rules(&options, &grouping(&options, &matches)),
+                expected,
+                "{words:?}"
+            );
         }
     }
 

@@ -76,7 +76,16 @@ impl Packer {
         if chars > max_chars {
             return Err(PackError::Command(max_chars));
         }
-        Ok(Self { own, grouping, max_chars, overflow, items: Vec::new(), chars, lines: 0, made: 0 })
+        Ok(Self {
+            own,
+            grouping,
+            max_chars,
+            overflow,
+            items: Vec::new(),
+            chars,
+            lines: 0,
+            made: 0,
+        })
     }
 
     /// Adds an item and returns the commands that are whole now: none, one or two.
@@ -125,7 +134,11 @@ impl Packer {
 
     /// Returns what is still good when the input turns out to be malformed; nothing where the count matters.
     pub(crate) fn salvage(&mut self) -> Option<Command> {
-        if self.overflow == Overflow::Fail { None } else { self.rest() }
+        if self.overflow == Overflow::Fail {
+            None
+        } else {
+            self.rest()
+        }
     }
 
     /// Returns the command without items that stands for an input without items; nothing where items were, and for `-I`.
@@ -180,7 +193,13 @@ mod tests {
     use super::*;
 
     /// Commands separated by bars; an error stands last.
-    fn packed(own: &str, input: &str, grouping: Grouping, max: usize, overflow: Overflow) -> String {
+    fn packed(
+        own: &str,
+        input: &str,
+        grouping: Grouping,
+        max: usize,
+        overflow: Overflow,
+    ) -> String {
         let own = own.split(' ').map(Arg::from).collect();
         let mut packer = match Packer::new(own, grouping.clone(), max, overflow) {
             Ok(packer) => packer,
@@ -193,7 +212,11 @@ mod tests {
         let mut splitter = Splitter::new(input.as_bytes(), rules, max);
         let mut out: Vec<String> = Vec::new();
         let text = |command: Command| {
-            command.iter().map(|word| word.to_text().into_owned()).collect::<Vec<_>>().join(" ")
+            command
+                .iter()
+                .map(|word| word.to_text().into_owned())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         while let Ok(Some(item)) = splitter.next() {
             match packer.push(item) {
@@ -217,9 +240,24 @@ mod tests {
             ("echo", "", Grouping::All, "echo"),
             ("echo x", "a b c", Grouping::Items(2), "echo x a b|echo x c"),
             ("echo", "a b", Grouping::Items(2), "echo a b"),
-            ("echo", "a b\nc \nd\n\ne\n", Grouping::Lines(1), "echo a b|echo c d|echo e"),
-            ("echo", "a b\nc\nd\n", Grouping::Lines(2), "echo a b c|echo d"),
-            ("mv {} {}.old -{", " a b\nc\n", replace("{}"), "mv a b a b.old -{|mv c c.old -{"),
+            (
+                "echo",
+                "a b\nc \nd\n\ne\n",
+                Grouping::Lines(1),
+                "echo a b|echo c d|echo e",
+            ),
+            (
+                "echo",
+                "a b\nc\nd\n",
+                Grouping::Lines(2),
+                "echo a b c|echo d",
+            ),
+            (
+                "mv {} {}.old -{",
+                " a b\nc\n",
+                replace("{}"),
+                "mv a b a b.old -{|mv c c.old -{",
+            ),
             ("{} {}", "a\n", replace("{}"), "{} a"),
             ("echo XXX", "a\n", replace("XX"), "echo aX"),
             ("echo x", "a\n", replace("{}"), "echo x"),
@@ -236,9 +274,19 @@ mod tests {
         let item = "cannot fit single argument within argument list size limit";
         for (input, grouping, overflow, commands) in [
             ("a b c d", Grouping::All, Overflow::Cut, "echo a b|echo c d"),
-            ("a b c d", Grouping::Items(3), Overflow::Cut, "echo a b|echo c d"),
+            (
+                "a b c d",
+                Grouping::Items(3),
+                Overflow::Cut,
+                "echo a b|echo c d",
+            ),
             ("a b c d", Grouping::Items(3), Overflow::Fail, list),
-            ("a b c d", Grouping::Items(2), Overflow::Fail, "echo a b|echo c d"),
+            (
+                "a b c d",
+                Grouping::Items(2),
+                Overflow::Fail,
+                "echo a b|echo c d",
+            ),
             ("abcde", Grouping::All, Overflow::Cut, item),
             ("a abcde", Grouping::All, Overflow::Cut, item),
             ("a b\nc d", Grouping::Lines(2), Overflow::Fail, list),

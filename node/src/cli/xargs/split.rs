@@ -39,7 +39,9 @@ pub(crate) enum Line {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SplitError {
     /// A quote without its partner on the same line.
-    #[error("unmatched {0} quote; by default quotes are special to xargs unless you use the -0 option")]
+    #[error(
+        "unmatched {0} quote; by default quotes are special to xargs unless you use the -0 option"
+    )]
     Quote(&'static str),
     /// One item is larger than a command may be.
     #[error("argument line too long")]
@@ -97,7 +99,9 @@ impl<R: BufRead> Splitter<R> {
     /// [`SplitError`]; nothing more can be read.
     pub(crate) fn next(&mut self) -> Result<Option<Item>, SplitError> {
         while self.place != Place::Finished {
-            let Some(byte) = self.byte()? else { return self.last() };
+            let Some(byte) = self.byte()? else {
+                return self.last();
+            };
             let done = match self.rules {
                 Rules::Delimited(end) => self.delimited(byte, end)?,
                 Rules::Words(_) | Rules::Lines(_) => self.quoted(byte)?,
@@ -270,7 +274,11 @@ mod tests {
             ("a 12345678901\n", "a,!argument"),
             ("1234567890\n", "1234567890|"),
         ] {
-            assert_eq!(cut(input.as_bytes(), Rules::Words(None)), items, "{input:?}");
+            assert_eq!(
+                cut(input.as_bytes(), Rules::Words(None)),
+                items,
+                "{input:?}"
+            );
         }
     }
 
@@ -298,7 +306,11 @@ mod tests {
             ("a\\\nb\n", "a\nb|"),
             ("'a\n", "!unmatched"),
         ] {
-            assert_eq!(cut(input.as_bytes(), Rules::Lines(None)), items, "{input:?}");
+            assert_eq!(
+                cut(input.as_bytes(), Rules::Lines(None)),
+                items,
+                "{input:?}"
+            );
         }
     }
 
@@ -315,7 +327,11 @@ mod tests {
         ] {
             // An error comes behind what was begun, which is no item.
             let items = if items.contains('!') { "!the" } else { items };
-            assert_eq!(cut(input.as_bytes(), Rules::Delimited(end)), items, "{input:?}");
+            assert_eq!(
+                cut(input.as_bytes(), Rules::Delimited(end)),
+                items,
+                "{input:?}"
+            );
         }
     }
 }

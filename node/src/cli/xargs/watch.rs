@@ -48,7 +48,9 @@ impl Batch {
                 Problem::failed(format!("the node's answer makes no sense: {error}"))
             })?;
             match runs.last_mut() {
-                Some((first, count)) if first.tag == id.tag && first.n + *count == id.n => *count += 1,
+                Some((first, count)) if first.tag == id.tag && first.n + *count == id.n => {
+                    *count += 1
+                }
                 _ => runs.push((id, 1)),
             }
         }
@@ -93,7 +95,10 @@ impl Watcher {
         let thread = thread::Builder::new().name("watch".into()).spawn(work);
         let thread =
             thread.map_err(|error| Problem::failed(format!("cannot start a thread: {error}")))?;
-        Ok(Self { batches: Some(batches), thread })
+        Ok(Self {
+            batches: Some(batches),
+            thread,
+        })
     }
 
     /// Tells that there are no more members.
@@ -152,9 +157,19 @@ impl Watch {
     }
 
     fn as_they_end(&mut self, group: String) -> Result<(), Problem> {
-        let call =
-            Call::Wait { ids: vec![group.clone()], any: false, state: None, each: true };
-        let Self { waiting, printing, show, events, verdict } = self;
+        let call = Call::Wait {
+            ids: vec![group.clone()],
+            any: false,
+            state: None,
+            each: true,
+        };
+        let Self {
+            waiting,
+            printing,
+            show,
+            events,
+            verdict,
+        } = self;
         let mut replies = waiting.start(call)?;
         loop {
             match replies.next(Limit::Never)? {
@@ -170,7 +185,13 @@ impl Watch {
     }
 
     fn take(&mut self, line: &TaskLine) -> Result<(), Problem> {
-        take(line, self.show, &mut self.printing, &self.events, &mut self.verdict)
+        take(
+            line,
+            self.show,
+            &mut self.printing,
+            &self.events,
+            &mut self.verdict,
+        )
     }
 }
 
@@ -203,11 +224,16 @@ mod tests {
 
     #[test]
     fn ids_in_a_row_take_no_room() {
-        let texts: Vec<String> =
-            [7, 8, 9, 20, 21].iter().map(|n| format!("k3v7qa-{n}")).collect();
+        let texts: Vec<String> = [7, 8, 9, 20, 21]
+            .iter()
+            .map(|n| format!("k3v7qa-{n}"))
+            .collect();
         let batch = Batch::of(&texts).unwrap();
         assert_eq!(batch.runs.len(), 2);
-        assert_eq!(batch.ids().map(|id| id.to_string()).collect::<Vec<_>>(), texts);
+        assert_eq!(
+            batch.ids().map(|id| id.to_string()).collect::<Vec<_>>(),
+            texts
+        );
         assert!(Batch::of(&["nonsense".to_owned()]).is_err());
     }
 }
