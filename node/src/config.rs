@@ -357,7 +357,6 @@ fn cpus(wanted: Option<f64>, problems: &mut Vec<String>) -> u32 {
 fn memory(wanted: Option<String>, problems: &mut Vec<String>) -> u64 {
     let info = rustix::system::sysinfo();
     #[expect(
-        clippy::unnecessary_cast,
         clippy::useless_conversion,
         reason = "the C type differs between machines"
     )]

@@ -263,7 +263,8 @@ async fn take_line(
         Err(LinesCodecError::MaxLineLengthExceeded) => {
             let too_long = format!("a line is longer than {MAX_LINE} bytes");
             // The rest of the line cannot be told from the next one: the connection ends.
-            return refuse(0, too_long).await && false;
+            refuse(0, too_long).await;
+            return false;
         }
         Err(LinesCodecError::Io(_)) => return false,
     };

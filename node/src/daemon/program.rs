@@ -149,9 +149,12 @@ fn read_ticket(path: &Path) -> Result<Option<Ticket>, Failed> {
     ticket.map(Some).map_err(|error| failed(error.to_string()))
 }
 
+/// What a log holds, in order.
+type Records = Vec<Arc<[u8]>>;
+
 /// Opens the log and returns what it holds.
-fn open_log(dir: &Path) -> Result<(Log, Vec<Arc<[u8]>>, Recovery), Failed> {
-    let mut records: Vec<Arc<[u8]>> = Vec::new();
+fn open_log(dir: &Path) -> Result<(Log, Records, Recovery), Failed> {
+    let mut records: Records = Vec::new();
     let keep = |record: &[u8]| records.push(record.into());
     let (log, recovery) = Log::open(dir, LogOptions::default(), keep)?;
     tell_recovery(&recovery);
