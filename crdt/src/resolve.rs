@@ -23,6 +23,27 @@ pub fn complete(
     accepts().find(|accept| accepts().filter(|other| other == accept).count() >= majority)
 }
 
+/// Returns a claimant whose run may be alive because a majority still stands behind it, at whatever epoch: nobody else can
+/// be voted for by a majority until some of these leave it.
+#[must_use]
+pub fn standing(registers: &Registers, committee: &[Tag]) -> Option<(Tag, Epoch)> {
+    let votes = || {
+        committee
+            .iter()
+            .filter_map(|member| registers.vote(*member))
+    };
+    let majority = committee.len() / 2 + 1;
+    votes()
+        .map(|vote| (vote.claimant, vote.epoch))
+        .find(|held| {
+            votes()
+                .filter(|vote| (vote.claimant, vote.epoch) == *held)
+                .count()
+                >= majority
+        })
+        .filter(|(claimant, epoch)| !registers.is_over(*claimant, *epoch))
+}
+
 /// Returns the claimant that a majority voted for at the highest epoch voted at, if its run may still be alive.
 #[must_use]
 pub fn holder(registers: &Registers, committee: &[Tag]) -> Option<(Tag, Epoch)> {

@@ -107,8 +107,13 @@ impl Replica {
                         claimant: vote.claimant,
                         accepted: vote.accepted,
                     };
+                    let news = register.epoch > self.known(ix).registers.top();
                     self.registers(ix).fold_vote(writer, register)?;
                     self.note_receipt(id, writer);
+                    if news {
+                        // The bid that it answers is still on its way.
+                        self.changed(ix);
+                    }
                     self.dirty.insert(ix);
                 }
             }

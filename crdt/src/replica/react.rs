@@ -247,17 +247,24 @@ impl Replica {
                     at = at.max(self.silent_from(ix).min(self.now.mono));
                 }
             }
-            None => {
-                if let Some((claimant, _)) =
-                    resolve::holder(&task.registers, &self.segment_of(ix).committee)
-                {
-                    let heard = self.roster.heard(claimant).unwrap_or(self.booted);
-                    at = at.max(heard + self.timing.wait());
-                }
-            }
+            None => {}
         }
-        let rival = task.registers.bids().any(|(tag, bid)| {
-            tag != self.tag && bid.epoch == top && !task.registers.is_over(tag, bid.epoch)
+        // A majority behind another claimant that is heard of: it ends its claim itself, or falls silent.
+        let committee = &self.segment_of(ix).committee;
+        if let Some((claimant, _)) = resolve::standing(&task.registers, committee)
+            && claimant != self.tag
+        {
+            let heard = self.roster.heard(claimant).unwrap_or(self.booted);
+            at = at.max(heard + self.timing.wait());
+        }
+        // A vote may arrive before the bid that it answers.
+        let bids = task.registers.bids().map(|(tag, bid)| (tag, bid.epoch));
+        let votes = task
+            .registers
+            .votes()
+            .map(|(_, vote)| (vote.claimant, vote.epoch));
+        let rival = bids.chain(votes).any(|(tag, epoch)| {
+            tag != self.tag && epoch == top && !task.registers.is_over(tag, epoch)
         });
         if rival {
             at = at.max(task.changed + self.bid_patience() + self.stagger_step());
