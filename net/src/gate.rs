@@ -150,10 +150,19 @@ impl Gate {
         } else {
             self.listen(other, stream).boxed()
         };
-        // The exchange needs the connection to be driven, and the connection is ours for now.
-        poll_fn(|cx| match talk.poll_unpin(cx) {
-            Poll::Ready(done) => Poll::Ready(done),
-            Poll::Pending => drive(&mut muxer, cx).map_err(Refused::from),
+        // The exchange needs the connection to be driven, and the connection is ours for now. When it
+        // breaks, the exchange still has the last word: it may know why.
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = talk.poll_unpin(cx) {
+                return Poll::Ready(done);
+            }
+            let Poll::Ready(broken) = drive(&mut muxer, cx) else {
+                return Poll::Pending;
+            };
+            match talk.poll_unpin(cx) {
+                Poll::Ready(done) => Poll::Ready(done),
+                Poll::Pending => Poll::Ready(broken.map_err(Refused::from)),
+            }
         })
         .await?;
         drop(talk);

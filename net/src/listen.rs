@@ -44,6 +44,20 @@ pub(crate) fn port_of(address: &Multiaddr) -> Option<u16> {
     })
 }
 
+/// Returns the socket address of a TCP address that names its port.
+pub(crate) fn tcp_socket(address: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => IpAddr::from(ip),
+        Protocol::Ip6(ip) => IpAddr::from(ip),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) if port > 0 => Some(SocketAddr::new(ip, port)),
+        _ => None,
+    }
+}
+
 /// Puts another port into an address.
 pub(crate) fn with_port(address: &Multiaddr, port: u16) -> Multiaddr {
     let put = |part| match part {

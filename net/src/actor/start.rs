@@ -22,7 +22,7 @@ use crate::dialer::Dialer;
 use crate::error::NetError;
 use crate::handle::{Net, NetEvent, Shared};
 use crate::lanes::{Lane, Lanes};
-use crate::listen::{is_any_ip6, is_tcp, port_of, with_port};
+use crate::listen::{is_any_ip6, is_tcp, port_of, tcp_socket, with_port};
 use crate::stats::{Counts, add};
 use crate::transport;
 
@@ -131,6 +131,17 @@ fn accept_all(
     Ok(())
 }
 
+/// Fails if somebody else listens there: libp2p would share the port with them (SO_REUSEPORT), and
+/// each would get some of the other's connections. Every address of IPv6 cannot be asked about
+/// alone here; it comes beside one of IPv4 on the same port, or fails later.
+async fn check_free(address: &Multiaddr) -> Result<(), String> {
+    let Some(socket) = tcp_socket(address).filter(|_| !is_any_ip6(address)) else {
+        return Ok(());
+    };
+    let asked = tokio::net::TcpListener::bind(socket).await;
+    asked.map(drop).map_err(|error| error.to_string())
+}
+
 /// Where a swarm listens, and what else it said meanwhile.
 #[derive(Default)]
 struct Listening {
@@ -207,6 +218,7 @@ impl Listening {
         swarm: &mut Swarm<Behaviour>,
         address: &Multiaddr,
     ) -> Result<ListenerId, String> {
+        check_free(address).await?;
         let listener = swarm
             .listen_on(address.clone())
             .map_err(|error| match error {
