@@ -239,15 +239,15 @@ impl Replica {
         {
             Some(Binding::Open) => return None,
             Some(Binding::Until(free)) => at = at.max(free),
-            Some(Binding::Free) => {
-                // The vote may have become free only by the claimant's silence: the stagger counts from there.
+            // The vote may have become free only by the claimant's silence: the stagger counts from there.
+            Some(Binding::Free)
                 if task.registers.vote(self.tag).is_some_and(|vote| {
                     !vote.is_done() && !task.registers.is_over(vote.claimant, vote.epoch)
-                }) {
-                    at = at.max(self.silent_from(ix).min(self.now.mono));
-                }
+                }) =>
+            {
+                at = at.max(self.silent_from(ix).min(self.now.mono));
             }
-            None => {}
+            Some(Binding::Free) | None => {}
         }
         // A majority behind another claimant that is heard of: it ends its claim itself, or falls silent.
         let committee = &self.segment_of(ix).committee;
