@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Replica;
+use super::{Replica, Unfit};
 use crate::claim::{Claim, Claimant, Phase, Promise};
 use crate::config::Sabotage;
 use crate::entry::{Bid, ClaimMark, OutcomeAt, Total};
@@ -17,8 +17,8 @@ use crate::resolve;
 use crate::task::{Exit, Needs, Outcome, RunReport, Verdict, Wish};
 use crate::time::Mono;
 
-/// A host on which a task could not be started does not try it again before this has passed.
-const UNFIT_FOR: Duration = Duration::from_secs(60);
+/// A host on which a task could not be started tries it again after the first of these, and then ever more rarely down to the second.
+const UNFIT_FOR: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
 impl Replica {
     /// Bids for the best tasks for which there is room. Says whether it did.
@@ -358,7 +358,13 @@ impl Replica {
                 self.give_up(ix);
             }
             RunEnd::Unfit(why) => {
-                self.tasks[ix as usize].unfit = Some((self.now.mono + UNFIT_FOR, why));
+                let unfit = &mut self.tasks[ix as usize].unfit;
+                let (first, longest) = UNFIT_FOR;
+                let pause = unfit
+                    .as_ref()
+                    .map_or(first, |unfit| (2 * unfit.pause).min(longest));
+                let until = self.now.mono + pause;
+                *unfit = Some(Unfit { until, pause, why });
                 self.give_up(ix);
             }
             RunEnd::Impossible { code, why } => {

@@ -65,10 +65,20 @@ struct Task {
     unmet: u32,
     /// The dependency that ended badly.
     doomed: Option<TaskId>,
-    /// This host could not start it; not again before then.
-    unfit: Option<(Mono, String)>,
+    /// This host could not start it.
+    unfit: Option<Unfit>,
     /// The pending timer.
     wake: Option<Mono>,
+}
+
+/// That a host could not start a task.
+#[derive(Debug, Clone)]
+struct Unfit {
+    /// It does not try again before then.
+    until: Mono,
+    /// It grows each time.
+    pause: Duration,
+    why: String,
 }
 
 impl Task {

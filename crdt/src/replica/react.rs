@@ -209,7 +209,7 @@ impl Replica {
         }
         let free = self.free_at(ix)?;
         let stagger = self.stagger(ix);
-        let unfit = task.unfit.as_ref().map_or(Mono(0), |(until, _)| *until);
+        let unfit = task.unfit.as_ref().map_or(Mono(0), |unfit| unfit.until);
         Some((free + stagger).max(unfit))
     }
 
@@ -405,7 +405,7 @@ impl Replica {
         }
         (
             TaskState::Pending,
-            task.unfit.as_ref().map(|(_, why)| why.clone()),
+            task.unfit.as_ref().map(|unfit| unfit.why.clone()),
         )
     }
 
