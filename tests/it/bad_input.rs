@@ -376,10 +376,10 @@ fn a_full_disk_refuses_work_until_there_is_room() {
     let disk = PathBuf::from(format!("/proc/{}/root", node.pid().as_raw_pid()))
         .join(data.strip_prefix("/").expect("absolute"));
     fill(&disk.join("ballast"));
-    // What was set aside before goes first.
+    // What was set aside before goes first. The task prints nothing: its output would have no room either.
     let filler = "x".repeat(30_000);
     let refused = settle("the node to refuse work", || {
-        let done = node.aque(&["submit", "echo", &filler]).run();
+        let done = node.aque(&["submit", "true", &filler]).run();
         if done.status.success() {
             Err("it still takes it")
         } else {

@@ -1,6 +1,6 @@
 //! Ids as people type them: `TAG-N`, `N` (a task of the node asked), a prefix that fits one task, `last`, `A..B`.
 
-use crdt::ids::TaskId;
+use crdt::ids::{Tag, TaskId};
 use crdt::replica::Replica;
 use crdt::task::Work;
 
@@ -31,90 +31,99 @@ pub enum IdError {
     Range(String),
 }
 
+/// What ids are looked up in.
+pub trait Book {
+    /// The tag of the node asked.
+    fn own_tag(&self) -> Tag;
+    /// Says whether a task is known.
+    fn knows(&self, id: TaskId) -> bool;
+    /// Every known task, in order.
+    fn all(&self) -> impl Iterator<Item = TaskId>;
+    /// The newest task of a user; the group, if that is a member of one.
+    fn last(&self, user: &str) -> Option<TaskId>;
+}
+
+impl Book for Replica {
+    fn own_tag(&self) -> Tag {
+        Self::own_tag(self)
+    }
+
+    fn knows(&self, id: TaskId) -> bool {
+        self.task(id).is_some()
+    }
+
+    fn all(&self) -> impl Iterator<Item = TaskId> {
+        self.task_ids()
+    }
+
+    fn last(&self, user: &str) -> Option<TaskId> {
+        let newest = |tag: Tag| {
+            let views = self.tasks_of(tag).filter_map(|id| self.task(id));
+            views.into_iter().find(|view| view.spec.user == user)
+        };
+        let views = self
+            .members()
+            .into_iter()
+            .filter_map(|member| newest(member.peer.tag()));
+        let view = views.max_by_key(|view| (view.spec.created, view.id))?;
+        Some(view.spec.member_of.map_or(view.id, |member| member.group))
+    }
+}
+
 /// Resolves every text; `user` is who asks.
 ///
 /// # Errors
 /// The first that names no task.
-pub fn resolve(replica: &Replica, texts: &[String], user: &str) -> Result<Vec<TaskId>, IdError> {
+pub fn resolve(book: &impl Book, texts: &[String], user: &str) -> Result<Vec<TaskId>, IdError> {
     let mut found = Vec::with_capacity(texts.len());
     for text in texts {
         match text.split_once("..") {
-            Some((from, to)) => found.extend(range(replica, text, from, to, user)?),
-            None => found.push(one(replica, text, user)?),
+            Some((from, to)) => found.extend(range(book, text, from, to, user)?),
+            None => found.push(one(book, text, user)?),
         }
     }
     Ok(found)
 }
 
 fn range(
-    replica: &Replica,
+    book: &impl Book,
     text: &str,
     from: &str,
     to: &str,
     user: &str,
 ) -> Result<Vec<TaskId>, IdError> {
-    let (from, to) = (one(replica, from, user)?, one(replica, to, user)?);
+    let (from, to) = (one(book, from, user)?, one(book, to, user)?);
     if from.tag != to.tag || from.n > to.n || to.n - from.n >= RANGE_LIMIT {
         return Err(IdError::Range(text.to_owned()));
     }
     let ids = (from.n..=to.n).map(|n| TaskId { tag: from.tag, n });
-    Ok(ids.filter(|id| replica.task(*id).is_some()).collect())
+    Ok(ids.filter(|id| book.knows(*id)).collect())
 }
 
 /// Resolves one text that is no range.
 ///
 /// # Errors
 /// It names no task, or more than one.
-pub fn one(replica: &Replica, text: &str, user: &str) -> Result<TaskId, IdError> {
+pub fn one(book: &impl Book, text: &str, user: &str) -> Result<TaskId, IdError> {
     if text == "last" {
-        return last(replica, user).ok_or(IdError::NoLast);
+        return book.last(user).ok_or(IdError::NoLast);
     }
-    let exact = text
-        .parse::<u64>()
-        .map(|n| TaskId {
-            tag: replica.own_tag(),
-            n,
-        })
-        .or_else(|_| text.parse::<TaskId>());
-    if let Ok(id) = exact
-        && replica.task(id).is_some()
-    {
-        return Ok(id);
+    let own = text.parse::<u64>().map(|n| TaskId {
+        tag: book.own_tag(),
+        n,
+    });
+    let exact = own.or_else(|_| text.parse::<TaskId>());
+    match exact {
+        Ok(id) if book.knows(id) => Ok(id),
+        Ok(_) | Err(_) => by_prefix(book, text),
     }
-    by_prefix(replica, text)
 }
 
-/// The newest task of this user on the node asked, else on any; a group before its members.
-fn last(replica: &Replica, user: &str) -> Option<TaskId> {
-    let meant = |id: &TaskId| {
-        replica
-            .task(*id)
-            .is_some_and(|view| view.spec.user == user && view.spec.member_of.is_none())
-    };
-    let own = replica.tasks_of(replica.own_tag()).find(meant);
-    own.or_else(|| {
-        let views = replica
-            .task_ids()
-            .filter(meant)
-            .filter_map(|id| replica.task(id));
-        views
-            .max_by_key(|view| (view.spec.created, view.id.n))
-            .map(|view| view.id)
-    })
-}
-
-fn by_prefix(replica: &Replica, text: &str) -> Result<TaskId, IdError> {
-    let unknown = || IdError::Unknown(text.to_owned());
-    if text.is_empty() || !text.is_ascii() {
-        return Err(unknown());
-    }
-    let fits: Vec<TaskId> = replica
-        .task_ids()
-        .filter(|id| id.to_string().starts_with(text))
-        .take(SHOWN + 1)
-        .collect();
+fn by_prefix(book: &impl Book, text: &str) -> Result<TaskId, IdError> {
+    let prefix = Prefix::parse(text).ok_or_else(|| IdError::Unknown(text.to_owned()))?;
+    let fits: Vec<TaskId> = book.all().filter(prefix.fits()).take(SHOWN + 1).collect();
     match fits[..] {
-        [] => Err(unknown()),
+        [] => Err(IdError::Unknown(text.to_owned())),
         [id] => Ok(id),
         _ => {
             let shown: Vec<String> = fits.iter().take(SHOWN).map(ToString::to_string).collect();
@@ -128,10 +137,151 @@ fn by_prefix(replica: &Replica, text: &str) -> Result<TaskId, IdError> {
     }
 }
 
+/// The beginning of an id: of its tag, or a tag (or the beginning of one) and the first digits of its count.
+struct Prefix<'a> {
+    tag: &'a str,
+    digits: Option<u64>,
+}
+
+impl<'a> Prefix<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (tag, digits) = text
+            .split_once('-')
+            .map_or((text, ""), |(tag, digits)| (tag, digits));
+        let digits = match digits {
+            "" => None,
+            _ if digits.starts_with(['0', '+']) => return None,
+            _ => Some(digits.parse().ok()?),
+        };
+        (!tag.is_empty()).then_some(Self { tag, digits })
+    }
+
+    /// Returns the test. Ids come in order, so each tag is spelled once.
+    fn fits(&self) -> impl FnMut(&TaskId) -> bool {
+        let mut last: Option<(Tag, bool)> = None;
+        move |id| {
+            let fits = match last {
+                Some((tag, fits)) if tag == id.tag => fits,
+                _ => id.tag.to_string().starts_with(self.tag),
+            };
+            last = Some((id.tag, fits));
+            fits && self.digits.is_none_or(|digits| begins_with(id.n, digits))
+        }
+    }
+}
+
+fn begins_with(mut n: u64, digits: u64) -> bool {
+    while n > digits {
+        n /= 10;
+    }
+    n == digits
+}
+
 /// Says whether a task is a group.
 #[must_use]
 pub fn is_group(replica: &Replica, id: TaskId) -> bool {
     replica
         .task(id)
         .is_some_and(|view| matches!(view.spec.work, Work::Group { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    struct Known(BTreeSet<TaskId>);
+
+    impl Book for Known {
+        fn own_tag(&self) -> Tag {
+            "k3v7qa".parse().unwrap()
+        }
+
+        fn knows(&self, id: TaskId) -> bool {
+            self.0.contains(&id)
+        }
+
+        fn all(&self) -> impl Iterator<Item = TaskId> {
+            self.0.iter().copied()
+        }
+
+        fn last(&self, user: &str) -> Option<TaskId> {
+            self.0.last().copied().filter(|_| user == "ann")
+        }
+    }
+
+    fn book() -> Known {
+        let own = (1..=12).map(|n| format!("k3v7qa-{n}"));
+        let others = ["k3aaaa-1", "mmmmmm-7", "mmmmmm-71", "mmmmmm-712"].map(str::to_owned);
+        Known(
+            own.chain(others)
+                .map(|text| text.parse().unwrap())
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn ids_table() {
+        let book = book();
+        for (text, want) in [
+            ("k3v7qa-3", "k3v7qa-3"),
+            ("3", "k3v7qa-3"),
+            ("k3a", "k3aaaa-1"),
+            ("k3aaaa-", "k3aaaa-1"),
+            ("mmmmmm-7", "mmmmmm-7"),
+            ("mm-712", "mmmmmm-712"),
+            ("last", "mmmmmm-712"),
+        ] {
+            assert_eq!(one(&book, text, "ann").unwrap().to_string(), want, "{text}");
+        }
+        for text in [
+            "",
+            "99",
+            "0",
+            "k3v7qa-99",
+            "zz",
+            "-1",
+            "é",
+            "k3v7qa-3x",
+            "LAST",
+        ] {
+            assert_eq!(
+                one(&book, text, "ann"),
+                Err(IdError::Unknown(text.to_owned())),
+                "{text}"
+            );
+        }
+        assert_eq!(one(&book, "last", "bob"), Err(IdError::NoLast));
+    }
+
+    #[test]
+    fn candidates_are_named() {
+        let told = |text: &str| one(&book(), text, "ann").unwrap_err().to_string();
+        assert_eq!(
+            told("mm"),
+            "'mm' fits several tasks: mmmmmm-7, mmmmmm-71, mmmmmm-712"
+        );
+        assert_eq!(
+            told("mm-71"),
+            "'mm-71' fits several tasks: mmmmmm-71, mmmmmm-712"
+        );
+        assert!(told("k3v").ends_with(", …"));
+    }
+
+    #[test]
+    fn ranges_table() {
+        let book = book();
+        let ids = |text: &str| resolve(&book, &[text.to_owned()], "ann");
+        let n = |text: &str| ids(text).unwrap().iter().map(|id| id.n).collect::<Vec<_>>();
+        assert_eq!(n("2..4"), [2, 3, 4]);
+        assert_eq!(n("mmmmmm-7..last"), [7, 71, 712]);
+        assert_eq!(n("5..5"), [5]);
+        for text in ["4..2", "1..mmmmmm-7"] {
+            assert_eq!(ids(text), Err(IdError::Range(text.to_owned())));
+        }
+        assert_eq!(ids("1..99"), Err(IdError::Unknown("99".to_owned())));
+        assert_eq!(ids(".."), Err(IdError::Unknown(String::new())));
+    }
 }

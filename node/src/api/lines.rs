@@ -23,7 +23,7 @@ pub struct Caller {
 }
 
 /// Names of hosts, for many lines at once.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Names(BTreeMap<PeerId, String>);
 
 impl Names {

@@ -5,131 +5,56 @@
 //! nothing else.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
-use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec, LinesCodecError};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec};
 use tracing::{debug, warn};
 
+use super::answers::{Desk, Question, failure};
+use super::codec::{Line, Lines};
 use super::lines::Caller;
-use super::wire::{Body, Call, Failure, FailureKind, Hello, MAX_LINE, Reply, Request};
+use super::wire::{FailureKind, Hello, MAX_LINE, Reply, Request};
 
-/// Replies that wait for one client; a slower one is cut off.
-const REPLY_QUEUE: usize = 256;
+/// Clients that are connected at one time; a node has some 1,000 file descriptors.
+const CLIENTS: usize = 200;
 /// A client that takes no line for so long is cut off.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
-
-/// A request on its way to the event loop.
-#[derive(Debug)]
-pub struct Question {
-    /// Who asks.
-    pub caller: Caller,
-    /// What.
-    pub call: Call,
-    /// Where the answer goes.
-    pub answers: Answers,
-}
-
-/// The way back to the client that asked.
-#[derive(Clone, Debug)]
-pub struct Answers {
-    id: u64,
-    lines: mpsc::Sender<Reply>,
-}
-
-impl Answers {
-    /// Sends the last line of an answer.
-    pub fn end(&self, body: Body) {
-        self.offer(Reply {
-            id: self.id,
-            end: true,
-            body,
-        });
-    }
-
-    /// Sends a line with more to come; one that finds the queue full is dropped. Says whether the client is still there.
-    pub fn more(&self, body: Body) -> bool {
-        self.offer(Reply {
-            id: self.id,
-            end: false,
-            body,
-        });
-        !self.lines.is_closed()
-    }
-
-    /// Sends a line with more to come, and waits for room. Says whether the client is still there.
-    pub async fn push(&self, body: Body) -> bool {
-        self.lines
-            .send(Reply {
-                id: self.id,
-                end: false,
-                body,
-            })
-            .await
-            .is_ok()
-    }
-
-    /// Sends the last line, and waits for room.
-    pub async fn finish(&self, body: Body) {
-        let reply = Reply {
-            id: self.id,
-            end: true,
-            body,
-        };
-        if self.lines.send(reply).await.is_err() {
-            debug!("client left before its answer");
-        }
-    }
-
-    /// Says that the request failed.
-    pub fn fail(&self, kind: FailureKind, message: impl Into<String>, hint: Option<&str>) {
-        self.end(failure(kind, message, hint));
-    }
-
-    /// Says whether a line can be sent now.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.lines.capacity() > 1
-    }
-
-    /// Waits until the client has left. Safe to drop.
-    pub async fn closed(&self) {
-        self.lines.closed().await;
-    }
-
-    /// Says whether the client has left.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.lines.is_closed()
-    }
-
-    fn offer(&self, reply: Reply) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.lines.try_send(reply) {
-            warn!("client reads too slowly; a line was dropped");
-        }
-    }
-}
-
-/// Returns the body of a failure.
-#[must_use]
-pub fn failure(kind: FailureKind, message: impl Into<String>, hint: Option<&str>) -> Body {
-    Body::Error(Failure {
-        kind,
-        message: message.into(),
-        hint: hint.map(str::to_owned),
-    })
-}
+/// How often it is looked whether a silent client is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The API's socket; removed when dropped.
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
+}
+
+/// Why the socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Another process answers there.
+    #[error("another node answers at {}; name another socket with --api", .0.display())]
+    InUse(PathBuf),
+    /// Something else is in the way.
+    #[error("{} is no socket; remove it, or name another with --api", .0.display())]
+    NotASocket(PathBuf),
+    /// The kernel's.
+    #[error("cannot listen at {}: {source}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
 }
 
 impl Drop for Socket {
@@ -141,40 +66,54 @@ impl Drop for Socket {
 }
 
 impl Socket {
-    /// Listens at `path`, replacing a socket that nobody answers at.
+    /// Listens at `path` for this user alone, replacing a socket that nobody answers at. To be called inside a tokio runtime.
     ///
     /// # Errors
-    /// Another process answers there, or the kernel's.
-    pub fn bind(path: &Path) -> io::Result<Self> {
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir)?;
-        }
-        if path.exists() {
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                return Err(io::Error::new(
-                    io::ErrorKind::AddrInUse,
-                    "another node answers there",
-                ));
-            }
-            std::fs::remove_file(path)?;
-        }
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Self {
-            listener,
+    /// [`SocketError`]; what was there is left there.
+    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+        let failed = |source| SocketError::Io {
             path: path.to_owned(),
-        })
+            source,
+        };
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir).map_err(failed)?;
+        }
+        clear_way(path)?;
+        // Nobody can connect before the mode is set: the socket gets its name afterwards.
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{}", std::process::id()));
+        let early = PathBuf::from(name);
+        let bound = UnixListener::bind(&early).and_then(|listener| {
+            std::fs::set_permissions(&early, std::fs::Permissions::from_mode(0o600))?;
+            std::fs::rename(&early, path)?;
+            Ok(Self {
+                listener,
+                path: path.to_owned(),
+            })
+        });
+        if bound.is_err() {
+            // What failed is told already.
+            let _removed = std::fs::remove_file(&early);
+        }
+        bound.map_err(failed)
     }
 
     /// Serves clients for ever. Safe to drop: connections end with the runtime.
     pub async fn serve(self, hello: Hello, questions: mpsc::Sender<Question>) {
+        let clients = Arc::new(Semaphore::new(CLIENTS));
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     let (hello, questions) = (hello.clone(), questions.clone());
+                    let place = Arc::clone(&clients).try_acquire_owned();
                     tokio::spawn(async move {
-                        let Ok(caller) = caller(&stream) else { return };
-                        serve_stream(stream, caller, hello, questions).await;
+                        match (place, caller(&stream)) {
+                            (Ok(_place), Ok(caller)) => {
+                                serve_socket(stream, caller, hello, questions).await
+                            }
+                            (Err(_), _) => turn_away(stream, &hello).await,
+                            (_, Err(error)) => debug!(%error, "caller is unknown"),
+                        }
                     });
                 }
                 Err(error) => {
@@ -183,6 +122,17 @@ impl Socket {
                 }
             }
         }
+    }
+}
+
+fn clear_way(path: &Path) -> Result<(), SocketError> {
+    match std::fs::symlink_metadata(path) {
+        Err(_) => Ok(()),
+        Ok(meta) if !meta.file_type().is_socket() => Err(SocketError::NotASocket(path.to_owned())),
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            Err(SocketError::InUse(path.to_owned()))
+        }
+        Ok(_) => Ok(()),
     }
 }
 
@@ -199,96 +149,103 @@ fn caller(stream: &UnixStream) -> io::Result<Caller> {
 #[must_use]
 pub fn user_name(uid: u32) -> String {
     let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let wanted = uid.to_string();
-    let found = text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == wanted).then(|| name.to_owned())
-    });
-    found.unwrap_or(wanted)
+    name_in(&text, uid).unwrap_or_else(|| uid.to_string())
 }
 
-/// Serves one client over any stream, until it leaves or sends what is no request line.
-pub async fn serve_stream<S: AsyncRead + AsyncWrite + Send + 'static>(
-    stream: S,
+fn name_in(passwd: &str, uid: u32) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+async fn serve_socket(
+    stream: UnixStream,
     caller: Caller,
     hello: Hello,
     questions: mpsc::Sender<Question>,
 ) {
-    let (read, write) = tokio::io::split(stream);
-    let mut requests = FramedRead::new(read, LinesCodec::new_with_max_length(MAX_LINE));
-    let mut replies = FramedWrite::new(write, LinesCodec::new());
-    let Ok(greeting) = serde_json::to_string(&hello) else {
-        return;
+    let hang_up = match rustix::io::fcntl_dupfd_cloexec(&stream, 0) {
+        Ok(again) => hang_up(again),
+        Err(error) => return warn!(%error, "client not served"),
     };
-    if replies.send(greeting).await.is_err() {
-        return;
-    }
-    let (lines, queue) = mpsc::channel(REPLY_QUEUE);
-    let writer = tokio::spawn(write_replies(queue, replies));
-    while let Some(line) = requests.next().await {
-        if !take_line(line, &caller, &lines, &questions).await {
-            break;
-        }
-    }
-    drop(lines);
-    if writer.await.is_err() {
-        debug!("writer ended early");
+    let (read, write) = stream.into_split();
+    tokio::select! {
+        () = serve_stream(read, write, caller, hello, questions) => {}
+        () = hang_up => {}
     }
 }
 
-async fn take_line(
-    line: Result<String, LinesCodecError>,
-    caller: &Caller,
-    lines: &mpsc::Sender<Reply>,
-    questions: &mpsc::Sender<Question>,
-) -> bool {
-    let refuse = async |id: u64, message: String| {
-        let body = failure(
-            FailureKind::Request,
-            message,
-            Some("the words of the API are in docs/formats.md"),
-        );
-        lines
-            .send(Reply {
-                id,
-                end: true,
-                body,
-            })
-            .await
-            .is_ok()
-    };
-    let line = match line {
-        Ok(line) => line,
-        Err(LinesCodecError::MaxLineLengthExceeded) => {
-            let too_long = format!("a line is longer than {MAX_LINE} bytes");
-            // The rest of the line cannot be told from the next one: the connection ends.
-            refuse(0, too_long).await;
-            return false;
-        }
-        Err(LinesCodecError::Io(_)) => return false,
-    };
-    match serde_json::from_str::<Request>(&line) {
-        Ok(request) => {
-            let answers = Answers {
-                id: request.id,
-                lines: lines.clone(),
-            };
-            let question = Question {
-                caller: caller.clone(),
-                call: request.call,
-                answers,
-            };
-            questions.send(question).await.is_ok()
-        }
-        Err(error) => {
-            let id = serde_json::from_str::<serde_json::Value>(&line)
-                .ok()
-                .and_then(|value| value.get("id")?.as_u64())
-                .unwrap_or(0);
-            refuse(id, format!("not a request: {error}")).await
+/// Waits until the client has closed its end for both directions: nobody will read answers then, while a client that has only
+/// finished writing still does. An answer that is long in coming would not find out.
+async fn hang_up(socket: OwnedFd) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        // The kernel tells of a hang-up whether it is asked or not.
+        let mut asked = [PollFd::new(&socket, PollFlags::empty())];
+        let told = poll(&mut asked, Some(&Timespec::default()));
+        if told.is_err() || asked[0].revents().contains(PollFlags::HUP) {
+            return;
         }
     }
+}
+
+/// Serves one client over any stream until it has left, or has finished writing and got all its answers.
+pub async fn serve_stream(
+    read: impl AsyncRead + Send + Unpin,
+    write: impl AsyncWrite + Send + Unpin,
+    caller: Caller,
+    hello: Hello,
+    questions: mpsc::Sender<Question>,
+) {
+    let mut requests = FramedRead::new(read, Lines::up_to(MAX_LINE));
+    let mut replies = FramedWrite::new(write, LinesCodec::new());
+    if say(&mut replies, &hello).await.is_err() {
+        return;
+    }
+    let (desk, queue) = Desk::new();
+    let reading = async move {
+        while let Some(Ok(line)) = requests.next().await {
+            let Some(turn) = desk.turn().await else { break };
+            match request(&line) {
+                Ok(Request { id, call }) => {
+                    let question = Question {
+                        caller: caller.clone(),
+                        call,
+                        answers: turn.answers(id),
+                    };
+                    if questions.send(question).await.is_err() {
+                        break;
+                    }
+                }
+                Err((id, why)) => turn.answers(id).fail(FailureKind::Request, why, WORDS),
+            }
+        }
+    };
+    let writing = write_replies(queue, replies);
+    tokio::pin!(writing);
+    tokio::select! {
+        () = &mut writing => {}
+        () = reading => writing.await,
+    }
+}
+
+const WORDS: Option<&str> = Some("docs/formats.md describes the API's lines");
+
+/// Reads a request, or says what is wrong with it and which one it was.
+fn request(line: &Line) -> Result<Request, (u64, String)> {
+    let bytes = match line {
+        Line::Whole(bytes) => bytes,
+        Line::TooLong => return Err((0, format!("the line is longer than {MAX_LINE} bytes"))),
+    };
+    serde_json::from_slice(bytes).map_err(|error| {
+        let value = serde_json::from_slice::<serde_json::Value>(bytes).ok();
+        let id = value
+            .and_then(|value| value.get("id")?.as_u64())
+            .unwrap_or(0);
+        (id, format!("not a request: {error}"))
+    })
 }
 
 async fn write_replies<W: AsyncWrite + Unpin>(
@@ -309,7 +266,244 @@ async fn write_replies<W: AsyncWrite + Unpin>(
         });
         match sent.await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return,
+            Ok(Err(error)) => return debug!(%error, "client left"),
+            Err(_) => {
+                return warn!(
+                    "client took no line for {WRITE_PATIENCE:?}; its connection is closed"
+                );
+            }
+        }
+    }
+}
+
+async fn say<W: AsyncWrite + Unpin>(
+    replies: &mut FramedWrite<W, LinesCodec>,
+    line: &impl serde::Serialize,
+) -> io::Result<()> {
+    let text = serde_json::to_string(line)?;
+    replies.send(text).await.map_err(io::Error::other)
+}
+
+async fn turn_away(stream: UnixStream, hello: &Hello) {
+    let mut replies = FramedWrite::new(stream, LinesCodec::new());
+    let text = format!("{CLIENTS} clients are connected, which is the limit");
+    let body = failure(FailureKind::Busy, text, Some("try again in a moment"));
+    let told = async {
+        say(&mut replies, hello).await?;
+        say(
+            &mut replies,
+            &Reply {
+                id: 0,
+                end: true,
+                body,
+            },
+        )
+        .await
+    };
+    if !matches!(tokio::time::timeout(WRITE_PATIENCE, told).await, Ok(Ok(()))) {
+        debug!("client left before it was turned away");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::os::unix::net::UnixStream as Client;
+
+    use super::*;
+    use crate::api::answers::Taken;
+    use crate::api::wire::{Body, Call, Invitation};
+
+    fn hello() -> Hello {
+        let text = String::new;
+        Hello {
+            aque: 1,
+            version: text(),
+            node: "here".to_owned(),
+            tag: text(),
+            mesh: text(),
+        }
+    }
+
+    /// A server without a node: questions are answered by the test.
+    struct Rig {
+        dir: tempfile::TempDir,
+        questions: mpsc::Receiver<Question>,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let (ask, questions) = mpsc::channel(4);
+            let socket = Socket::bind(&dir.path().join("aque.sock")).unwrap();
+            tokio::spawn(socket.serve(hello(), ask));
+            Self { dir, questions }
+        }
+
+        fn connect(&self) -> (Client, BufReader<Client>) {
+            let client = Client::connect(self.dir.path().join("aque.sock")).unwrap();
+            let mut lines = BufReader::new(client.try_clone().unwrap());
+            assert!(line(&mut lines).contains("here"));
+            (client, lines)
+        }
+    }
+
+    fn line(lines: &mut impl BufRead) -> String {
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        line
+    }
+
+    fn ticket(text: &str) -> Body {
+        Body::Invitation(Invitation {
+            ticket: text.to_owned(),
+        })
+    }
+
+    const INVITE: &[u8] = b"{\"id\":7,\"method\":\"invite\",\"params\":{}}\n";
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn garbage_is_answered_and_the_connection_lives() {
+        let mut rig = Rig::new();
+        let (mut client, mut lines) = rig.connect();
+        let mut asking = tokio::task::spawn_blocking(move || {
+            let mut refusal = |bytes: &[u8]| {
+                client.write_all(bytes).unwrap();
+                serde_json::from_str::<Reply>(&line(&mut lines)).unwrap()
+            };
+            let deep = [vec![b'['; 100_000], vec![b'\n']].concat();
+            let long = [vec![b'x'; MAX_LINE + 1], vec![b'\n']].concat();
+            let rows: [(&[u8], u64, &str); 6] = [
+                (b"\n", 0, "not a request"),
+                (b"\xff\xfe\0\n", 0, "not a request"),
+                (b"{\"id\":5,\"method\":\"dance\"}\n", 5, "unknown variant"),
+                (
+                    b"{\"id\":6,\"method\":\"wait\",\"params\":{\"ids\":3}}\n",
+                    6,
+                    "invalid type",
+                ),
+                (&deep, 0, "not a request"),
+                (&long, 0, "longer than"),
+            ];
+            for (bytes, id, why) in rows {
+                let reply = refusal(bytes);
+                let Body::Error(failure) = reply.body else {
+                    panic!("{reply:?}")
+                };
+                assert!(
+                    reply.end && reply.id == id && failure.message.contains(why),
+                    "{failure:?}"
+                );
+            }
+            // A line may come in pieces.
+            let (first, second) = INVITE.split_at(9);
+            client.write_all(first).unwrap();
+            let reply = {
+                client.write_all(second).unwrap();
+                line(&mut lines)
+            };
+            assert!(reply.contains("aque1x"), "{reply}");
+        });
+        let question = tokio::select! {
+            question = rig.questions.recv() => question.unwrap(),
+            ended = &mut asking => panic!("only the last line is a question: {ended:?}"),
+        };
+        assert!(matches!(question.call, Call::Invite {}));
+        assert_eq!(question.caller.uid, rustix::process::geteuid().as_raw());
+        question.answers.end(ticket("aque1x"));
+        asking.await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_has_finished_writing_still_reads_and_who_hung_up_is_let_go() {
+        let mut rig = Rig::new();
+        let (mut client, mut lines) = rig.connect();
+        client.write_all(INVITE).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let answers = rig.questions.recv().await.unwrap().answers;
+        assert_eq!(answers.offer(ticket("one")), Taken::Yes);
+        answers.end(ticket("two"));
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut all = String::new();
+            lines.read_to_string(&mut all).unwrap();
+            all
+        });
+        assert_eq!(reading.await.unwrap().lines().count(), 2);
+        let (mut client, lines) = rig.connect();
+        client.write_all(INVITE).unwrap();
+        let answers = rig.questions.recv().await.unwrap().answers;
+        drop((client, lines));
+        answers.left().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_does_not_read_holds_up_nobody_else() {
+        let mut rig = Rig::new();
+        let (mut greedy, _unread) = rig.connect();
+        tokio::task::spawn_blocking(move || {
+            // Until its own requests wait in its own socket; then the answers are long enough to fill the other direction.
+            greedy.set_nonblocking(true).unwrap();
+            while greedy.write_all(INVITE).is_ok() {}
+            greedy
+        });
+        let long = "x".repeat(100_000);
+        let mut open = Vec::new();
+        while open.len() < crate::api::answers::OPEN_REQUESTS {
+            open.push(rig.questions.recv().await.unwrap().answers);
+        }
+        while open[0].offer(ticket(&long)) == Taken::Yes {}
+        let (mut client, mut lines) = rig.connect();
+        client.write_all(INVITE).unwrap();
+        rig.questions
+            .recv()
+            .await
+            .unwrap()
+            .answers
+            .end(ticket("for you"));
+        let read = tokio::task::spawn_blocking(move || line(&mut lines))
+            .await
+            .unwrap();
+        assert!(read.contains("for you"), "{read}");
+        for answers in open {
+            answers.end(ticket(&long));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_private_and_replaces_a_stale_one_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/aque.sock");
+        let socket = Socket::bind(&path).unwrap();
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert!(matches!(Socket::bind(&path), Err(SocketError::InUse(_))));
+        // As after a crash: the name is left over, nobody answers.
+        drop(socket);
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        drop(Socket::bind(&path).unwrap());
+        assert!(!path.exists());
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(
+            Socket::bind(&path),
+            Err(SocketError::NotASocket(_))
+        ));
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn passwd_table() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\n\nbad line\n:x:7:7::/:\nann:x:1000:1000::/home/ann:/bin/sh\n";
+        for (uid, name) in [
+            (0, Some("root")),
+            (1000, Some("ann")),
+            (7, None),
+            (10, None),
+        ] {
+            assert_eq!(name_in(passwd, uid).as_deref(), name, "{uid}");
         }
     }
 }

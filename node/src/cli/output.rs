@@ -6,7 +6,7 @@ use super::interrupt::{left_alone, on_interrupt};
 use super::problem::Problem;
 use super::task::exit_status;
 use super::{Context, Form};
-use crate::api::wire::{Body, Call, OutputPiece, OutputQuery, StreamName};
+use crate::api::wire::{Body, Call, OutputPiece, OutputQuery, StatusQuery, StreamName};
 use crate::client::{Client, Heard, Limit, strange};
 use crate::render::note;
 
@@ -14,7 +14,7 @@ use crate::render::note;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Task ids; 'last' is the newest
+    /// Task ids, or ranges of them: A..B; 'last' is the newest
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
     /// Follow it to the end and exit with the task's exit status
@@ -35,7 +35,8 @@ const EXAMPLES: &str = "\
 Examples:
   aque output last                what the newest task printed
   aque output -w k3v7qa-12        follow it while it runs
-  aque output -n 20 --stderr 12   the last lines of its errors";
+  aque output -n 20 --stderr 12   the last lines of its errors
+  aque output 12..15              that of several tasks, one after the other";
 
 /// Which part of a task's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ pub(crate) fn run(context: &Context, options: &Options) -> Result<u8, Problem> {
         on_interrupt(move || note(&text))?;
     }
     let mut status = 0;
-    for id in &options.ids {
+    for id in &singly(&mut client, &options.ids)? {
         match (context.form, options.watch) {
             (Form::Text, false) => copy(&mut client, id, wanted, Until::Now)?,
             (Form::Text, true) => copy(&mut client, id, wanted, Until::End)?,
@@ -80,6 +81,23 @@ pub(crate) fn run(context: &Context, options: &Options) -> Result<u8, Problem> {
         }
     }
     Ok(status)
+}
+
+/// Returns the ids with every range spelled out.
+fn singly(client: &mut Client, ids: &[String]) -> Result<Vec<String>, Problem> {
+    let mut single = Vec::with_capacity(ids.len());
+    for id in ids {
+        if id.contains("..") {
+            let query = StatusQuery {
+                ids: vec![id.clone()],
+                ..StatusQuery::default()
+            };
+            single.extend(client.status(query)?.tasks.into_iter().map(|line| line.id));
+        } else {
+            single.push(id.clone());
+        }
+    }
+    Ok(single)
 }
 
 /// Copies a task's output to this program's own until the task has ended.

@@ -7,11 +7,12 @@ use net::PeerKey;
 use tracing::debug;
 
 use super::node::Node;
+use super::output;
 use super::program::now;
 use super::waits::Terms;
+use crate::api::answers::{Answers, Question, Taken, failure};
 use crate::api::ids;
 use crate::api::lines::{Caller, Names, detail, new_tasks, node_line, task_line};
-use crate::api::server::{Answers, Question, failure};
 use crate::api::wire::{
     Body, Call, Closed, Details, FailureKind, Invitation, Killed, Nodes, Stats, StatusQuery,
     Submission, Submitted, TaskLine, Tasks,
@@ -30,6 +31,14 @@ pub(super) enum Pending {
     Close { answers: Answers, closed: Closed },
 }
 
+impl Pending {
+    fn answers(self) -> Answers {
+        let (Self::Submit(answers) | Self::Kill { answers, .. } | Self::Close { answers, .. }) =
+            self;
+        answers
+    }
+}
+
 impl Node {
     pub(super) fn answer(&mut self, question: Question) {
         let Question {
@@ -41,7 +50,7 @@ impl Node {
             Call::Submit(submission) => self.submit(submission, &caller, answers),
             Call::Status(query) => self.status(&query, &caller, answers),
             Call::Show { ids } => {
-                if let Some(ids) = self.resolve(&ids, &caller, &answers) {
+                if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
                     let names = Names::of(&self.replica);
                     let views = ids.iter().filter_map(|id| self.replica.task(*id));
                     let tasks = views
@@ -50,26 +59,27 @@ impl Node {
                     answers.end(Body::Details(Details { tasks }));
                 }
             }
-            Call::Output(query) => {
-                let task = self.task_of(&query.task, &caller.user);
-                match task {
-                    Ok(task) => {
-                        let server = self.stream_server();
-                        let names = Names::of(&self.replica);
-                        tokio::spawn(server.answer(task, query, names, answers));
-                    }
-                    Err(error) => answers.fail(FailureKind::Request, error.to_string(), LOOK),
+            Call::Output(query) => match ids::one(&self.replica, &query.task, &caller.user) {
+                Ok(task) => {
+                    let mesh = output::Mesh {
+                        store: self.store(),
+                        net: self.net.clone(),
+                        own: self.replica.own_peer(),
+                    };
+                    let names = Names::of(&self.replica);
+                    tokio::spawn(output::answer(mesh, task, query, names, answers));
                 }
-            }
+                Err(error) => answers.fail(FailureKind::Request, error.to_string(), LOOK),
+            },
             Call::Wait {
                 ids,
                 any,
                 state,
                 each,
             } => {
-                if let Some(ids) = self.resolve(&ids, &caller, &answers) {
+                if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
                     self.waits
-                        .add(&self.replica, ids, &Terms { any, state, each }, answers);
+                        .add(&self.replica, ids, Terms { any, state, each }, answers);
                 }
             }
             Call::Kill {
@@ -78,7 +88,7 @@ impl Node {
                 grace,
                 reason,
             } => {
-                if let Some(ids) = self.resolve(&ids, &caller, &answers) {
+                if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
                     self.kill(
                         ids,
                         &caller,
@@ -101,9 +111,15 @@ impl Node {
         }
     }
 
-    fn resolve(&self, texts: &[String], caller: &Caller, answers: &Answers) -> Option<Vec<TaskId>> {
+    /// Returns the tasks that are meant, and the way back; or answers that there is one that is not known.
+    fn resolve(
+        &self,
+        texts: &[String],
+        caller: &Caller,
+        answers: Answers,
+    ) -> Option<(Vec<TaskId>, Answers)> {
         match ids::resolve(&self.replica, texts, &caller.user) {
-            Ok(ids) => Some(ids),
+            Ok(ids) => Some((ids, answers)),
             Err(error) => {
                 answers.fail(FailureKind::Request, error.to_string(), LOOK);
                 None
@@ -113,10 +129,7 @@ impl Node {
 
     fn expect_reply(&mut self, pending: Pending) -> Option<Token> {
         if self.pending.len() >= PENDING_LIMIT {
-            let (Pending::Submit(answers)
-            | Pending::Kill { answers, .. }
-            | Pending::Close { answers, .. }) = pending;
-            answers.fail(
+            pending.answers().fail(
                 FailureKind::Busy,
                 "too many requests wait for the disk",
                 Some("try again in a moment"),
@@ -203,19 +216,26 @@ impl Node {
             (Pending::Kill { answers, asked }, Reply::Noted { ended }) => {
                 let names = Names::of(&self.replica);
                 let views = ended.iter().filter_map(|(id, _)| self.replica.task(*id));
-                let ended = views.map(|view| task_line(&view, &names)).collect();
+                let ended: Vec<TaskLine> = views.map(|view| task_line(&view, &names)).collect();
+                let asked = asked.saturating_sub(ended.len() as u64);
                 answers.end(Body::Killed(Killed { ended, asked }));
             }
             (Pending::Close { answers, closed }, Reply::Noted { .. }) => {
                 answers.end(Body::Closed(closed));
             }
-            (
-                Pending::Submit(answers)
-                | Pending::Kill { answers, .. }
-                | Pending::Close { answers, .. },
-                Reply::Refused(refusal),
-            ) => answers.end(refused(&refusal)),
+            (pending, Reply::Refused(refusal)) => pending.answers().end(refused(&refusal)),
             (_, reply) => debug!(?reply, "reply of another kind than asked for"),
+        }
+    }
+
+    /// Answers all that wait for the disk, which takes nothing for now: they need not wait until somebody makes room.
+    pub(super) fn answer_without_disk(&mut self, problem: &dyn std::error::Error) {
+        for (_, pending) in std::mem::take(&mut self.pending) {
+            let text = format!(
+                "this host's disk takes no writes ({problem}): what was asked is kept in memory and done once it does"
+            );
+            let hint = "make room, then see 'aque status' before asking again";
+            pending.answers().fail(FailureKind::Busy, text, Some(hint));
         }
     }
 
@@ -252,7 +272,7 @@ impl Node {
     }
 
     fn status(&self, query: &StatusQuery, caller: &Caller, answers: Answers) {
-        let Some(ids) = self.listed(query, caller, &answers) else {
+        let Some((ids, answers)) = self.listed(query, caller, answers) else {
             return;
         };
         let limit = match query.limit {
@@ -283,12 +303,12 @@ impl Node {
         &self,
         query: &StatusQuery,
         caller: &Caller,
-        answers: &Answers,
-    ) -> Option<Vec<TaskId>> {
+        answers: Answers,
+    ) -> Option<(Vec<TaskId>, Answers)> {
         if query.ids.is_empty() {
-            return Some(self.replica.task_ids().collect());
+            return Some((self.replica.task_ids().collect(), answers));
         }
-        let named = self.resolve(&query.ids, caller, answers)?;
+        let (named, answers) = self.resolve(&query.ids, caller, answers)?;
         let mut listed = Vec::new();
         for id in named {
             listed.push(id);
@@ -298,7 +318,7 @@ impl Node {
         }
         listed.sort_unstable();
         listed.dedup();
-        Some(listed)
+        Some((listed, answers))
     }
 }
 
@@ -308,13 +328,12 @@ async fn send_in_lines(mut lines: Vec<TaskLine>, more: u64, answers: Answers) {
     while lines.len() > TASKS_A_LINE {
         let rest = lines.split_off(TASKS_A_LINE);
         let tasks = std::mem::replace(&mut lines, rest);
-        if !answers.push(Body::Tasks(Tasks { tasks, more: 0 })).await {
+        let page = Body::Tasks(Tasks { tasks, more: 0 });
+        if answers.push(page).await != Taken::Yes {
             return;
         }
     }
-    answers
-        .finish(Body::Tasks(Tasks { tasks: lines, more }))
-        .await;
+    answers.end(Body::Tasks(Tasks { tasks: lines, more }));
 }
 
 fn refused(refusal: &Refusal) -> Body {

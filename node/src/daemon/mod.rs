@@ -1,13 +1,14 @@
 //! `aque-node`: one event loop that joins the replica to sockets, disk, processes and people.
 //!
 //! `program` starts and ends it; `node` is the loop; `runs` speaks to the guard, `answers` to clients, `waits` keeps those who
-//! wait, `streams` serves captured output.
+//! wait; `places` knows where the output of each task is, `output` brings it to clients and peers.
 
 mod answers;
 mod node;
+mod output;
+mod places;
 mod program;
 mod runs;
-mod streams;
 mod waits;
 
 pub use program::program;

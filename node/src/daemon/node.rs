@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crdt::event::{Input, Notice, Output, PersistToken, Token};
-use crdt::ids::{PeerId, TaskId};
+use crdt::ids::PeerId;
 use crdt::replica::Replica;
 use crdt::time::Mono;
 use net::{Identity, Lane, MeshSecret, Multiaddr, Net, NetEvent, PeerKey, Ticket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::answers::Pending;
+use super::output::{self, Store};
+use super::places::{Ask, Places};
 use super::program::{Failed, now, print_ready, sd_notify, ticket_addresses};
 use super::runs::{Adopted, Runs};
-use super::streams::{Locate, Server};
 use super::waits::Waits;
-use crate::api::server::Question;
+use crate::api::answers::Question;
 use crate::api::wire::{Hello, SCHEMA};
-use crate::clock::Alarm;
+use crate::clock::{Alarm, boottime};
 use crate::config::Settings;
 use crate::executor::{ExecEvent, Executor};
 use crate::outputs::Outputs;
@@ -29,10 +30,12 @@ use crate::storage::{LogEvent, LogWriter};
 
 /// Events of one kind that are taken before the others are looked at again.
 const BATCH: usize = 256;
-/// How often the load average is read.
-const LOAD_EVERY: Duration = Duration::from_secs(5);
+/// How often the load average is read, and clients that have left are forgotten.
+const ROUND_EVERY: Duration = Duration::from_secs(5);
 /// How often a batch that the disk refused is tried again.
 const RETRY_DISK: Duration = Duration::from_secs(1);
+/// Between SIGTERM and SIGKILL for the runs that are left when a node leaves.
+const RUN_GRACE: Duration = Duration::from_secs(2);
 /// How long a leaving node waits for its last words to be on disk and sent.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -61,8 +64,10 @@ pub(super) struct Parts {
 enum Leaving {
     /// It stays.
     No,
-    /// Runs are coming to their end.
-    Draining,
+    /// No task is taken any more; its runs may end by themselves until then.
+    Draining(Duration),
+    /// The guard ends what is left.
+    Ending,
     /// No run is left; the last words are on their way to the disk.
     LastWords(Duration),
 }
@@ -74,7 +79,7 @@ pub(super) struct Node {
     pub(super) net: Net,
     pub(super) executor: Arc<Executor>,
     log: LogWriter,
-    pub(super) outputs: Arc<Outputs>,
+    pub(super) outputs: Outputs,
     pub(super) settings: Settings,
     secret: MeshSecret,
     pub(super) runs: Runs,
@@ -86,9 +91,9 @@ pub(super) struct Node {
     retry_at: Option<Duration>,
     pub(super) adopted: mpsc::Sender<Adopted>,
     adoptions: Option<mpsc::Receiver<Adopted>>,
-    pub(super) locate: mpsc::Sender<Locate>,
-    locates: Option<mpsc::Receiver<Locate>>,
-    changes: watch::Sender<u64>,
+    pub(super) places: Places,
+    asks: mpsc::Sender<Ask>,
+    asked: Option<mpsc::Receiver<Ask>>,
     leaving: Leaving,
     drained_by_hand: bool,
 }
@@ -105,13 +110,13 @@ impl Node {
             settings,
         } = parts;
         let (adopted, adoptions) = mpsc::channel(1_024);
-        let (locate, locates) = mpsc::channel(256);
+        let (asks, asked) = mpsc::channel(256);
         Ok(Self {
             replica,
             net,
             executor: Arc::new(executor),
             log,
-            outputs: Arc::new(outputs),
+            outputs,
             runs: Runs::new(&settings),
             settings,
             secret: mesh.secret,
@@ -122,9 +127,9 @@ impl Node {
             retry_at: None,
             adopted,
             adoptions: Some(adoptions),
-            locate,
-            locates: Some(locates),
-            changes: watch::channel(0).0,
+            places: Places::default(),
+            asks,
+            asked: Some(asked),
             leaving: Leaving::No,
             drained_by_hand: false,
         })
@@ -169,14 +174,11 @@ impl Node {
         sd_notify("READY=1");
     }
 
-    /// Returns what output streams need of this node.
-    pub(super) fn stream_server(&self) -> Server {
-        Server {
-            outputs: Arc::clone(&self.outputs),
-            net: self.net.clone(),
-            locate: self.locate.clone(),
-            changes: self.changes.subscribe(),
-            own: self.replica.own_peer(),
+    /// Returns what is needed to read this host's output.
+    pub(super) fn store(&self) -> Store {
+        Store {
+            outputs: self.outputs.clone(),
+            asks: self.asks.clone(),
         }
     }
 
@@ -190,8 +192,8 @@ impl Node {
     ) -> Result<(), Failed> {
         let mut alarm = Alarm::new()?;
         let mut signals = Signals::new()?;
-        let mut load = tokio::time::interval(LOAD_EVERY);
-        let (Some(mut adoptions), Some(mut locates)) = (self.adoptions.take(), self.locates.take())
+        let mut round = tokio::time::interval(ROUND_EVERY);
+        let (Some(mut adoptions), Some(mut asked)) = (self.adoptions.take(), self.asked.take())
         else {
             return Err("a node runs once".into());
         };
@@ -199,7 +201,12 @@ impl Node {
         self.listen_at(&listening);
         loop {
             self.carry_out();
-            self.waits.report(&self.replica);
+            self.waits.report(&self.replica, boottime());
+            if let Leaving::Draining(until) = self.leaving
+                && (self.runs.is_empty() || boottime() >= until)
+            {
+                self.end_runs();
+            }
             if self.has_left() {
                 break;
             }
@@ -224,7 +231,7 @@ impl Node {
                             self.take_exec_event(event);
                         }
                     }
-                    None if self.leaving == Leaving::No => return Err("the executor ended".into()),
+                    None if matches!(self.leaving, Leaving::No | Leaving::Draining(_)) => return Err("the executor ended".into()),
                     None => self.begin_last_words(),
                 },
                 Some(adopted) = adoptions.recv() => {
@@ -251,9 +258,9 @@ impl Node {
                         self.answer(question);
                     }
                 }
-                Some(locate) = locates.recv() => self.locate(locate),
+                Some(ask) = asked.recv() => self.locate(ask),
                 kind = signals.next() => self.take_signal(kind),
-                _ = load.tick() => self.feed(Input::Load(load_average())),
+                _ = round.tick() => self.go_round(),
             }
         }
         info!("left");
@@ -267,11 +274,15 @@ impl Node {
         self.replica.handle(now(), input);
     }
 
+    /// What is done now and then.
+    fn go_round(&mut self) {
+        self.feed(Input::Load(load_average()));
+        self.waits.sweep();
+        self.sweep_places();
+    }
+
     fn wake(&mut self) {
-        let due = self
-            .retry_at
-            .is_some_and(|at| at <= crate::clock::boottime());
-        if due {
+        if self.retry_at.is_some_and(|at| at <= boottime()) {
             self.retry_at = None;
             self.write_unconfirmed();
         }
@@ -283,11 +294,11 @@ impl Node {
             .replica
             .next_wakeup()
             .map(|Mono(at)| Duration::from_nanos(at));
-        let last_words = match self.leaving {
-            Leaving::LastWords(until) => Some(until),
-            Leaving::No | Leaving::Draining => None,
+        let leave = match self.leaving {
+            Leaving::Draining(until) | Leaving::LastWords(until) => Some(until),
+            Leaving::No | Leaving::Ending => None,
         };
-        [replica, self.retry_at, self.waits.next_report(), last_words]
+        [replica, self.retry_at, self.waits.next_report(), leave]
             .into_iter()
             .flatten()
             .min()
@@ -295,7 +306,6 @@ impl Node {
 
     /// Does what the replica asks, in its order.
     fn carry_out(&mut self) {
-        let mut changed = false;
         while let Some(output) = self.replica.poll_output() {
             match output {
                 Output::Persist { token, records } => {
@@ -321,12 +331,8 @@ impl Node {
                     }
                 }
                 Output::Reply(token, reply) => self.pass_reply(token, reply),
-                Output::Notice(notice) => changed |= self.take_notice(notice),
+                Output::Notice(notice) => self.take_notice(notice),
             }
-        }
-        if changed {
-            self.changes
-                .send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 
@@ -341,15 +347,14 @@ impl Node {
         }
     }
 
-    /// Says whether a task's state has changed.
-    fn take_notice(&mut self, notice: Notice) -> bool {
+    fn take_notice(&mut self, notice: Notice) {
         match notice {
             Notice::Task {
                 id, state, reason, ..
             } => {
                 debug!(task = %id, %state, reason, "task changed");
-                self.waits.task_changed(id, state);
-                return true;
+                self.waits.task_changed(&self.replica, id, state);
+                self.task_moved(id);
             }
             Notice::Member {
                 peer,
@@ -373,7 +378,6 @@ impl Node {
                 debug!(peer = %peer.tag(), theirs_ms = theirs.0, "wall clock of a peer is far off");
             }
         }
-        false
     }
 
     fn take_net_event(&mut self, event: NetEvent) {
@@ -393,8 +397,7 @@ impl Node {
                 });
             }
             NetEvent::Incoming { stream, .. } => {
-                let server = self.stream_server();
-                tokio::spawn(async move { server.serve_peer(stream).await });
+                tokio::spawn(output::serve(self.store(), stream));
             }
             NetEvent::Listening { addrs } => self.listen_at(&addrs),
         }
@@ -438,43 +441,25 @@ impl Node {
 
     fn disk_refused(&mut self, token: PersistToken, problem: &dyn std::error::Error) {
         error!(%problem, "the log cannot be written; no task is taken until it can");
-        self.retry_at = Some(crate::clock::boottime() + RETRY_DISK);
+        self.retry_at = Some(boottime() + RETRY_DISK);
         self.feed(Input::PersistStalled(token));
-    }
-
-    fn locate(&mut self, locate: Locate) {
-        let place = self.place_of(locate.task);
-        if locate.answer.send(place).is_err() {
-            debug!("asker left");
-        }
-    }
-
-    /// Returns the task that a text names.
-    pub(super) fn task_of(
-        &self,
-        text: &str,
-        user: &str,
-    ) -> Result<TaskId, crate::api::ids::IdError> {
-        crate::api::ids::one(&self.replica, text, user)
+        self.answer_without_disk(problem);
     }
 
     fn take_signal(&mut self, kind: Asked) {
         match (kind, self.leaving) {
             (Asked::Leave, Leaving::No) => {
-                info!(
-                    "leaving: no new task is taken; runs have {:?} to end",
-                    self.settings.grace
-                );
-                self.leaving = Leaving::Draining;
+                let grace = self.settings.grace;
+                info!(?grace, "leaving: no new task is taken, runs may end");
+                self.leaving = Leaving::Draining(boottime() + grace);
                 self.feed(Input::Drain(true));
-                self.runs.leave();
-                let (executor, grace) = (Arc::clone(&self.executor), self.settings.grace);
-                tokio::spawn(async move { executor.shutdown(grace).await });
             }
-            (Asked::Leave, Leaving::Draining | Leaving::LastWords(_)) => {
+            (Asked::Leave, Leaving::Draining(_)) => {
                 info!("leaving at once");
-                let executor = Arc::clone(&self.executor);
-                tokio::spawn(async move { executor.shutdown(Duration::ZERO).await });
+                self.end_runs();
+            }
+            (Asked::Leave, Leaving::Ending | Leaving::LastWords(_)) => {
+                info!("leaving already");
             }
             (Asked::ToggleDrain, _) => {
                 self.drained_by_hand = !self.drained_by_hand;
@@ -485,9 +470,17 @@ impl Node {
         }
     }
 
+    /// Ends the runs that are left, and the guard.
+    fn end_runs(&mut self) {
+        self.leaving = Leaving::Ending;
+        self.runs.leave();
+        let executor = Arc::clone(&self.executor);
+        tokio::spawn(async move { executor.shutdown(RUN_GRACE).await });
+    }
+
     fn begin_last_words(&mut self) {
-        if self.leaving == Leaving::Draining {
-            self.leaving = Leaving::LastWords(crate::clock::boottime() + LAST_WORDS);
+        if self.leaving == Leaving::Ending {
+            self.leaving = Leaving::LastWords(boottime() + LAST_WORDS);
         }
     }
 
@@ -496,7 +489,7 @@ impl Node {
             return false;
         };
         let done = self.runs.is_empty() && self.unconfirmed.is_none();
-        done && self.replica.live_claims() == 0 || crate::clock::boottime() >= until
+        done && self.replica.live_claims() == 0 || boottime() >= until
     }
 }
 

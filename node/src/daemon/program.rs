@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::node::{Mesh, Node, Parts};
-use super::streams::OUTPUT_PROTOCOL;
+use super::output::PROTOCOL;
 use crate::api::server::Socket;
 use crate::clock::{boottime, wall_ms};
 use crate::config::{Cli, LogFormat, Settings, Verb};
@@ -236,12 +236,11 @@ async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
         bootstrap: mesh.bootstrap.clone(),
         address_book: Some(settings.data.join("addresses")),
         agent: format!("aque-node/{}", env!("CARGO_PKG_VERSION")),
-        protocols: vec![OUTPUT_PROTOCOL],
+        protocols: vec![PROTOCOL],
         ..NetConfig::new(mesh.identity.clone(), mesh.secret.clone())
     })
     .await?;
-    let socket = Socket::bind(&settings.api)
-        .map_err(|error| format!("cannot listen at {}: {error}", settings.api.display()))?;
+    let socket = Socket::bind(&settings.api)?;
     let (questions, asked) = mpsc::channel(QUESTION_QUEUE);
     let parts = Parts {
         replica,

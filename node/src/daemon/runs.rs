@@ -173,12 +173,14 @@ impl Node {
         });
         debug!(task = %order.run.task, epoch = %order.run.epoch, "run ordered");
         if let Err(problem) = sent {
-            warn!(task = %order.run.task, %problem, "run not ordered");
             self.runs.remove(key);
-            self.feed(Input::RunEnded(
-                order.run,
-                RunEnd::Unfit(problem.to_string()),
-            ));
+            let end = if self.runs.leaving {
+                RunEnd::TooLate
+            } else {
+                warn!(task = %order.run.task, %problem, "run not ordered");
+                RunEnd::Unfit(problem.to_string())
+            };
+            self.feed(Input::RunEnded(order.run, end));
         }
     }
 
@@ -250,7 +252,7 @@ impl Node {
                 stderr: nothing(),
             });
         }
-        let (outputs, adopted) = (Arc::clone(&self.outputs), self.adopted.clone());
+        let (outputs, adopted) = (self.outputs.clone(), self.adopted.clone());
         tokio::task::spawn_blocking(move || {
             let stdout = adopt(&outputs, ended.key, Stream::Out, ended.stdout_bytes);
             let stderr = adopt(&outputs, ended.key, Stream::Err, ended.stderr_bytes);

@@ -1,0 +1,212 @@
+//! A question of a client, and the way back to it.
+//!
+//! Each connection has one bounded queue of replies. A place for the last line of every answer is reserved before its question is
+//! asked, so the event loop can always end an answer without waiting; lines before it find room, wait for it or are left out.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::lines::Caller;
+use super::wire::{Body, Call, Failure, FailureKind, Reply};
+
+/// Requests of one connection that have no last line yet; the next one waits in its socket.
+pub const OPEN_REQUESTS: usize = 128;
+/// Lines before the last ones that wait for one client.
+const LINES: usize = 64;
+
+/// A request on its way to the event loop.
+#[derive(Debug)]
+pub struct Question {
+    /// Who asks.
+    pub caller: Caller,
+    /// What.
+    pub call: Call,
+    /// Where the answer goes.
+    pub answers: Answers,
+}
+
+/// The way back to the client that asked.
+#[derive(Debug)]
+pub struct Answers {
+    id: u64,
+    lines: mpsc::Sender<Reply>,
+    last: mpsc::OwnedPermit<Reply>,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// Whether a line was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is on its way.
+    Yes,
+    /// The client reads slowly and there is no room now.
+    NoRoom,
+    /// The client has left.
+    Left,
+}
+
+impl Answers {
+    /// Sends the last line of an answer. Never waits.
+    pub fn end(self, body: Body) {
+        self.last.send(Reply {
+            id: self.id,
+            end: true,
+            body,
+        });
+    }
+
+    /// Says that the request failed.
+    pub fn fail(self, kind: FailureKind, message: impl Into<String>, hint: Option<&str>) {
+        self.end(failure(kind, message, hint));
+    }
+
+    /// Sends a line with more to come, if there is room for it now.
+    pub fn offer(&self, body: Body) -> Taken {
+        match self.lines.try_send(Reply {
+            id: self.id,
+            end: false,
+            body,
+        }) {
+            Ok(()) => Taken::Yes,
+            Err(TrySendError::Full(_)) => Taken::NoRoom,
+            Err(TrySendError::Closed(_)) => Taken::Left,
+        }
+    }
+
+    /// Sends a line with more to come, and waits for room: [`Taken::Yes`] or [`Taken::Left`]. Safe to drop: the line is sent or not.
+    pub async fn push(&self, body: Body) -> Taken {
+        match self
+            .lines
+            .send(Reply {
+                id: self.id,
+                end: false,
+                body,
+            })
+            .await
+        {
+            Ok(()) => Taken::Yes,
+            Err(_) => Taken::Left,
+        }
+    }
+
+    /// Waits until the client has left. Safe to drop.
+    pub async fn left(&self) {
+        self.lines.closed().await;
+    }
+
+    /// Says whether the client has left.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lines.is_closed()
+    }
+}
+
+/// Returns the body of a failure.
+#[must_use]
+pub fn failure(kind: FailureKind, message: impl Into<String>, hint: Option<&str>) -> Body {
+    Body::Error(Failure {
+        kind,
+        message: message.into(),
+        hint: hint.map(str::to_owned),
+    })
+}
+
+/// The replies of one connection: where answers to its requests begin.
+#[derive(Debug)]
+pub struct Desk {
+    lines: mpsc::Sender<Reply>,
+    turns: Arc<Semaphore>,
+}
+
+impl Desk {
+    /// Returns a desk and the queue that its connection's writer drains.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Reply>) {
+        let (lines, queue) = mpsc::channel(OPEN_REQUESTS + LINES);
+        (
+            Self {
+                lines,
+                turns: Arc::new(Semaphore::new(OPEN_REQUESTS)),
+            },
+            queue,
+        )
+    }
+
+    /// Waits until the connection may have another request open; `None` when its client has left. Safe to drop.
+    pub async fn turn(&self) -> Option<Turn> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+        let last = self.lines.clone().reserve_owned().await.ok()?;
+        Some(Turn {
+            lines: self.lines.clone(),
+            last,
+            turn,
+        })
+    }
+}
+
+/// Leave to open one request.
+#[derive(Debug)]
+pub struct Turn {
+    lines: mpsc::Sender<Reply>,
+    last: mpsc::OwnedPermit<Reply>,
+    turn: OwnedSemaphorePermit,
+}
+
+impl Turn {
+    /// Returns the way back for the request with this id.
+    #[must_use]
+    pub fn answers(self, id: u64) -> Answers {
+        Answers {
+            id,
+            lines: self.lines,
+            last: self.last,
+            _turn: self.turn,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::wire::Invitation;
+
+    fn body() -> Body {
+        Body::Invitation(Invitation {
+            ticket: String::new(),
+        })
+    }
+
+    #[tokio::test]
+    async fn an_answer_can_always_end() {
+        let (desk, mut queue) = Desk::new();
+        let mut open = Vec::new();
+        for id in 0..OPEN_REQUESTS as u64 {
+            open.push(desk.turn().await.expect("there is room").answers(id));
+        }
+        assert!(
+            futures::poll!(std::pin::pin!(desk.turn())).is_pending(),
+            "no more requests are open"
+        );
+        while open[0].offer(body()) == Taken::Yes {}
+        assert_eq!(open[1].offer(body()), Taken::NoRoom);
+        for answers in open {
+            answers.end(body());
+        }
+        let turn = desk.turn();
+        let mut ended = 0;
+        while let Ok(reply) = queue.try_recv() {
+            ended += usize::from(reply.end);
+        }
+        assert_eq!(ended, OPEN_REQUESTS);
+        let answers = turn.await.expect("there is room again").answers(7);
+        drop(queue);
+        assert_eq!(
+            (answers.offer(body()), answers.push(body()).await),
+            (Taken::Left, Taken::Left)
+        );
+        answers.left().await;
+        answers.end(body());
+    }
+}
