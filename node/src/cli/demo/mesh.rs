@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, getppid, kill_process, set_child_subreaper,
-    set_parent_process_death_signal, waitpid,
+    set_parent_process_death_signal, wait,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::TempDir;
@@ -226,7 +226,7 @@ fn kill_children() -> Result<(), String> {
     let began = Instant::now();
     let me = getpid().as_raw_nonzero().get();
     loop {
-        while matches!(waitpid(None, WaitOptions::NOHANG), Ok(Some(_))) {}
+        while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
         let all = proc::all().map_err(|error| error.to_string())?;
         let children: Vec<i32> = all
             .iter()
