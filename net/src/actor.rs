@@ -5,6 +5,7 @@
 //! is full the swarm is not asked for more.
 
 mod dials;
+mod lanes;
 mod links;
 mod start;
 
@@ -15,12 +16,12 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use libp2p::core::transport::ListenerId;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm};
-use libp2p_stream::Control;
+use libp2p::{Multiaddr, Swarm};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
@@ -28,7 +29,7 @@ use crate::Limits;
 use crate::behaviour::{Behaviour, BehaviourEvent};
 use crate::book::Book;
 use crate::dialer::Dialer;
-use crate::handle::{Command, NetEvent, Shared};
+use crate::handle::{Command, NetEvent, OPEN_AGAIN, Shared};
 use crate::identity::PeerKey;
 use crate::lanes::{Lane, LaneFault};
 use links::Link;
@@ -44,31 +45,8 @@ const SAVE: Duration = Duration::from_secs(1);
 /// How long connections may take to close at the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What opening a lane came to.
-enum Opening {
-    Opened(libp2p::Stream),
-    Failed,
-}
-
-/// What tasks report. There are at most a few for each connection, so their queue is bounded.
-enum Internal {
-    Opening(PeerKey, Lane, Opening),
-    Ended(PeerKey, Lane, u64, LaneFault),
-}
-
-/// What a stream from a peer is for.
-#[derive(Debug, Clone, Copy)]
-enum Arrival {
-    Lane(Lane),
-    Bulk(&'static str),
-}
-
-/// A stream that a peer has opened.
-struct Arrived {
-    peer: PeerId,
-    arrival: Arrival,
-    stream: libp2p::Stream,
-}
+/// A lane came to its end. There are at most a few for each connection, so their queue is bounded.
+struct Ended(PeerKey, Lane, u64, LaneFault);
 
 /// An event that waits, and whom to tell that it has gone.
 struct Waiting {
@@ -81,14 +59,15 @@ struct Actor {
     me: PeerKey,
     limits: Limits,
     shared: Arc<Shared>,
-    control: Control,
+    listeners: Vec<ListenerId>,
     links: BTreeMap<PeerKey, Link>,
+    /// Peers that were lost a moment ago, and when.
+    left: BTreeMap<PeerKey, Instant>,
     book: Book,
     saving: Option<(Instant, JoinHandle<()>)>,
     dialer: Dialer,
     addresses_dialled: BTreeMap<ConnectionId, Multiaddr>,
-    internal: mpsc::UnboundedSender<Internal>,
-    tasks: JoinSet<()>,
+    ended: mpsc::UnboundedSender<Ended>,
     events: mpsc::Sender<NetEvent>,
     backlog: VecDeque<Waiting>,
     next_lane: u64,
@@ -98,8 +77,7 @@ impl Actor {
     async fn work(
         mut self,
         mut wishes: mpsc::Receiver<Command>,
-        mut inbox: mpsc::UnboundedReceiver<Internal>,
-        mut arrived: mpsc::Receiver<Arrived>,
+        mut inbox: mpsc::UnboundedReceiver<Ended>,
     ) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -110,8 +88,9 @@ impl Actor {
             let room = self.backlog.len() < BACKLOG;
             tokio::select! {
                 event = self.swarm.select_next_some(), if room => self.take(event),
-                Some(message) = inbox.recv(), if room => self.take_internal(message),
-                Some(stream) = arrived.recv(), if room => self.take_arrived(stream),
+                Some(Ended(peer, lane, id, fault)) = inbox.recv(), if room => {
+                    self.lane_ended(peer, lane, id, fault);
+                }
                 wish = wishes.recv() => match wish {
                     Some(Command::Shutdown(done)) => break Some(done),
                     Some(wish) => self.obey(wish),
@@ -138,10 +117,18 @@ impl Actor {
 
     async fn close(&mut self) {
         self.shared.lanes.clear();
+        for listener in std::mem::take(&mut self.listeners) {
+            self.swarm.remove_listener(listener);
+        }
         let peers: Vec<PeerKey> = self.links.keys().copied().collect();
         peers.into_iter().for_each(|peer| self.disconnect(peer));
         let closing = poll_fn(|cx| {
-            while self.swarm.poll_next_unpin(cx).is_ready() {}
+            while let Poll::Ready(event) = self.swarm.poll_next_unpin(cx) {
+                // Somebody may have been at the door already.
+                if let Some(SwarmEvent::ConnectionEstablished { connection_id, .. }) = event {
+                    self.swarm.close_connection(connection_id);
+                }
+            }
             if self.swarm.connected_peers().next().is_none() {
                 Poll::Ready(())
             } else {
@@ -192,6 +179,7 @@ impl Actor {
                 self.dialer.forget(peer);
                 self.disconnect(peer);
             }
+            Command::Open(peer, protocol, answer) => self.open(peer, protocol, answer),
             Command::Addresses(answer) => self.tell_book(answer),
             Command::Disconnect(peer) => self.disconnect(peer),
             Command::Shutdown(_) => {}
@@ -215,7 +203,8 @@ impl Actor {
         if waits.is_none_or(|(began, task)| task.is_finished() && began.elapsed() >= SAVE) {
             self.save();
         }
-        while self.tasks.try_join_next().is_some() {}
+        self.look_at_links();
+        self.left.retain(|_, when| when.elapsed() < OPEN_AGAIN);
     }
 
     /// Writes the book if it has changed, on a thread that may wait for the disk.
@@ -231,13 +220,6 @@ impl Actor {
             && let Err(error) = task.await
         {
             debug!(%error, "address book not written");
-        }
-    }
-
-    fn take_internal(&mut self, message: Internal) {
-        match message {
-            Internal::Opening(peer, lane, opening) => self.take_opening(peer, lane, opening),
-            Internal::Ended(peer, lane, id, fault) => self.lane_ended(peer, lane, id, fault),
         }
     }
 
@@ -291,6 +273,7 @@ impl Actor {
             }
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.pinged(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.identified(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Streams(event)) => self.take_stream(event),
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(event)) => self.discovered(event),
             _ => {}
         }

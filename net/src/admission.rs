@@ -1,5 +1,6 @@
 //! Who may come in: peers that were forgotten for good, and peers that misbehaved and wait outside
-//! for a while. The gate asks before it talks to anybody; the actor asks before it dials.
+//! for a while. The gate asks before it talks to anybody; the actor asks before it dials. Who came in
+//! is noted, so that the actor can tell that a peer has restarted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,22 @@ use crate::identity::PeerKey;
 const MEMORY: Duration = Duration::from_secs(600);
 /// The most peers whose offences are remembered; only members can offend, so this is plenty.
 const OFFENDERS: usize = 1_024;
+
+/// The most peers that are remembered to have come in; the actor asks just after they did.
+const GUESTS: usize = 1_024;
+
+/// A run of a peer's process, from its start to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Instance(pub(crate) [u8; 16]);
+
+impl Instance {
+    /// Takes it from a nonce of the gate: its first half.
+    pub(crate) fn of(nonce: &[u8; 32]) -> Self {
+        let mut first = [0; 16];
+        first.copy_from_slice(&nonce[..16]);
+        Self(first)
+    }
+}
 
 /// What follows from an offence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +52,7 @@ struct Lists {
     banned: BTreeSet<PeerKey>,
     blocked: BTreeMap<PeerKey, Instant>,
     offenders: BTreeMap<PeerKey, (u32, Instant)>,
+    guests: BTreeMap<PeerKey, Instance>,
 }
 
 impl Admission {
@@ -75,6 +93,20 @@ impl Admission {
         lists.banned.remove(&peer);
         lists.blocked.remove(&peer);
         lists.offenders.remove(&peer);
+    }
+
+    /// Notes that a peer came through the gate.
+    pub(crate) fn met(&self, peer: PeerKey, instance: Instance) {
+        let mut lists = self.lock();
+        if lists.guests.len() >= GUESTS && !lists.guests.contains_key(&peer) {
+            lists.guests.pop_first();
+        }
+        lists.guests.insert(peer, instance);
+    }
+
+    /// Returns which run of a peer's process came in last.
+    pub(crate) fn instance(&self, peer: PeerKey) -> Option<Instance> {
+        self.lock().guests.get(&peer).copied()
     }
 
     /// Notes an offence.
@@ -138,5 +170,17 @@ mod tests {
             assert_eq!(admission.offend(PeerKey(key)), Verdict::Noted);
         }
         assert_eq!(admission.lock().offenders.len(), OFFENDERS);
+    }
+
+    #[test]
+    fn guests_are_bounded() {
+        let admission = Admission::new(&Limits::default());
+        for n in 0..2_000_u32 {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&n.to_be_bytes());
+            admission.met(PeerKey(key), Instance([1; 16]));
+            assert_eq!(admission.instance(PeerKey(key)), Some(Instance([1; 16])));
+        }
+        assert_eq!(admission.lock().guests.len(), GUESTS);
     }
 }

@@ -9,6 +9,7 @@ use libp2p::{identify, mdns, ping};
 use tracing::warn;
 
 use crate::NetConfig;
+use crate::streams::Streams;
 
 /// How often the local network is asked for peers, and how long its answers hold.
 const MDNS_QUERY: Duration = Duration::from_secs(60);
@@ -20,7 +21,7 @@ pub(crate) struct Behaviour {
     limits: connection_limits::Behaviour,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
-    pub(crate) streams: libp2p_stream::Behaviour,
+    pub(crate) streams: Streams,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
@@ -44,7 +45,7 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(connections),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
-            streams: libp2p_stream::Behaviour::new(),
+            streams: Streams::new(&config.protocols),
             mdns: discovery(config).into(),
         }
     }

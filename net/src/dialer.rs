@@ -128,8 +128,9 @@ impl Dialer {
         let now = Instant::now();
         let mut due = Vec::new();
         for peer in book.peers().filter(|peer| *peer != self.me && !skip(*peer)) {
-            let fresh = self.fresh(peer, now);
-            let pause = self.peers.entry(peer).or_insert(fresh);
+            // Known from before: it does not know yet that this node is back, and cannot be dialling.
+            let at_once = self.at(now);
+            let pause = self.peers.entry(peer).or_insert(at_once);
             if pause.dialling || pause.until > now {
                 continue;
             }

@@ -11,7 +11,8 @@
 //!                                 <-      welcome (1)
 //! ```
 //! A hash is over role, version, both keys and both nonces: it is good for one connection and one
-//! side only, and the secret never travels. Every read has a fixed size, so nothing said here can
+//! side only, and the secret never travels. The first half of each nonce of a node stays the same
+//! while its process runs: it tells a peer that has restarted from one that comes once more. Every read has a fixed size, so nothing said here can
 //! be too long; the deadline is the transport's.
 
 use std::io;
@@ -26,7 +27,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerExt, SubstreamBox};
 use libp2p::identity::Keypair;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Instance};
 use crate::identity::{MeshSecret, PeerKey};
 
 /// The version of the gate.
@@ -99,6 +100,7 @@ impl From<io::Error> for Refused {
 pub(crate) struct Gate {
     key: [u8; 32],
     me: PeerKey,
+    instance: Instance,
     admission: Arc<Admission>,
 }
 
@@ -122,8 +124,16 @@ impl Gate {
         Self {
             key: blake3::derive_key("aque 2026 gate", &secret.0),
             me,
+            instance: Instance::of(&nonce()),
             admission,
         }
+    }
+
+    /// A fresh nonce of this process.
+    fn nonce(&self) -> [u8; 32] {
+        let mut nonce = nonce();
+        nonce[..16].copy_from_slice(&self.instance.0);
+        nonce
     }
 
     /// Lets a connection through, or not. A connection to this very node passes: the swarm knows it
@@ -170,7 +180,7 @@ impl Gate {
     }
 
     async fn dial(&self, listener: PeerKey, mut stream: SubstreamBox) -> Result<(), Refused> {
-        let dialer_nonce = nonce();
+        let dialer_nonce = self.nonce();
         let mut hello = [VERSION; 33];
         hello[1..].copy_from_slice(&dialer_nonce);
         stream.write_all(&hello).await?;
@@ -198,6 +208,7 @@ impl Gate {
         if welcome != [WELCOME] {
             return Err(Refusal::Garbled.into());
         }
+        self.admission.met(listener, Instance::of(&listener_nonce));
         Ok(stream.close().await?)
     }
 
@@ -212,7 +223,7 @@ impl Gate {
         }
         let mut dialer_nonce = [0; 32];
         stream.read_exact(&mut dialer_nonce).await?;
-        let listener_nonce = nonce();
+        let listener_nonce = self.nonce();
         let meeting = Meeting {
             dialer,
             listener: self.me,
@@ -229,6 +240,7 @@ impl Gate {
         if self.proof(Side::Dialer, &meeting) != blake3::Hash::from_bytes(proof) {
             return Err(Refusal::Secret.into());
         }
+        self.admission.met(dialer, Instance::of(&dialer_nonce));
         stream.write_all(&[WELCOME]).await?;
         stream.flush().await?;
         Ok(stream.close().await?)

@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use libp2p::{Multiaddr, StreamProtocol};
-use libp2p_stream::Control;
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
+use libp2p::Multiaddr;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use crate::admission::Admission;
@@ -17,9 +16,11 @@ use crate::identity::PeerKey;
 use crate::lanes::{Lane, Lanes};
 use crate::listen::{is_link_local, is_local};
 use crate::stats::{Counts, NetStats};
+use crate::streams::{Answer, Fault, Stream};
 
-/// A stream to a peer, beside the lanes.
-pub type Stream = Compat<libp2p::Stream>;
+/// How long a stream is asked for again while the connection that it was to be on is replaced: a
+/// lost peer that lives is back well within this.
+pub(crate) const OPEN_AGAIN: Duration = Duration::from_secs(2);
 
 /// What the network tells the node.
 #[derive(Debug)]
@@ -68,6 +69,7 @@ pub(crate) enum Command {
     Dial(Multiaddr),
     Learn(PeerKey, Vec<Multiaddr>),
     Forget(PeerKey),
+    Open(PeerKey, &'static str, Answer),
     Addresses(oneshot::Sender<Vec<(PeerKey, Vec<Multiaddr>)>>),
     Disconnect(PeerKey),
     Shutdown(oneshot::Sender<()>),
@@ -81,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) admission: Arc<Admission>,
     pub(crate) round_trips: Mutex<BTreeMap<PeerKey, Duration>>,
     pub(crate) listening: Mutex<Vec<Multiaddr>>,
+    /// Changes whenever the lanes of a peer are whole: whoever waits for one may look again.
+    pub(crate) news: watch::Sender<u64>,
     pub(crate) open: Duration,
 }
 
@@ -94,7 +98,6 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Net {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
-    control: Control,
 }
 
 impl std::fmt::Debug for Net {
@@ -106,16 +109,8 @@ impl std::fmt::Debug for Net {
 }
 
 impl Net {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        commands: mpsc::Sender<Command>,
-        control: Control,
-    ) -> Self {
-        Self {
-            shared,
-            commands,
-            control,
-        }
+    pub(crate) fn new(shared: Arc<Shared>, commands: mpsc::Sender<Command>) -> Self {
+        Self { shared, commands }
     }
 
     /// Queues a frame; never waits.
@@ -126,20 +121,44 @@ impl Net {
         self.shared.lanes.send(peer, lane, frame)
     }
 
-    /// Opens a stream beside the lanes. Safe to drop.
+    /// Opens a stream beside the lanes. If the connection closes under it, it is opened on the one
+    /// that takes its place. Safe to drop.
     ///
     /// # Errors
     /// The peer is away, answers too late, or does not speak the protocol.
     pub async fn open(&self, peer: PeerKey, protocol: &'static str) -> Result<Stream, OpenError> {
-        let up = |_: &_| self.shared.lanes.is_up(peer);
-        let id = peer.peer_id().filter(up).ok_or(OpenError::Away)?;
-        let mut control = self.control.clone();
-        let opening = control.open_stream(id, StreamProtocol::new(protocol));
-        match tokio::time::timeout(self.shared.open, opening).await {
-            Ok(Ok(stream)) => Ok(stream.compat()),
-            Ok(Err(error)) => Err(OpenError::Failed(error.to_string())),
-            Err(_) => Err(OpenError::Late),
+        let opening = self.open_again(peer, protocol);
+        timeout(self.shared.open, opening)
+            .await
+            .unwrap_or(Err(OpenError::Late))
+    }
+
+    async fn open_again(&self, peer: PeerKey, protocol: &'static str) -> Result<Stream, OpenError> {
+        let mut news = self.shared.news.subscribe();
+        let end = Instant::now() + OPEN_AGAIN;
+        loop {
+            // News from here on are of use; what was before, the actor knows.
+            news.borrow_and_update();
+            let why = match self.open_once(peer, protocol).await {
+                Ok(stream) => return Ok(stream),
+                Err(Fault::Away) => return Err(OpenError::Away),
+                Err(Fault::Refused(why)) => return Err(OpenError::Failed(why)),
+                Err(Fault::Broken(why)) => why,
+            };
+            if !matches!(timeout_at(end, news.changed()).await, Ok(Ok(()))) {
+                return Err(OpenError::Failed(why));
+            }
         }
+    }
+
+    async fn open_once(&self, peer: PeerKey, protocol: &'static str) -> Result<Stream, Fault> {
+        let (answer, opened) = oneshot::channel();
+        let wish = Command::Open(peer, protocol, answer);
+        if self.commands.send(wish).await.is_err() {
+            return Err(Fault::Refused("the network is gone".to_owned()));
+        }
+        let closed = || Fault::Broken("the connection to the host closed".to_owned());
+        opened.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// Returns where this node listens: addresses of this machine alone only if there is no other.

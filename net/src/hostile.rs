@@ -13,7 +13,7 @@ use libp2p::core::transport::{Boxed, DialOpts, PortUse, Transport};
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, swarm};
 use libp2p_stream::Control;
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::admission::Admission;
 use crate::lanes::{Lane, MAX_FRAME};
@@ -78,6 +78,20 @@ impl Victim {
         self.net.stats()
     }
 
+    /// Returns the next of what the node is told of a peer: that it is up, or why it is down.
+    async fn told(&mut self) -> &'static str {
+        let next = async {
+            loop {
+                match self.events.recv().await.unwrap() {
+                    NetEvent::Up { .. } => return "up",
+                    NetEvent::Down { why, .. } => return why,
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, next).await.unwrap()
+    }
+
     /// Returns an identity that opens the lanes, or that does not.
     fn opener(&self, opens: impl Fn(PeerKey, PeerKey) -> bool) -> Identity {
         let mut all = std::iter::repeat_with(Identity::generate);
@@ -91,6 +105,7 @@ struct Raw {
     control: Control,
     victim: PeerId,
     news: UnboundedReceiver<News>,
+    dials: UnboundedSender<Multiaddr>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -108,9 +123,18 @@ impl Raw {
         swarm.dial(to.address("tcp")).unwrap();
         let control = swarm.behaviour().new_control();
         let (heard, news) = unbounded_channel();
+        let (dials, mut wanted) = unbounded_channel();
         tokio::spawn(async move {
             loop {
-                let said = match swarm.select_next_some().await {
+                let event = tokio::select! {
+                    event = swarm.select_next_some() => event,
+                    Some(address) = wanted.recv() => {
+                        let address: Multiaddr = address;
+                        swarm.dial(address).unwrap();
+                        continue;
+                    }
+                };
+                let said = match event {
                     SwarmEvent::ConnectionEstablished { .. } => News::Begun,
                     SwarmEvent::ConnectionClosed { .. } => News::Ended,
                     _ => continue,
@@ -124,6 +148,7 @@ impl Raw {
             control,
             victim: to.key.peer_id().unwrap(),
             news,
+            dials,
         }
     }
 
@@ -251,14 +276,76 @@ async fn a_flood_of_streams_is_no_flood_of_events() {
 async fn who_comes_again_has_lost_what_was_there() {
     let victim = victim().await;
     let identity = victim.opener(|one, other| one < other);
-    let mut first = Raw::member(&identity, &victim).await;
+    let mut member = Raw::member(&identity, &victim).await;
     victim.counts(|counts| counts.connected == 1).await;
     // What is tested is an age.
     tokio::time::sleep(limits().handshake).await;
+    member.dials.send(victim.address("tcp")).unwrap();
+    victim.counts(|counts| counts.connected == 2).await;
+    victim.counts(|counts| counts.lost == 1).await;
+    // The old connection may end before the new one is seen to begin.
+    let both = async { [member.news.recv().await, member.news.recv().await] };
+    let heard = tokio::time::timeout(LIMIT, both).await.unwrap();
+    assert!(heard.contains(&Some(News::Begun)) && heard.contains(&Some(News::Ended)));
+}
+
+#[tokio::test]
+async fn who_has_restarted_is_down_and_up_though_the_old_connection_seems_alive() {
+    let mut victim = victim().await;
+    let identity = victim.opener(|one, other| one < other);
+    let mut first = Raw::member(&identity, &victim).await;
+    let _lanes = (
+        first.open(Lane::Gossip).await,
+        first.open(Lane::Claims).await,
+    );
+    let mut told = Vec::new();
+    told.push(victim.told().await);
+    // Another transport is another process: it shares nothing with the first but the key.
     let mut second = Raw::member(&identity, &victim).await;
     first.hears(News::Ended).await;
-    second.open(Lane::Gossip).await;
+    told.push(victim.told().await);
+    let _lanes = (
+        second.open(Lane::Gossip).await,
+        second.open(Lane::Claims).await,
+    );
+    told.push(victim.told().await);
+    assert_eq!(told, ["up", "peer restarted", "up"]);
     assert_eq!(victim.counts(|counts| counts.lost == 1).await.connected, 2);
+}
+
+#[tokio::test]
+async fn lanes_that_move_to_another_connection_are_no_news() {
+    let mut victim = victim().await;
+    let identity = victim.opener(|one, other| one < other);
+    let mut member = Raw::member(&identity, &victim).await;
+    let first = (
+        member.open(Lane::Gossip).await,
+        member.open(Lane::Claims).await,
+    );
+    assert_eq!(victim.told().await, "up");
+    drop(first);
+    let _gossip = member.lasting(Lane::Gossip).await;
+    let mut claims = member.lasting(Lane::Claims).await;
+    claims.write_all(&[0, 0, 0, 1, 7]).await.unwrap();
+    claims.flush().await.unwrap();
+    let event = tokio::time::timeout(LIMIT, victim.events.recv()).await;
+    let frame = matches!(event, Ok(Some(NetEvent::Frame { ref frame, .. })) if frame[..] == [7]);
+    assert!(frame, "{event:?}");
+}
+
+#[tokio::test]
+async fn lanes_that_stay_away_are_told_of() {
+    let mut victim = victim().await;
+    let identity = victim.opener(|one, other| one < other);
+    let mut member = Raw::member(&identity, &victim).await;
+    let lanes = (
+        member.open(Lane::Gossip).await,
+        member.open(Lane::Claims).await,
+    );
+    assert_eq!(victim.told().await, "up");
+    drop(lanes);
+    assert_eq!(victim.told().await, "streams not mended");
+    assert_eq!(victim.net.stats().lost, 0, "the connection lives");
 }
 
 /// Secures a connection as libp2p does, then says something else than the gate on its first stream,

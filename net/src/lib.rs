@@ -1,15 +1,15 @@
 //! Peers and opaque frames over libp2p. Nothing here knows what a frame says.
 //!
 //! The promise: frames between two connected peers arrive whole, bounded in size, on one stream a
-//! lane in the order in which they were sent; across lanes and reconnections they may be reordered
-//! or lost. Whoever does not know the mesh's secret is refused inside the transport (`gate`),
+//! lane in the order in which they were sent; across lanes they may be reordered, and when a
+//! connection breaks they may be lost, also where another takes its place and the peer stays up. Whoever does not know the mesh's secret is refused inside the transport (`gate`),
 //! before anything else here sees it. Reconnection is this crate's own business.
 //!
 //! Nothing grows without bound: a full queue refuses ([`SendError::Full`]), and a node that does
 //! not take its events makes the readers of streams wait, and so in the end the senders.
 //!
 //! Reading order: `handle` (what a node calls), `gate` and `transport` (who comes in), `lanes`
-//! (frames on streams), `book` and `dialer` (whom to dial, and when), `actor` (what ties them
+//! (frames on streams), `streams` (how those are opened), `book` and `dialer` (whom to dial, and when), `actor` (what ties them
 //! together and alone owns the swarm).
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ mod identity;
 mod lanes;
 mod listen;
 mod stats;
+mod streams;
 mod ticket;
 mod transport;
 
@@ -35,12 +36,13 @@ use std::time::Duration;
 
 pub use actor::start;
 pub use error::{ListenError, NetError, OpenError, SendError, TicketError};
-pub use handle::{Net, NetEvent, Stream};
+pub use handle::{Net, NetEvent};
 pub use identity::{Identity, MeshId, MeshSecret, PeerKey};
 pub use lanes::{Lane, MAX_FRAME};
 pub use libp2p::Multiaddr;
 pub use listen::parse_listen;
 pub use stats::NetStats;
+pub use streams::Stream;
 pub use ticket::Ticket;
 
 /// How a node is on the network.
@@ -95,6 +97,10 @@ pub struct Limits {
     pub frame: Duration,
     /// For a stream to be opened. A guess.
     pub open: Duration,
+    /// How long two connections to one peer may live side by side before the one that is not used
+    /// is closed. Longer costs pings; shorter than two dials of the same moment may lie apart closes
+    /// what the other side has only just made. A guess.
+    pub settle: Duration,
     /// How often a peer is pinged, and how long an answer may take; two lost pings close the
     /// connection.
     pub ping: Duration,
@@ -126,6 +132,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             frame: Duration::from_secs(10),
             open: Duration::from_secs(10),
+            settle: Duration::from_secs(2),
             ping: Duration::from_secs(5),
             redial_least: Duration::from_millis(250),
             redial_most: Duration::from_secs(30),

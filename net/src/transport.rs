@@ -16,8 +16,12 @@ use crate::gate::{Gate, Refusal, Refused};
 use crate::identity::Identity;
 use crate::{Limits, MeshSecret};
 
-/// Streams of one connection at a time: a member needs few.
-const STREAMS: u32 = 64;
+/// Streams of one connection at a time, both sides' together. A multiplexer ends the connection of
+/// whoever exceeds this, so it is far above what two members open.
+const STREAMS: u32 = 4 * OPEN_STREAMS;
+/// What `streams` opens at most, as the transports count it.
+#[expect(clippy::cast_possible_truncation, reason = "it is a small constant")]
+const OPEN_STREAMS: u32 = crate::streams::OPEN as u32;
 /// A QUIC connection that hears nothing for so long is dead; pings keep live ones busy.
 const QUIC_IDLE_MS: u32 = 10_000;
 /// Kept alive three times within that.

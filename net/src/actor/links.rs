@@ -1,81 +1,100 @@
-//! Links: all connections to one peer, and the two lanes on one of them.
+//! Links: all connections to one peer, one of which carries the lanes.
 //!
-//! The peer with the lower key opens the lanes, so that there is one set of them however many
-//! connections there are; a lane that breaks takes the other with it, and both are opened anew. A
-//! link is up while both lanes are there.
+//! Two peers that dial each other at the same moment make several connections. The peer with the
+//! lower key alone decides which of them carries the lanes, by opening the lanes on it; the other
+//! follows. So both sides use the same one, in whatever order they were made. That same peer closes
+//! the others once the lanes have been whole for a while and nothing else is open on them.
+//!
+//! To the node a link is up from when both lanes are there until its last connection is gone, or
+//! the lanes were not mended in time, or the peer has restarted.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId, ping};
 use tokio::sync::watch;
-use tokio_util::compat::FuturesAsyncReadCompatExt;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use super::{Actor, Arrival, Arrived, BACKLOG, Internal, Opening};
-use crate::admission::Verdict;
+use super::Actor;
+use super::lanes::{Allowance, LaneState};
+use crate::admission::Instance;
 use crate::dialer::Dialled;
 use crate::handle::{NetEvent, lock};
 use crate::identity::PeerKey;
-use crate::lanes::{self, Lane, LaneFault};
-use crate::listen::is_local;
+use crate::listen::{is_local, is_tcp};
 use crate::stats::add;
 
-/// The pause before a lane is opened again, and how often it is doubled while it keeps breaking.
+/// The pause before lanes are opened again, and how often it is doubled while they keep breaking.
 const REOPEN: Duration = Duration::from_millis(100);
 const REOPEN_DOUBLINGS: u32 = 6;
 /// Lanes that lasted so long broke for a new reason.
 const LASTED: Duration = Duration::from_secs(5);
-/// A peer that opens a lane again sooner than this does not take the pause.
-const LANE_LEAST: Duration = Duration::from_millis(50);
+/// How long lanes may be away, while a connection is there, before the node hears of it.
+const MEND: Duration = Duration::from_secs(2);
 /// Pings that may be lost in a row.
 const LOST_PINGS: u32 = 2;
+
+/// Whether a connection may be used.
+#[derive(Debug, PartialEq, Eq)]
+enum Life {
+    Open,
+    Closing,
+}
 
 /// One connection.
 #[derive(Debug)]
 struct Connection {
     endpoint: ConnectedPoint,
+    instance: Option<Instance>,
     since: Instant,
+    life: Life,
     lost_pings: u32,
+    /// Lanes that could not be opened on it.
+    faults: u32,
 }
 
-/// One lane, seen from the link.
-#[derive(Debug, Default)]
-struct LaneState {
-    opening: bool,
-    began: Option<Instant>,
-}
-
+/// What the node was told of a link, and since when the lanes are so.
 #[derive(Debug)]
 enum State {
     Down,
-    Up { since: Instant },
+    Up {
+        since: Instant,
+    },
+    /// Up, but without lanes at this moment.
+    Mending {
+        until: Instant,
+    },
 }
 
 /// All connections to a peer.
 #[derive(Debug)]
 pub(super) struct Link {
     connections: BTreeMap<ConnectionId, Connection>,
+    /// The one with the lanes, or where they are being opened.
+    pub(super) carrier: Option<ConnectionId>,
     state: State,
     /// Set once the node was told that the link is up; readers of lanes wait for it.
-    told: watch::Sender<bool>,
-    lanes: [LaneState; 2],
+    pub(super) told: watch::Sender<bool>,
+    pub(super) lanes: [LaneState; 2],
+    pub(super) allowance: Allowance,
     failures: u32,
+    /// Lanes are not opened before this.
+    pub(super) rest: Instant,
 }
 
 impl Link {
     fn new() -> Self {
-        let told = watch::Sender::new(false);
-        let lanes = Default::default();
         Self {
             connections: BTreeMap::new(),
+            carrier: None,
             state: State::Down,
-            told,
-            lanes,
+            told: watch::Sender::new(false),
+            lanes: Default::default(),
+            allowance: Allowance::full(),
             failures: 0,
+            rest: Instant::now(),
         }
     }
 
@@ -90,8 +109,40 @@ impl Link {
             .any(|one| is_local(one.endpoint.get_remote_address()))
     }
 
-    fn pause(&self) -> Duration {
-        REOPEN * 2_u32.pow(self.failures.min(REOPEN_DOUBLINGS))
+    fn open_ones(&self) -> impl Iterator<Item = (ConnectionId, &Connection)> {
+        let all = self.connections.iter().map(|(id, one)| (*id, one));
+        all.filter(|(_, one)| one.life == Life::Open)
+    }
+
+    pub(super) fn is_usable(&self, id: ConnectionId) -> bool {
+        self.open_ones().any(|(open, _)| open == id)
+    }
+
+    /// Returns the best connection for lanes: where none failed, on TCP, the oldest.
+    pub(super) fn best(&self) -> Option<ConnectionId> {
+        let rank = |id, one: &Connection| {
+            let far = !is_tcp(one.endpoint.get_remote_address());
+            (one.faults, far, one.since, id)
+        };
+        self.open_ones()
+            .min_by_key(|(id, one)| rank(*id, one))
+            .map(|(id, _)| id)
+    }
+
+    /// A lane could not be opened on the carrier.
+    pub(super) fn blame(&mut self) {
+        let carrier = self.carrier.and_then(|id| self.connections.get_mut(&id));
+        if let Some(one) = carrier {
+            one.faults += 1;
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.rest();
+    }
+
+    /// Lanes are opened again after a pause.
+    pub(super) fn rest(&mut self) {
+        let doublings = self.failures.min(REOPEN_DOUBLINGS);
+        self.rest = Instant::now() + REOPEN * 2_u32.pow(doublings);
     }
 }
 
@@ -107,42 +158,75 @@ impl Actor {
             self.dialer.address_done(&address, Dialled::Connected);
         }
         self.dialer.peer_done(key, Dialled::Connected);
-        if self.shared.admission.refuses(key) {
-            // It was refused while it came through the gate.
-            self.swarm.close_connection(id);
-        }
         let dialled = match &endpoint {
             ConnectedPoint::Dialer { address, .. } => Some(address),
             ConnectedPoint::Listener { .. } => None,
         };
         self.book.met(key, dialled);
-        if dialled.is_none() {
-            self.close_stale(key);
-        }
+        let instance = self.shared.admission.instance(key);
+        let comes_again = dialled.is_none();
         let connection = Connection {
             endpoint,
+            instance,
             since: Instant::now(),
+            life: Life::Open,
             lost_pings: 0,
+            faults: 0,
         };
         let link = self.links.entry(key).or_insert_with(Link::new);
         link.connections.insert(id, connection);
-        self.open_lanes(key, Duration::ZERO);
+        if self.shared.admission.refuses(key) {
+            // It was refused while it came through the gate.
+            self.close_one(key, id);
+        }
+        self.close_of_others(key, instance);
+        if comes_again {
+            self.close_stale(key);
+        }
+        self.open_lanes(key);
+    }
+
+    /// What belonged to an earlier run of the peer's process is dead, whether it shows or not, and
+    /// the node must know that the peer has begun anew.
+    fn close_of_others(&mut self, peer: PeerKey, instance: Option<Instance>) {
+        let old = self.which(peer, |one| one.instance != instance);
+        if old.is_empty() {
+            return;
+        }
+        debug!(?peer, "peer has restarted; closing what it has lost");
+        old.into_iter().for_each(|id| self.close_one(peer, id));
+        self.set_down(peer, "peer restarted");
     }
 
     /// A peer dials only whom it is not connected to: if it comes again long after a connection was
     /// made, it has lost that one, and we need not wait until we notice.
     fn close_stale(&mut self, peer: PeerKey) {
-        let Some(link) = self.links.get(&peer) else {
+        let age = self.limits.handshake;
+        for id in self.which(peer, |one| one.since.elapsed() > age) {
+            debug!(?peer, "peer came again; closing what it has lost");
+            self.close_one(peer, id);
+        }
+    }
+
+    fn which(&self, peer: PeerKey, these: impl Fn(&Connection) -> bool) -> Vec<ConnectionId> {
+        let link = self.links.get(&peer).into_iter();
+        link.flat_map(Link::open_ones)
+            .filter(|(_, one)| these(one))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// Closes a connection, and lets go of the lanes if they are on it.
+    fn close_one(&mut self, peer: PeerKey, id: ConnectionId) {
+        self.swarm.close_connection(id);
+        let Some(link) = self.links.get_mut(&peer) else {
             return;
         };
-        let old = link
-            .connections
-            .iter()
-            .filter(|(_, c)| c.since.elapsed() > self.limits.handshake);
-        let old: Vec<ConnectionId> = old.map(|(id, _)| *id).collect();
-        for id in old {
-            debug!(?peer, "peer came again; closing what it has lost");
-            self.swarm.close_connection(id);
+        if let Some(one) = link.connections.get_mut(&id) {
+            one.life = Life::Closing;
+        }
+        if link.carrier == Some(id) {
+            self.drop_lanes(peer);
         }
     }
 
@@ -153,13 +237,20 @@ impl Actor {
             return;
         };
         link.connections.remove(&id);
-        if link.connections.is_empty() {
-            self.set_down(key, "connection lost");
-            self.shared.lanes.remove_all(key);
-            self.links.remove(&key);
-            lock(&self.shared.round_trips).remove(&key);
-            self.dialer.hurry(key);
+        if link.carrier == Some(id) {
+            self.drop_lanes(key);
         }
+        if self.which(key, |_| true).is_empty() {
+            self.set_down(key, "connection lost");
+        }
+        let gone = |link: &Link| link.connections.is_empty();
+        if !self.links.get(&key).is_some_and(gone) {
+            return self.open_lanes(key);
+        }
+        self.links.remove(&key);
+        self.left.insert(key, Instant::now());
+        lock(&self.shared.round_trips).remove(&key);
+        self.dialer.hurry(key);
     }
 
     pub(super) fn pinged(&mut self, event: ping::Event) {
@@ -180,206 +271,95 @@ impl Actor {
                 debug!(peer = ?key, %error, lost = one.lost_pings, "ping lost");
                 if one.lost_pings >= LOST_PINGS {
                     info!(peer = ?key, "peer does not answer; closing");
-                    self.swarm.close_connection(event.connection);
+                    self.close_one(key, event.connection);
+                    self.open_lanes(key);
                 }
             }
         }
     }
 
-    /// Opens what is not there and not under way, if that is this side's to do.
-    fn open_lanes(&mut self, peer: PeerKey, pause: Duration) {
+    /// Does what is due: opens lanes after a pause, tells that they stay away, closes connections
+    /// that are one too many.
+    pub(super) fn look_at_links(&mut self) {
+        let now = Instant::now();
+        let peers: Vec<PeerKey> = self.links.keys().copied().collect();
+        for peer in peers {
+            match self.links.get(&peer).map(|link| &link.state) {
+                Some(State::Up { since }) if since.elapsed() > self.limits.settle => {
+                    self.close_redundant(peer);
+                }
+                Some(State::Mending { until }) if *until < now => {
+                    self.set_down(peer, "streams not mended");
+                }
+                Some(State::Down | State::Up { .. } | State::Mending { .. }) | None => {}
+            }
+            self.open_lanes(peer);
+        }
+    }
+
+    fn close_redundant(&mut self, peer: PeerKey) {
         if self.me > peer {
             return;
         }
-        for lane in Lane::ALL {
-            let Some(link) = self.links.get_mut(&peer) else {
-                return;
-            };
-            let state = &mut link.lanes[lane.place()];
-            if !state.opening && !self.shared.lanes.has(peer, lane) {
-                state.opening = true;
-                self.open_lane(peer, lane, pause);
+        let settle = self.limits.settle;
+        let carrier = self.links.get(&peer).and_then(|link| link.carrier);
+        for id in self.which(peer, |one| one.since.elapsed() > settle) {
+            if carrier != Some(id) && self.swarm.behaviour().streams.is_idle(id) {
+                debug!(?peer, "one connection is enough; closing another");
+                self.close_one(peer, id);
             }
         }
     }
 
-    fn open_lane(&mut self, peer: PeerKey, lane: Lane, pause: Duration) {
-        let Some(id) = peer.peer_id() else { return };
-        let (mut control, internal) = (self.control.clone(), self.internal.clone());
-        let patience = self.limits.open;
-        self.tasks.spawn(async move {
-            tokio::time::sleep(pause).await;
-            let opening = control.open_stream(id, lane.protocol());
-            let opened = match tokio::time::timeout(patience, opening).await {
-                Ok(Ok(stream)) => Opening::Opened(stream),
-                Ok(Err(error)) => {
-                    debug!(?peer, ?lane, %error, "lane not opened");
-                    Opening::Failed
-                }
-                Err(_) => Opening::Failed,
-            };
-            if internal
-                .send(Internal::Opening(peer, lane, opened))
-                .is_err()
-            {
-                debug!("the network is gone");
-            }
-        });
-    }
-
-    pub(super) fn take_opening(&mut self, peer: PeerKey, lane: Lane, opening: Opening) {
+    /// Lets go of both lanes; they are to be opened anew, and the node need not know yet.
+    pub(super) fn drop_lanes(&mut self, peer: PeerKey) {
+        self.shared.lanes.remove_all(peer);
         let Some(link) = self.links.get_mut(&peer) else {
             return;
         };
-        link.lanes[lane.place()].opening = false;
-        match opening {
-            Opening::Opened(stream) => self.begin_lane(peer, lane, stream),
-            Opening::Failed => {
-                link.failures = link.failures.saturating_add(1);
-                let pause = link.pause();
-                self.open_lanes(peer, pause);
-            }
-        }
-    }
-
-    pub(super) fn take_arrived(&mut self, arrived: Arrived) {
-        let Arrived {
-            peer,
-            arrival,
-            stream,
-        } = arrived;
-        let Some(key) = PeerKey::of(&peer) else {
-            return;
-        };
-        let taken = match arrival {
-            Arrival::Lane(lane) => self.may_begin(key, lane),
-            Arrival::Bulk(_) => self.backlog.len() < BACKLOG / 2,
-        };
-        if !taken {
-            debug!(peer = ?key, ?arrival, "stream refused");
-            return add(&self.shared.counts.streams_refused, 1);
-        }
-        match arrival {
-            Arrival::Lane(lane) => self.begin_lane(key, lane, stream),
-            Arrival::Bulk(protocol) => {
-                self.tell(NetEvent::Incoming {
-                    peer: key,
-                    protocol,
-                    stream: stream.compat(),
-                });
-            }
-        }
-    }
-
-    fn may_begin(&self, peer: PeerKey, lane: Lane) -> bool {
-        let Some(link) = self.links.get(&peer).filter(|_| peer < self.me) else {
-            return false;
-        };
-        link.lanes[lane.place()]
-            .began
-            .is_none_or(|began| began.elapsed() >= LANE_LEAST)
-    }
-
-    fn begin_lane(&mut self, peer: PeerKey, lane: Lane, stream: libp2p::Stream) {
-        if self.shared.lanes.has(peer, lane) {
-            // Whoever opens a lane again has lost the old ones.
-            self.set_down(peer, "streams opened anew");
-            self.shared.lanes.remove_all(peer);
-        }
-        let Some(link) = self.links.get_mut(&peer) else {
-            return;
-        };
-        link.lanes[lane.place()].began = Some(Instant::now());
-        self.next_lane += 1;
-        let id = self.next_lane;
-        let (events, told) = (self.events.clone(), link.told.subscribe());
-        let deliver = move |frame| {
-            let (events, mut told) = (events.clone(), told.clone());
-            async move {
-                let told = told.wait_for(|told| *told).await.is_ok();
-                told && events
-                    .send(NetEvent::Frame { peer, lane, frame })
-                    .await
-                    .is_ok()
-            }
-        };
-        let internal = self.internal.clone();
-        let ended = move |fault| {
-            if internal
-                .send(Internal::Ended(peer, lane, id, fault))
-                .is_err()
-            {
-                debug!("the network is gone");
-            }
-        };
-        let counts = Arc::clone(&self.shared.counts);
-        let end = lanes::run(
-            stream.compat(),
-            id,
-            self.limits.frame,
-            counts,
-            deliver,
-            ended,
-        );
-        self.shared.lanes.put(peer, lane, end);
-        if self.shared.lanes.is_up(peer) {
-            self.set_up(peer);
-        }
-    }
-
-    fn set_up(&mut self, peer: PeerKey) {
-        let Some(link) = self.links.get_mut(&peer) else {
-            return;
-        };
-        let newest = link.connections.values().max_by_key(|one| one.since);
-        let addr = newest.map_or_else(Multiaddr::empty, |one| {
-            one.endpoint.get_remote_address().clone()
-        });
-        link.state = State::Up {
-            since: Instant::now(),
-        };
-        let told = link.told.clone();
-        self.tell_and(NetEvent::Up { peer, addr }, Some(told));
-    }
-
-    fn set_down(&mut self, peer: PeerKey, why: &'static str) {
-        let Some(link) = self.links.get_mut(&peer) else {
-            return;
-        };
-        if let State::Up { since } = std::mem::replace(&mut link.state, State::Down) {
-            link.failures = if since.elapsed() > LASTED {
+        link.carrier = None;
+        link.lanes = Default::default();
+        if let State::Up { since } = link.state {
+            let lasted = since.elapsed() > LASTED;
+            link.failures = if lasted {
                 0
             } else {
-                link.failures + 1
+                link.failures.saturating_add(1)
             };
-            link.told = watch::Sender::new(false);
-            self.tell(NetEvent::Down { peer, why });
+            let until = Instant::now() + MEND;
+            link.state = State::Mending { until };
         }
     }
 
-    pub(super) fn lane_ended(&mut self, peer: PeerKey, lane: Lane, id: u64, fault: LaneFault) {
-        if !self.shared.lanes.remove(peer, lane, id) {
+    /// Both lanes are there.
+    pub(super) fn set_up(&mut self, peer: PeerKey) {
+        let Some(link) = self.links.get_mut(&peer) else {
             return;
-        }
-        debug!(?peer, ?lane, ?fault, "lane ended");
-        let why = match fault {
-            LaneFault::Broken => "stream broken",
-            LaneFault::Oversized => "frame too long",
-            LaneFault::Half => "frame never whole",
         };
-        self.set_down(peer, why);
-        self.shared.lanes.remove_all(peer);
-        if fault != LaneFault::Broken && self.shared.admission.offend(peer) == Verdict::Blocked {
-            warn!(
-                ?peer,
-                why, "peer keeps sending what is no frame; it is blocked for a while"
-            );
-            add(&self.shared.counts.peers_blocked, 1);
-            return self.disconnect(peer);
+        let since = Instant::now();
+        let before = std::mem::replace(&mut link.state, State::Up { since });
+        self.shared.news.send_modify(|count| *count += 1);
+        if let State::Down = before {
+            let carrier = link.carrier.and_then(|id| link.connections.get(&id));
+            let addr = carrier.map_or_else(Multiaddr::empty, |one| {
+                one.endpoint.get_remote_address().clone()
+            });
+            let told = link.told.clone();
+            self.tell_and(NetEvent::Up { peer, addr }, Some(told));
         }
-        if let Some(link) = self.links.get(&peer) {
-            let pause = link.pause();
-            self.open_lanes(peer, pause);
+    }
+
+    pub(super) fn set_down(&mut self, peer: PeerKey, why: &'static str) {
+        self.drop_lanes(peer);
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        match std::mem::replace(&mut link.state, State::Down) {
+            State::Down => {}
+            State::Up { .. } | State::Mending { .. } => {
+                link.told = watch::Sender::new(false);
+                self.tell(NetEvent::Down { peer, why });
+            }
         }
     }
 }

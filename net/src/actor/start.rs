@@ -1,4 +1,4 @@
-//! How the network of a node begins: the swarm, its listeners, the tasks that accept streams.
+//! How the network of a node begins: the swarm and its listeners.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -7,13 +7,11 @@ use std::time::Duration;
 use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
 use libp2p::swarm::SwarmEvent;
-use libp2p::{Multiaddr, StreamProtocol, Swarm, swarm};
-use libp2p_stream::Control;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use libp2p::{Multiaddr, Swarm, swarm};
+use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use super::{Actor, Arrival, Arrived};
+use super::Actor;
 use crate::NetConfig;
 use crate::admission::Admission;
 use crate::behaviour::{Behaviour, BehaviourEvent};
@@ -21,15 +19,13 @@ use crate::book::Book;
 use crate::dialer::Dialer;
 use crate::error::NetError;
 use crate::handle::{Net, NetEvent, Shared};
-use crate::lanes::{Lane, Lanes};
+use crate::lanes::Lanes;
 use crate::listen::{is_any_ip6, is_tcp, port_of, tcp_socket, with_port};
-use crate::stats::{Counts, add};
+use crate::stats::Counts;
 use crate::transport;
 
 /// Wishes of the node that wait for the actor.
 const COMMANDS: usize = 1_024;
-/// Streams that were accepted and wait for the actor.
-const ARRIVALS: usize = 256;
 /// Connections stay while nothing is said on them: pings watch over them.
 const IDLE: Duration = Duration::from_secs(3_600);
 /// Streams of one connection that are being opened by the other side.
@@ -55,80 +51,44 @@ pub async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetEvent>),
         .with_idle_connection_timeout(IDLE)
         .with_max_negotiating_inbound_streams(NEGOTIATING);
     let mut swarm = Swarm::new(transport, Behaviour::new(&config), id, settings);
-    let mut control = swarm.behaviour().streams.new_control();
-    let mut tasks = JoinSet::new();
-    let (arrivals, arrived) = mpsc::channel(ARRIVALS);
-    accept_all(&mut control, &config, &arrivals, &counts, &mut tasks)?;
-    let Listening { addresses, early } = listen_all(&mut swarm, &config.listen).await?;
+    let Listening {
+        listeners,
+        addresses,
+        early,
+    } = listen_all(&mut swarm, &config.listen).await?;
     let (events, receiver) = mpsc::channel(config.limits.events.max(1));
     let (commands, wishes) = mpsc::channel(COMMANDS);
-    let (internal, inbox) = mpsc::unbounded_channel();
+    let (ended, inbox) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
         lanes: Lanes::new(config.limits.queue_bytes, Arc::clone(&counts)),
         counts,
         admission,
         round_trips: Mutex::default(),
         listening: Mutex::new(addresses),
+        news: watch::Sender::new(0),
         open: config.limits.open,
     });
-    let net = Net::new(Arc::clone(&shared), commands, control.clone());
+    let net = Net::new(Arc::clone(&shared), commands);
     let mut actor = Actor {
         swarm,
         me,
+        listeners,
         shared,
-        control,
         links: BTreeMap::new(),
+        left: BTreeMap::new(),
         book: Book::open(config.address_book),
         saving: None,
         dialer: Dialer::new(me, &config.limits, &config.bootstrap),
         addresses_dialled: BTreeMap::new(),
-        internal,
-        tasks,
+        ended,
         events,
         backlog: VecDeque::new(),
         next_lane: 0,
         limits: config.limits,
     };
     early.into_iter().for_each(|event| actor.take(event));
-    tokio::spawn(actor.work(wishes, inbox, arrived));
+    tokio::spawn(actor.work(wishes, inbox));
     Ok((net, receiver))
-}
-
-/// Polls inbound streams of every protocol, always: one that nobody polls for is lost.
-fn accept_all(
-    control: &mut Control,
-    config: &NetConfig,
-    arrivals: &mpsc::Sender<Arrived>,
-    counts: &Arc<Counts>,
-    tasks: &mut JoinSet<()>,
-) -> Result<(), NetError> {
-    let lanes = Lane::ALL.map(|lane| (lane.protocol(), Arrival::Lane(lane)));
-    let bulk = config
-        .protocols
-        .iter()
-        .map(|name| (StreamProtocol::new(name), Arrival::Bulk(name)));
-    for (protocol, arrival) in lanes.into_iter().chain(bulk) {
-        let mut incoming = control
-            .accept(protocol)
-            .map_err(|_| NetError::Transport("a protocol is accepted twice".to_owned()))?;
-        let (arrivals, counts) = (arrivals.clone(), Arc::clone(counts));
-        tasks.spawn(async move {
-            while let Some((peer, stream)) = incoming.next().await {
-                // This must not wait, so a stream that finds no room is closed.
-                if arrivals
-                    .try_send(Arrived {
-                        peer,
-                        arrival,
-                        stream,
-                    })
-                    .is_err()
-                {
-                    add(&counts.streams_refused, 1);
-                }
-            }
-        });
-    }
-    Ok(())
 }
 
 /// Fails if somebody else listens there: libp2p would share the port with them (SO_REUSEPORT), and
@@ -145,6 +105,7 @@ async fn check_free(address: &Multiaddr) -> Result<(), String> {
 /// Where a swarm listens, and what else it said meanwhile.
 #[derive(Default)]
 struct Listening {
+    listeners: Vec<ListenerId>,
     addresses: Vec<Multiaddr>,
     early: Vec<SwarmEvent<BehaviourEvent>>,
 }
@@ -237,7 +198,10 @@ impl Listening {
             match tokio::time::timeout_at(until, self.next(swarm, listener)).await {
                 Ok(Ok(address)) => self.addresses.push(address),
                 Ok(Err(why)) => return Err(why),
-                Err(_) if found => return Ok(listener),
+                Err(_) if found => {
+                    self.listeners.push(listener);
+                    return Ok(listener);
+                }
                 Err(_) => {
                     swarm.remove_listener(listener);
                     return Err("it does not say where it listens".to_owned());

@@ -3,5 +3,6 @@
 
 mod finding;
 mod frames;
+mod meeting;
 mod strangers;
 mod support;

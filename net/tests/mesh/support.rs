@@ -25,6 +25,7 @@ pub(crate) fn limits() -> Limits {
         ping: Duration::from_millis(500),
         redial_least: Duration::from_millis(50),
         redial_most: Duration::from_millis(400),
+        settle: Duration::from_millis(300),
         ..Limits::default()
     }
 }
