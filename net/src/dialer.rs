@@ -34,15 +34,6 @@ pub(crate) enum Due {
     Address(Multiaddr),
 }
 
-/// How a dial ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialled {
-    /// A connection came of it.
-    Connected,
-    /// None did.
-    Failed,
-}
-
 /// The state of all dials.
 #[derive(Debug)]
 pub(crate) struct Dialer {
@@ -156,19 +147,27 @@ impl Dialer {
             .retain(|peer, pause| pause.dialling || known.contains(peer));
     }
 
-    /// A dial of a peer came to its end.
-    pub(crate) fn peer_done(&mut self, peer: PeerKey, ended: Dialled) {
-        let (least, most) = (self.least, self.most);
+    /// A dial of a peer came to its end. Pauses grow even if a connection came of it, until the peer
+    /// is [up](Self::up): who has no room closes what it has let in.
+    pub(crate) fn peer_done(&mut self, peer: PeerKey) {
         if let Some(pause) = self.peers.get_mut(&peer) {
-            *pause = after(*pause, ended, least, most);
+            *pause = after(*pause, self.most);
         }
     }
 
-    /// A dial of a ticket's address came to its end.
-    pub(crate) fn address_done(&mut self, address: &Multiaddr, ended: Dialled) {
-        let (least, most) = (self.least, self.most);
+    /// A dial of a ticket's address came to its end, whatever came of it.
+    pub(crate) fn address_done(&mut self, address: &Multiaddr) {
         if let Some(pause) = self.bootstrap.get_mut(address) {
-            *pause = after(*pause, ended, least, most);
+            *pause = after(*pause, self.most);
+        }
+    }
+
+    /// A peer is up: what was difficult about it, and about whatever address led to it, is over.
+    pub(crate) fn up(&mut self, peer: PeerKey) {
+        let least = self.least;
+        let dialled = self.bootstrap.values_mut().filter(|pause| pause.tries > 0);
+        for pause in dialled.chain(self.peers.get_mut(&peer)) {
+            pause.length = least;
         }
     }
 }
@@ -184,22 +183,13 @@ fn choose(all: Vec<Multiaddr>, tries: u32) -> Vec<Multiaddr> {
     }
 }
 
-fn after(pause: Pause, ended: Dialled, least: Duration, most: Duration) -> Pause {
+fn after(pause: Pause, most: Duration) -> Pause {
     let jitter = pause.length.mul_f64(fastrand::f64() / 4.0);
-    let until = Instant::now() + pause.length + jitter;
-    match ended {
-        Dialled::Connected => Pause {
-            length: least,
-            until,
-            tries: 1,
-            dialling: false,
-        },
-        Dialled::Failed => Pause {
-            length: (pause.length * 2).min(most),
-            until,
-            tries: pause.tries.saturating_add(1),
-            dialling: false,
-        },
+    Pause {
+        length: (pause.length * 2).min(most),
+        until: Instant::now() + pause.length + jitter,
+        tries: pause.tries.saturating_add(1),
+        dialling: false,
     }
 }
 
@@ -233,10 +223,9 @@ mod tests {
             dialling: true,
         };
         for _ in 0..20 {
-            pause = after(pause, Dialled::Failed, least, most);
+            pause = after(pause, most);
         }
         assert_eq!((pause.length, pause.tries), (most, 20));
-        assert_eq!(after(pause, Dialled::Connected, least, most).length, least);
     }
 
     #[test]
@@ -247,7 +236,7 @@ mod tests {
         let due = dialer.due(&book, |_| false, true);
         assert_eq!(due, [Due::Peer(PEER, vec![tcp()]), Due::Address(tcp())]);
         assert_eq!(dialer.due(&book, |_| false, true), []);
-        dialer.peer_done(PEER, Dialled::Failed);
+        dialer.peer_done(PEER);
         assert_eq!(
             dialer.due(&book, |_| false, true),
             [],
@@ -256,10 +245,30 @@ mod tests {
         dialer.hurry(PEER);
         assert_eq!(dialer.due(&book, |_| true, false), []);
         assert_eq!(dialer.due(&book, |_| false, false).len(), 1);
-        dialer.peer_done(PEER, Dialled::Connected);
+        dialer.peer_done(PEER);
         book.forget(PEER);
         dialer.tidy(&book);
         assert!(dialer.peers.is_empty());
+    }
+
+    #[test]
+    fn who_lets_in_and_closes_again_is_not_dialled_without_end() {
+        let mut book = Book::default();
+        book.learn(PEER, &[tcp()]);
+        let limits = Limits::default();
+        let mut dialer = Dialer::new(ME, &limits, &[tcp()]);
+        assert_eq!(dialer.due(&book, |_| false, true).len(), 2);
+        for _ in 0..20 {
+            dialer.peer_done(PEER);
+            dialer.address_done(&tcp());
+        }
+        let longest = |dialer: &Dialer| {
+            let all = dialer.peers.values().chain(dialer.bootstrap.values());
+            all.map(|pause| pause.length).collect::<Vec<_>>()
+        };
+        assert_eq!(longest(&dialer), [limits.redial_most; 2]);
+        dialer.up(PEER);
+        assert_eq!(longest(&dialer), [limits.redial_least; 2]);
     }
 
     #[test]

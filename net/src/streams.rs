@@ -29,6 +29,8 @@ use handler::Handler;
 /// Bulk streams that one side has open on a connection. A quarter of what the multiplexer allows:
 /// the other side may have as many, and notices an end a little later.
 pub(crate) const OPEN: usize = 64;
+/// What may wait for the swarm, which is not asked for more while the node does not take its events.
+const OUTBOX: usize = 1_024;
 
 /// A stream to a peer, beside the lanes.
 pub struct Stream {
@@ -104,6 +106,13 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
+    /// Tells whoever asked that no other connection would do better.
+    fn refuse(self, why: &str) {
+        if let Self::Bulk(_, answer) = self {
+            drop(answer.send(Err(Fault::Refused(why.to_owned()))));
+        }
+    }
+
     /// Says whether whoever asked has given up.
     fn is_idle(&self) -> bool {
         matches!(self, Self::Bulk(_, answer) if answer.is_closed())
@@ -151,6 +160,9 @@ impl Streams {
     /// Asks for a stream on a connection. If that is gone, a lane is never heard of again, and the
     /// answer of a bulk stream is dropped.
     pub(crate) fn ask(&mut self, peer_id: PeerId, connection: ConnectionId, ask: Ask) {
+        if self.outbox.len() >= OUTBOX && matches!(ask, Ask::Bulk(..)) {
+            return ask.refuse("too many streams are wanted");
+        }
         self.outbox.push_back(ToSwarm::NotifyHandler {
             peer_id,
             handler: NotifyHandler::One(connection),

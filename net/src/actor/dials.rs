@@ -8,7 +8,7 @@ use libp2p::{Multiaddr, PeerId, identify, mdns};
 use tracing::{debug, warn};
 
 use super::Actor;
-use crate::dialer::{Dialled, Due};
+use crate::dialer::Due;
 use crate::gate::{Refusal, Refused};
 use crate::handle::{NetEvent, lock, shown};
 use crate::identity::PeerKey;
@@ -63,11 +63,11 @@ impl Actor {
         if let Err(error) = dialled {
             debug!(?due, %error, "not dialled");
             match due {
-                Due::Peer(peer, _) => self.dialer.peer_done(peer, Dialled::Failed),
+                Due::Peer(peer, _) => self.dialer.peer_done(peer),
                 Due::Address(address) => {
                     self.addresses_dialled
                         .retain(|_, dialled| *dialled != address);
-                    self.dialer.address_done(&address, Dialled::Failed);
+                    self.dialer.address_done(&address);
                 }
             }
         }
@@ -83,11 +83,11 @@ impl Actor {
         add(&self.shared.counts.dials_failed, 1);
         let wanted = peer.as_ref().and_then(PeerKey::of);
         if let Some(peer) = wanted {
-            self.dialer.peer_done(peer, Dialled::Failed);
+            self.dialer.peer_done(peer);
         }
         let address = self.addresses_dialled.remove(&id);
         if let Some(address) = &address {
-            self.dialer.address_done(address, Dialled::Failed);
+            self.dialer.address_done(address);
         }
         match error {
             DialError::LocalPeerId { .. } => {

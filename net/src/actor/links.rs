@@ -20,7 +20,6 @@ use tracing::{debug, info};
 use super::Actor;
 use super::lanes::{Allowance, LaneState};
 use crate::admission::Instance;
-use crate::dialer::Dialled;
 use crate::handle::{NetEvent, lock};
 use crate::identity::PeerKey;
 use crate::listen::{is_local, is_tcp};
@@ -80,6 +79,8 @@ pub(super) struct Link {
     pub(super) lanes: [LaneState; 2],
     pub(super) allowance: Allowance,
     failures: u32,
+    /// How often it came up.
+    ups: u32,
     /// Lanes are not opened before this.
     pub(super) rest: Instant,
 }
@@ -94,6 +95,7 @@ impl Link {
             lanes: Default::default(),
             allowance: Allowance::full(),
             failures: 0,
+            ups: 0,
             rest: Instant::now(),
         }
     }
@@ -155,9 +157,9 @@ impl Actor {
         let Some(key) = PeerKey::of(peer) else { return };
         add(&self.shared.counts.connected, 1);
         if let Some(address) = self.addresses_dialled.remove(&id) {
-            self.dialer.address_done(&address, Dialled::Connected);
+            self.dialer.address_done(&address);
         }
-        self.dialer.peer_done(key, Dialled::Connected);
+        self.dialer.peer_done(key);
         let dialled = match &endpoint {
             ConnectedPoint::Dialer { address, .. } => Some(address),
             ConnectedPoint::Listener { .. } => None,
@@ -243,14 +245,16 @@ impl Actor {
         if self.which(key, |_| true).is_empty() {
             self.set_down(key, "connection lost");
         }
-        let gone = |link: &Link| link.connections.is_empty();
-        if !self.links.get(&key).is_some_and(gone) {
+        let link = self.links.get(&key);
+        let Some(link) = link.filter(|link| link.connections.is_empty()) else {
             return self.open_lanes(key);
+        };
+        if link.ups > 0 {
+            self.dialer.hurry(key);
         }
         self.links.remove(&key);
         self.left.insert(key, Instant::now());
         lock(&self.shared.round_trips).remove(&key);
-        self.dialer.hurry(key);
     }
 
     pub(super) fn pinged(&mut self, event: ping::Event) {
@@ -338,6 +342,8 @@ impl Actor {
         };
         let since = Instant::now();
         let before = std::mem::replace(&mut link.state, State::Up { since });
+        link.ups = link.ups.saturating_add(1);
+        self.dialer.up(peer);
         self.shared.news.send_modify(|count| *count += 1);
         if let State::Down = before {
             let carrier = link.carrier.and_then(|id| link.connections.get(&id));

@@ -153,13 +153,13 @@ impl ConnectionHandler for Handler {
         match ask {
             // Claims do not wait behind documents, nor for permits.
             Ask::Lane(_) => self.asked.push_front(ask),
-            Ask::Bulk(protocol, answer) => {
+            Ask::Bulk(..) => {
                 self.asked.retain(|ask| !ask.is_idle());
                 if self.asked.len() < WAITING {
-                    return self.asked.push_back(Ask::Bulk(protocol, answer));
+                    self.asked.push_back(ask);
+                } else {
+                    ask.refuse("too many streams to this host are wanted");
                 }
-                let busy = Fault::Refused("too many streams to this host are wanted".to_owned());
-                drop(answer.send(Err(busy)));
             }
         }
     }
