@@ -4,7 +4,9 @@
 //!   them by ticket, and on drop kills every process that belongs to it (guards and runs too) and removes what it wrote.
 //! - [`Node`] is one process: kill, stop, continue, restart, ask.
 //! - [`settle`] waits for a condition with back-off and one generous limit; nothing here sleeps for a fixed time.
-//! - [`evidence`] is a shell script that tasks run to record their lives, and the judge of that record: S1 among real processes.
+//! - [`evidence`] is what tasks record of their lives (by the program `witness`), and the judge of that record.
+//!
+//! - [`chaos`] lets storms of random faults rage over a cluster and adds up what they show.
 //!
 //! The harness panics where a test could not go on: it is used by tests only. When a test fails, the tails of all logs are printed.
 #![expect(
@@ -13,6 +15,7 @@
 )]
 
 pub mod aque;
+pub mod chaos;
 pub mod cluster;
 pub mod evidence;
 pub mod lan;

@@ -112,6 +112,18 @@ impl Node {
         Pid::from_child(self.child.as_ref().expect("the node runs"))
     }
 
+    /// Returns its guard: the process of its directory whose first word says so.
+    #[must_use]
+    pub fn guard(&self) -> Option<Pid> {
+        let guard = processes::of_directory(&self.data())
+            .into_iter()
+            .find(|pid| {
+                let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                words.split(|byte| *byte == 0).nth(1) == Some(b"guard")
+            });
+        guard.and_then(Pid::from_raw)
+    }
+
     /// Starts the process with further flags and does not wait for it.
     ///
     /// # Panics

@@ -14,6 +14,8 @@ pub struct Programs {
     pub node: PathBuf,
     /// The client.
     pub aque: PathBuf,
+    /// What tasks run, of this package.
+    pub witness: PathBuf,
 }
 
 /// Returns the programs, built if need be. Cargo's own lock keeps two test processes apart, the cell two tests of one process.
@@ -23,24 +25,25 @@ pub struct Programs {
 pub fn programs() -> &'static Programs {
     static FOUND: OnceLock<Programs> = OnceLock::new();
     FOUND.get_or_init(|| match std::env::var_os("AQUE_PROGRAMS") {
-        Some(named) => inside(Path::new(&named)),
+        Some(named) => inside(Path::new(&named), &target_dir()),
         None => {
             let beside = target_dir();
             build(&beside);
-            inside(&beside)
+            inside(&beside, &beside)
         }
     })
 }
 
-fn inside(folder: &Path) -> Programs {
-    let found = |name: &str| {
+fn inside(folder: &Path, own: &Path) -> Programs {
+    let found = |folder: &Path, name: &str| {
         let path = folder.join(name);
         assert!(path.is_file(), "there is no program {}", path.display());
         path
     };
     Programs {
-        node: found("aque-node"),
-        aque: found("aque"),
+        node: found(folder, "aque-node"),
+        aque: found(folder, "aque"),
+        witness: found(own, "witness"),
     }
 }
 
@@ -70,6 +73,8 @@ fn build(folder: &Path) {
             "--quiet",
             "--package",
             "node",
+            "--package",
+            "tests",
             "--bins",
             "--profile",
             profile,

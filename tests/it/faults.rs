@@ -76,23 +76,10 @@ fn a_killed_guard_takes_its_runs_along_and_they_run_again() {
     let evidence = Evidence::new(cluster.dir());
     let ids = cluster[0].submit_many(30, &evidence.beats(4));
     wait_busy(&evidence, &ids, "n1");
-    let guard = guard_of(&cluster, 1);
+    let guard = cluster[1].guard().expect("a node has a guard");
     tests::processes::signal(guard, Signal::KILL);
     all_succeed(&cluster, ids.len());
     evidence.history().judge(&ids, &["n1"]);
-}
-
-/// Returns the guard of a node: the process that bears its name and is not the node itself.
-fn guard_of(cluster: &Cluster, place: usize) -> rustix::process::Pid {
-    let node = &cluster[place];
-    let processes = tests::processes::of_directory(&node.data());
-    let guard = processes.into_iter().find(|pid| {
-        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        words.split(|byte| *byte == 0).nth(1) == Some(b"guard")
-    });
-    guard
-        .and_then(rustix::process::Pid::from_raw)
-        .expect("a node has a guard")
 }
 
 #[test]

@@ -2,9 +2,10 @@
 //!
 //! Each test has nodes and directories of its own, so all of them may run at once. Reading order: `cluster` (a mesh does its job),
 //! `cli` and `xargs` (the programs as scripts meet them), `demo`, `faults` (kill, stop, restart), `partition`
-//! (networks that split), `bad_input`.
+//! (networks that split), `chaos` (all of that at random), `bad_input`.
 
 mod bad_input;
+mod chaos;
 mod cli;
 mod cluster;
 mod demo;

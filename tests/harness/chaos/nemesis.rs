@@ -1,0 +1,288 @@
+//! Who does it to the mesh: strikes, undoes, submits, and looks on, all by one clock and one seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::{Aftermath, Band, Fault, Storm};
+use crate::cluster::Cluster;
+use crate::evidence::{Evidence, now};
+use crate::processes;
+
+/// How often it looks what is due.
+const STEP: Duration = Duration::from_millis(20);
+/// Between two submissions.
+const SUBMIT_EVERY: Duration = Duration::from_millis(500);
+/// Between two looks at what has succeeded.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// Hosts that are under a fault at one time.
+const AT_ONCE: usize = 2;
+
+/// What will be undone.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    due: Duration,
+    undo: Undo,
+    /// Its place among the bands.
+    band: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undo {
+    Start(usize),
+    Continue(usize),
+    Heal,
+}
+
+/// A storm under way.
+#[derive(Debug)]
+pub(super) struct Nemesis<'a> {
+    storm: &'a Storm,
+    cluster: Cluster,
+    evidence: &'a Evidence,
+    chance: fastrand::Rng,
+    bands: Vec<Band>,
+    pending: Vec<Pending>,
+    accepted: BTreeSet<String>,
+    succeeded: BTreeMap<String, Duration>,
+    wrong: Vec<String>,
+}
+
+impl<'a> Nemesis<'a> {
+    pub(super) fn new(storm: &'a Storm, cluster: Cluster, evidence: &'a Evidence) -> Self {
+        Self {
+            storm,
+            cluster,
+            evidence,
+            chance: fastrand::Rng::with_seed(storm.seed),
+            bands: Vec::new(),
+            pending: Vec::new(),
+            accepted: BTreeSet::new(),
+            succeeded: BTreeMap::new(),
+            wrong: Vec::new(),
+        }
+    }
+
+    /// Rages, heals everything, and waits until all has ended.
+    pub(super) fn rage(mut self) -> Aftermath {
+        let end = now() + self.storm.lasts;
+        let rounds = self.storm.lasts.as_millis() / SUBMIT_EVERY.as_millis();
+        let chunk = self
+            .storm
+            .tasks
+            .div_ceil(usize::try_from(rounds.max(1)).unwrap_or(1));
+        let (mut strike, mut submit, mut look) = (now(), now(), now());
+        while now() < end {
+            self.undo(now());
+            if now() >= submit {
+                self.submit(chunk);
+                submit = now() + SUBMIT_EVERY;
+            }
+            if now() >= look {
+                self.look();
+                look = now() + LOOK_EVERY;
+            }
+            if now() >= strike {
+                self.strike();
+                strike = now() + self.between(700, 2_000);
+            }
+            thread::sleep(STEP);
+        }
+        self.calm()
+    }
+
+    fn calm(mut self) -> Aftermath {
+        self.undo(Duration::MAX);
+        for node in self.cluster.nodes_mut() {
+            if !node.lives() {
+                let why = format!("{} ended by itself:\n{}", node.name(), node.log_tail());
+                self.wrong.push(why);
+            }
+        }
+        self.cluster.wait_whole();
+        let lines = self.cluster.wait_ended();
+        Aftermath {
+            cluster: self.cluster,
+            bands: self.bands,
+            accepted: self.accepted,
+            succeeded: self.succeeded,
+            lines,
+            wrong: self.wrong,
+        }
+    }
+
+    fn between(&mut self, least_ms: u64, most_ms: u64) -> Duration {
+        Duration::from_millis(self.chance.u64(least_ms..=most_ms))
+    }
+
+    /// The hosts that nothing was done to that is not undone.
+    fn well(&self) -> Vec<usize> {
+        let ill = |place: &usize| {
+            self.pending.iter().any(|pending| match pending.undo {
+                Undo::Start(ill) | Undo::Continue(ill) => ill == *place,
+                Undo::Heal => false,
+            })
+        };
+        (0..self.storm.nodes).filter(|place| !ill(place)).collect()
+    }
+
+    fn submit(&mut self, count: usize) {
+        let well = self.well();
+        if let Some(place) = self.chance.choice(well) {
+            let command = self.evidence.beats(self.chance.u32(0..=60));
+            let node = &self.cluster[place];
+            // While something is amiss a majority may be far away.
+            let ids = if self.pending.is_empty() {
+                node.submit_many(count, &command)
+            } else {
+                node.submit_many_here(count, &command)
+            };
+            self.accepted.extend(ids);
+        }
+    }
+
+    /// Notes what has succeeded: from now on it must not run.
+    fn look(&mut self) {
+        let well = self.well();
+        let Some(place) = self.chance.choice(well) else {
+            return;
+        };
+        if let Ok(tasks) = self.cluster[place].tasks() {
+            let at = now();
+            for line in tasks.iter().filter(|line| line.state.name() == "success") {
+                self.succeeded.entry(line.id.clone()).or_insert(at);
+            }
+        }
+    }
+
+    fn strike(&mut self) {
+        let Some(fault) = self.chance.choice(self.storm.faults.iter().copied()) else {
+            return;
+        };
+        let well = self.well();
+        if self.pending.len() >= AT_ONCE {
+            return;
+        }
+        let Some(victim) = self.chance.choice(well) else {
+            return;
+        };
+        match fault {
+            Fault::KillNode => {
+                self.cluster[victim].kill();
+                self.begin(fault, Some(victim), (0, 3_000), Undo::Start(victim));
+            }
+            Fault::KillHost => {
+                self.cluster[victim].kill_host();
+                self.begin(fault, Some(victim), (0, 4_000), Undo::Start(victim));
+            }
+            Fault::PauseNode => {
+                self.cluster[victim].signal(Signal::STOP);
+                self.begin(fault, Some(victim), (300, 6_000), Undo::Continue(victim));
+            }
+            Fault::KillGuard => self.kill_guard(victim),
+            Fault::KillAll => self.kill_all(),
+            Fault::Split | Fault::OneWay => self.cut(fault, victim),
+        }
+    }
+
+    fn begin(&mut self, fault: Fault, host: Option<usize>, lasts_ms: (u64, u64), undo: Undo) {
+        let from = now();
+        let due = from + self.between(lasts_ms.0, lasts_ms.1);
+        self.pending.push(Pending {
+            due,
+            undo,
+            band: self.bands.len(),
+        });
+        // Until it is undone it has no end.
+        let to = Duration::MAX / 2;
+        self.bands.push(Band {
+            fault,
+            host,
+            from,
+            to,
+        });
+    }
+
+    fn kill_guard(&mut self, victim: usize) {
+        if let Some(guard) = self.cluster[victim].guard() {
+            processes::signal(guard, Signal::KILL);
+            let (fault, host, from) = (Fault::KillGuard, Some(victim), now());
+            self.bands.push(Band {
+                fault,
+                host,
+                from,
+                to: from,
+            });
+        }
+    }
+
+    fn kill_all(&mut self) {
+        self.undo(Duration::MAX);
+        let from = now();
+        let mut order: Vec<usize> = (0..self.storm.nodes).collect();
+        self.chance.shuffle(&mut order);
+        order.iter().for_each(|place| self.cluster[*place].kill());
+        for place in &order {
+            if self.chance.bool() {
+                self.cluster[*place].kill_host();
+            }
+        }
+        self.chance.shuffle(&mut order);
+        order
+            .iter()
+            .for_each(|place| self.cluster[*place].launch(&[]));
+        order
+            .iter()
+            .for_each(|place| self.cluster[*place].wait_ready());
+        self.bands.push(Band {
+            fault: Fault::KillAll,
+            host: None,
+            from,
+            to: now(),
+        });
+    }
+
+    fn cut(&mut self, fault: Fault, victim: usize) {
+        if self
+            .pending
+            .iter()
+            .any(|pending| pending.undo == Undo::Heal)
+        {
+            return;
+        }
+        let other = (victim + self.chance.usize(1..self.storm.nodes)) % self.storm.nodes;
+        if fault == Fault::OneWay {
+            self.cluster.lan().cut_one_way(victim, other);
+            return self.begin(fault, Some(victim), (1_000, 6_000), Undo::Heal);
+        }
+        let side = if self.chance.bool() {
+            vec![victim]
+        } else {
+            vec![victim, other]
+        };
+        self.cluster.lan().split(&side);
+        self.begin(fault, Some(victim), (300, 6_000), Undo::Heal);
+    }
+
+    /// Undoes what is due.
+    fn undo(&mut self, at: Duration) {
+        let (due, later) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|pending| pending.due <= at);
+        self.pending = later;
+        let due: Vec<Pending> = due;
+        for pending in due {
+            match pending.undo {
+                Undo::Start(place) => {
+                    self.cluster[place].launch(&[]);
+                    self.cluster[place].wait_ready();
+                }
+                Undo::Continue(place) => self.cluster[place].signal(Signal::CONT),
+                Undo::Heal => self.cluster.lan().heal(),
+            }
+            self.bands[pending.band].to = now();
+        }
+    }
+}
