@@ -5,6 +5,7 @@ pub mod config;
 pub mod entry;
 pub mod event;
 pub mod graph;
+pub mod history;
 pub mod ids;
 pub mod keys;
 pub mod ledger;

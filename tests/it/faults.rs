@@ -246,6 +246,23 @@ fn a_long_run_survives_only_as_long_as_its_host() {
     history.judge(std::slice::from_ref(&id), &excused);
     assert_eq!(history.of(&id).len(), 3);
     assert_eq!(cluster[0].task(&id).expect("it is known").attempts, 3);
+    // Any host can tell why it ran again, and by which rule.
+    let told = cluster[1].aque(&["why-twice", "--json", &id]).run().json();
+    let runs = told[0]["runs"].as_array().expect("a list of runs");
+    assert_eq!(runs.len(), 3, "{told}");
+    for (run, said) in runs.iter().zip(history.of(&id)) {
+        assert_eq!(
+            (&run["host"], &run["epoch"]),
+            (&said.host.as_str().into(), &said.epoch.into())
+        );
+        assert!(
+            run["votes"]
+                .as_array()
+                .is_some_and(|votes| votes.len() >= 2),
+            "{told}"
+        );
+    }
+    assert!(cluster[2].ok(&["why-twice", &id]).contains("[V2 ("));
 }
 
 #[test]

@@ -401,6 +401,36 @@ impl Document {
     }
 }
 
+/// What it says, read again.
+impl Document {
+    /// Returns all entries, each author's in order.
+    pub(super) fn entries(&self) -> Vec<(PeerId, Entry)> {
+        let records = self.since(&[], usize::MAX);
+        let mut said = Vec::new();
+        for record in &records {
+            // What was appended has been read before.
+            let Ok(envelope) = Envelope::parse(record) else {
+                continue;
+            };
+            let Head { author, count, .. } = envelope.head;
+            let writer = Writer {
+                peer: author,
+                tag: author.tag(),
+                count,
+            };
+            let entries =
+                chunk::read(envelope.chunk).and_then(|chunk| read_entries(&chunk, &writer));
+            said.extend(
+                entries
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|entry| (author, entry)),
+            );
+        }
+        said
+    }
+}
+
 /// A place's share of a digest: digests are sums of these, so that one change costs two of them and order is nothing.
 fn stamp(doc: DocId, author: &PeerId, count: u32) -> u64 {
     const KEY: &[u8; 32] = b"aque 2026: stamp of (author, n).";

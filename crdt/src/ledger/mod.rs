@@ -252,6 +252,13 @@ impl Ledger {
         document.map_or_else(Vec::new, |document| document.since(have, limit_bytes))
     }
 
+    /// Returns everything said in a document, each author's in its order. Costs a read of all of it.
+    #[must_use]
+    pub fn entries(&self, doc: DocId) -> Vec<(PeerId, Entry)> {
+        let document = self.documents.get(&doc);
+        document.map_or_else(Vec::new, Document::entries)
+    }
+
     /// Returns a segment's header; of an own segment as soon as it is open.
     #[must_use]
     pub fn header(&self, seg: SegmentId) -> Option<&Header> {

@@ -7,6 +7,7 @@ use super::Replica;
 use crate::claim::Phase;
 use crate::entry::{Total, Vote};
 use crate::graph::TaskIx;
+use crate::history::{Attempt, Statements};
 use crate::ids::{DocId, PeerId, Tag, TaskId};
 use crate::registers::{BidRegister, VoteRegister};
 use crate::resolve;
@@ -253,6 +254,20 @@ impl Replica {
             ));
         }
         lines
+    }
+
+    /// Returns every claim of a task that got a vote, in order. Reads its whole segment again: for a person's question.
+    #[must_use]
+    pub fn attempts(&self, id: TaskId) -> Vec<Attempt> {
+        let Some(ix) = self.ids.get(&id) else {
+            return Vec::new();
+        };
+        let task = self.known(*ix);
+        let mut statements = Statements::default();
+        for (author, entry) in self.ledger.entries(DocId::Segment(task.segment)) {
+            statements.take(author.tag(), task.index, entry);
+        }
+        statements.attempts(self.segment_of(*ix).committee.len())
     }
 
     /// Returns the newest task known here.

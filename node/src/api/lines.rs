@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crdt::event::{Links, NewTask};
-use crdt::ids::{PeerId, TaskId};
+use crdt::history::{Attempt, Freed};
+use crdt::ids::{PeerId, Tag, TaskId};
 use crdt::replica::Replica;
 use crdt::roster::MemberView;
 use crdt::task::{Arg, Environment, Exit, Membership, OnLost, TaskSpec, TaskState, TaskView, Work};
 use crdt::time::Wall;
 
 use super::ids::{self, IdError};
-use super::wire::{Detail, NodeLine, Submission, TaskLine, TaskRequest};
+use super::wire::{AttemptLine, Detail, NodeLine, Submission, TaskLine, TaskRequest, VoteLine};
 
 /// Who asks, by the kernel's word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,13 @@ impl Names {
                 .map(|member| (member.peer, member.name))
                 .collect(),
         )
+    }
+
+    /// Returns what people call the host with this tag; the tag itself if it has said nothing yet.
+    #[must_use]
+    pub fn name_of(&self, tag: Tag) -> String {
+        let known = self.0.iter().find(|(peer, _)| peer.tag() == tag);
+        known.map_or_else(|| tag.to_string(), |(_, name)| name.clone())
     }
 
     /// Returns what people call a host; its tag if it has said nothing yet.
@@ -121,9 +129,61 @@ pub fn detail(replica: &Replica, view: &TaskView, names: &Names) -> Detail {
         needs: view.spec.needs,
         committee: committee.into_iter().map(|peer| names.name(peer)).collect(),
         registers: replica.explain_registers(view.id),
+        attempts: attempts(replica, view.id, names),
         usage: report.map(|report| report.usage),
         stdout: report.map(|report| report.stdout),
         stderr: report.map(|report| report.stderr),
+    }
+}
+
+/// Returns the claims of a task.
+fn attempts(replica: &Replica, id: TaskId, names: &Names) -> Vec<AttemptLine> {
+    let name = |tag| names.name_of(tag);
+    let vote = |(member, freed): &(Tag, Freed)| {
+        let (because, rule) = why_free(*freed, &name);
+        VoteLine {
+            member: name(*member),
+            because,
+            rule: rule.to_owned(),
+        }
+    };
+    let line = |attempt: &Attempt| AttemptLine {
+        epoch: attempt.epoch.0,
+        host: name(attempt.claimant),
+        started_ms: attempt.started.map(|wall| wall.0),
+        votes: attempt.votes.iter().map(vote).collect(),
+        end: attempt.end.to_string(),
+    };
+    replica.attempts(id).iter().map(line).collect()
+}
+
+/// Says what freed a vote, and by which rule.
+fn why_free(freed: Freed, name: &impl Fn(Tag) -> String) -> (String, &'static str) {
+    match freed {
+        Freed::Unvoted => ("it had voted for nobody".to_owned(), "V2 (0)"),
+        Freed::Done => (
+            "it had accepted an outcome: that run had ended".to_owned(),
+            "V2 (0)",
+        ),
+        Freed::GivenUp(tag, epoch) => (
+            format!("{} had given up epoch {epoch}, its run dead", name(tag)),
+            "V2 (a)",
+        ),
+        Freed::Ended(tag, epoch) => (
+            format!("the run of {} at epoch {epoch} had ended", name(tag)),
+            "V2 (b)",
+        ),
+        Freed::Split(tag, epoch) => (
+            format!("{} could not win epoch {epoch} any more", name(tag)),
+            "V2 (c)",
+        ),
+        Freed::Silent(tag, epoch) => (
+            format!(
+                "{} was silent for longer than its lease at epoch {epoch} could last",
+                name(tag)
+            ),
+            "V2 (d)",
+        ),
     }
 }
 

@@ -403,6 +403,9 @@ pub struct Detail {
     pub committee: Vec<String>,
     /// Bids, votes and outcomes, each as a line for people.
     pub registers: Vec<String>,
+    /// Claims that got a vote, in order of epochs.
+    #[serde(default)]
+    pub attempts: Vec<AttemptLine>,
     /// What the committed run used.
     #[serde(default)]
     pub usage: Option<Usage>,
@@ -412,6 +415,33 @@ pub struct Detail {
     /// Its standard error.
     #[serde(default)]
     pub stderr: Option<Captured>,
+}
+
+/// One claim of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptLine {
+    /// Its epoch.
+    pub epoch: u32,
+    /// Name of the host that bid.
+    pub host: String,
+    /// When its run started; nothing if none did.
+    #[serde(default)]
+    pub started_ms: Option<u64>,
+    /// Names of the members that voted for it, and why each could, for people.
+    pub votes: Vec<VoteLine>,
+    /// How it ended, for people.
+    pub end: String,
+}
+
+/// A member's vote for a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoteLine {
+    /// The member's name.
+    pub member: String,
+    /// What allowed it to vote, for people.
+    pub because: String,
+    /// The rule of `docs/protocol.md` that says so.
+    pub rule: String,
 }
 
 /// A piece of output.

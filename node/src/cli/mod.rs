@@ -17,6 +17,7 @@ mod submit;
 mod task;
 mod tree;
 mod wait;
+mod why_twice;
 mod xargs;
 
 use std::ffi::OsString;
@@ -93,6 +94,7 @@ enum Verb {
     Output(output::Options),
     Wait(wait::Options),
     Kill(kill::Options),
+    WhyTwice(why_twice::Options),
     Nodes(nodes::Options),
     Invite(invite::Options),
     Demo(demo::Options),
@@ -219,6 +221,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
         Some(Verb::Output(options)) => output::run(&context, &options),
         Some(Verb::Wait(options)) => wait::run(&context, options),
         Some(Verb::Kill(options)) => kill::run(&context, options),
+        Some(Verb::WhyTwice(options)) => why_twice::run(&context, options),
         Some(Verb::Nodes(_)) => nodes::run(&context),
         Some(Verb::Invite(_)) => invite::run(&context),
         Some(Verb::Demo(options)) => demo::run(&context, &options),

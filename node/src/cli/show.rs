@@ -7,7 +7,7 @@ use crdt::task::Captured;
 use super::parse::signal_name;
 use super::problem::Problem;
 use super::{Context, Form};
-use crate::api::wire::{Detail, TaskLine};
+use crate::api::wire::{AttemptLine, Detail, TaskLine};
 use crate::render::text::{command, harmless, instant, painted, size, span, states, style};
 
 /// Show everything known of tasks
@@ -47,6 +47,10 @@ fn render(detail: &Detail) -> String {
     {
         // Writing to a string cannot fail.
         let _done = writeln!(text, "{name:<12}{value}");
+    }
+    for (place, attempt) in detail.attempts.iter().enumerate() {
+        let name = if place == 0 { "claims" } else { "" };
+        let _done = writeln!(text, "{name:<12}{}", claim(attempt));
     }
     for (place, register) in detail.registers.iter().enumerate() {
         let name = if place == 0 { "registers" } else { "" };
@@ -100,6 +104,25 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// One claim: whose, whether it ran, who voted for it, how it ended.
+fn claim(attempt: &AttemptLine) -> String {
+    let ran = attempt.started_ms.map_or_else(
+        || "not run".to_owned(),
+        |at| format!("ran from {}", instant(at)),
+    );
+    let votes: Vec<_> = attempt
+        .votes
+        .iter()
+        .map(|vote| harmless(&vote.member))
+        .collect();
+    let (host, end) = (harmless(&attempt.host), harmless(&attempt.end));
+    format!(
+        "epoch {} of {host}, {ran}, votes of {}: {end}",
+        attempt.epoch,
+        votes.join(" ")
+    )
+}
+
 fn state(line: &TaskLine) -> String {
     let state = painted(style(line.state), line.state.name());
     let end = match (line.exit, line.signal) {
@@ -148,6 +171,7 @@ mod tests {
 
     use super::super::task::tests::line;
     use super::*;
+    use crate::api::wire::VoteLine;
 
     #[test]
     fn show_one_task() {
@@ -172,6 +196,17 @@ mod tests {
             },
             committee: vec!["alpha".into(), "beta".into()],
             registers: vec!["bid of a: epoch 1".into(), "vote of b: epoch 1".into()],
+            attempts: vec![AttemptLine {
+                epoch: 1,
+                host: "beta".into(),
+                started_ms: Some(1_700_000_001_000),
+                votes: vec![VoteLine {
+                    member: "alpha".into(),
+                    because: String::new(),
+                    rule: String::new(),
+                }],
+                end: "failure".into(),
+            }],
             usage: Some(Usage {
                 user_us: 1_500,
                 system_us: 2_000,
@@ -206,6 +241,7 @@ usage       0.002s user, 0.002s system, 4.0 MiB at most
 stdout      2.0 KiB (blake3 {})
 stderr      empty
 committee   alpha beta
+claims      epoch 1 of beta, ran from 2023-11-14T22:13:21Z, votes of alpha: failure
 registers   bid of a: epoch 1
             vote of b: epoch 1
 ",

@@ -178,7 +178,7 @@ fn leaving() -> Body {
     failure(
         FailureKind::Unreachable,
         "this node is leaving the mesh",
-        Some("ask another node: --node HOST"),
+        Some("ask another node: --node SOCKET"),
     )
 }
 
