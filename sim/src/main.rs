@@ -1,6 +1,8 @@
 //! The simulator's command: swarm runs by seed, replay of one seed with its trace and picture, named scenarios, negative
 //! controls, and how fast worlds go.
 
+mod failures;
+
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -32,6 +34,9 @@ enum Command {
         /// The first.
         #[arg(long, default_value_t = 0)]
         from: u64,
+        /// Where the timelines of seeds that break a promise go, as text and picture.
+        #[arg(long, value_name = "DIR", default_value = TIMELINES)]
+        out: PathBuf,
     },
     /// Play one seed again.
     Replay {
@@ -42,6 +47,20 @@ enum Command {
         until: Option<u64>,
         #[command(flatten)]
         show: Show,
+    },
+    /// Find the least history of a seed that still breaks its promise, and show it.
+    Shrink {
+        /// Which.
+        seed: u64,
+        /// With this rule broken on purpose (see `mutants`); without, the seed must break a promise by itself.
+        #[arg(long, value_name = "NAME")]
+        rule: Option<String>,
+        /// At most so many worlds are played.
+        #[arg(long, default_value_t = 2_000)]
+        budget: usize,
+        /// Where its timeline goes, as text and picture.
+        #[arg(long, value_name = "DIR", default_value = TIMELINES)]
+        out: PathBuf,
     },
     /// Play the named scenarios, or one.
     Scenarios {
@@ -112,6 +131,9 @@ impl Show {
     }
 }
 
+/// Where timelines of broken promises go.
+const TIMELINES: &str = "target/sim";
+
 fn draw(path: &Path, world: &World) -> io::Result<()> {
     let end = u64::try_from(world.now().as_nanos()).unwrap_or(u64::MAX);
     let violation = world.oracle().violation();
@@ -124,7 +146,17 @@ fn draw(path: &Path, world: &World) -> io::Result<()> {
 fn main() -> ExitCode {
     let mut out = io::stdout().lock();
     let done = match Cli::parse().command {
-        Command::Run { seeds, from } => run(&mut out, from, seeds),
+        Command::Run {
+            seeds,
+            from,
+            out: dir,
+        } => run(&mut out, from, seeds, &dir),
+        Command::Shrink {
+            seed,
+            rule,
+            budget,
+            out: dir,
+        } => failures::shrink(&mut out, seed, rule.as_deref(), budget, &dir),
         Command::Replay { seed, until, show } => replay(&mut out, seed, until, &show),
         Command::Scenarios {
             name,
@@ -150,27 +182,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(out: &mut impl Write, from: u64, seeds: u64) -> io::Result<bool> {
+fn run(out: &mut impl Write, from: u64, seeds: u64, dir: &Path) -> io::Result<bool> {
     let began = Instant::now();
     let (mut broken, mut simulated, mut starts) = (0_u64, Duration::ZERO, 0);
     for seed in from..from + seeds {
         let played = catch_unwind(AssertUnwindSafe(|| {
             swarm::play(seed, Keep::Nothing).report()
         }));
-        let wrong = match played {
+        let good = match played {
             Ok(report) => {
                 simulated += report.simulated;
                 starts += report.tally.starts;
-                report.violation.map(|violation| violation.to_string())
+                report.violation.is_none()
             }
-            Err(_) => Some("panic".to_owned()),
+            Err(_) => false,
         };
-        if let Some(what) = wrong {
+        if !good {
             broken += 1;
-            writeln!(
-                out,
-                "seed {seed}: {what}\n  cargo run -p sim -- replay {seed} --trace"
-            )?;
+            failures::tell(out, seed, dir)?;
         }
     }
     writeln!(

@@ -193,6 +193,17 @@ impl Batch {
         task
     }
 
+    /// Keeps the first `count` tasks, which name only earlier ones; a group gets as many members less.
+    pub fn truncate(&mut self, count: usize) {
+        self.0.truncate(count);
+        let members = u32::try_from(self.0.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        if let Some(task) = self.0.first_mut()
+            && let Work::Group { size } = &mut task.spec.work
+        {
+            *size = Some(members);
+        }
+    }
+
     /// Returns how many tasks there are.
     #[must_use]
     pub fn len(&self) -> usize {

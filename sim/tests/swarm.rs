@@ -1,5 +1,6 @@
 //! Some dozens of swarm seeds, and determinism: one seed, one history.
 
+use sim::scenario::CONTROLS;
 use sim::swarm;
 use sim::timeline::Keep;
 
@@ -61,4 +62,38 @@ fn a_replay_can_stop_early() {
     let lines = &early.timeline().lines;
     assert!(!lines.is_empty());
     assert_eq!(lines[..], whole.timeline().lines[..lines.len()]);
+}
+
+/// What is left of a broken history still breaks the same promise, is smaller, and is the same each time.
+#[test]
+fn a_broken_history_shrinks() {
+    let control = CONTROLS
+        .iter()
+        .find(|control| control.name == "votes_not_durable");
+    let breaks = control.expect("there is such a control").breaks;
+    let broken = |seed: &u64| swarm::play_altered(*seed, None, breaks).is_broken();
+    let seed = (0..100)
+        .find(broken)
+        .expect("some seed sees the broken rule");
+    let judge = |world: &sim::world::World| world.oracle().violation().map(|broken| broken.judge);
+    let first = swarm::play_altered(seed, None, breaks);
+    let shrunk = swarm::shrink(seed, breaks, 300).expect("it breaks a promise");
+    let drawn = swarm::draw(seed);
+    assert!(
+        shrunk.drawn.deeds.len() < drawn.deeds.len() / 2,
+        "{:?}",
+        shrunk.drawn.deeds
+    );
+    let again = swarm::play_drawn(&shrunk.drawn, breaks);
+    assert_eq!(judge(&again), judge(&first));
+    assert_eq!(again.oracle().violation(), Some(&shrunk.violation));
+    let twice = swarm::shrink(seed, breaks, 300).expect("it breaks a promise");
+    assert_eq!(
+        (twice.drawn.deeds, twice.tries),
+        (shrunk.drawn.deeds, shrunk.tries)
+    );
+    assert!(
+        swarm::shrink(seed, |setup| setup, 300).is_none(),
+        "unbroken it keeps all"
+    );
 }

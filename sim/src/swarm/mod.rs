@@ -4,6 +4,7 @@
 
 mod draw;
 mod play;
+mod shrink;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::world::Setup;
 
 pub use draw::draw;
 pub use play::{play, play_altered, play_until};
+pub use shrink::{Shrunk, play_drawn, shrink};
 
 /// Something done to a world.
 #[derive(Clone, PartialEq, Eq, Debug)]

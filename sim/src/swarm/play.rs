@@ -5,7 +5,7 @@ use std::time::Duration;
 use crdt::ids::TaskId;
 use fastrand::Rng;
 
-use super::{Deed, draw};
+use super::{Deed, Drawn, draw};
 use crate::chance::{self, Purpose};
 use crate::link::{Lanes, LinkModel};
 use crate::plan::Batch;
@@ -32,28 +32,37 @@ pub fn play_altered(
     until: Option<Duration>,
     alter: impl FnOnce(Setup) -> Setup,
 ) -> World {
-    let drawn = draw(seed);
+    play_told(&draw(seed), until, alter).0
+}
+
+/// Plays a history, and tells which faults it added itself, spitefully.
+pub(super) fn play_told(
+    drawn: &Drawn,
+    until: Option<Duration>,
+    alter: impl FnOnce(Setup) -> Setup,
+) -> (World, Vec<(Duration, Deed)>) {
     let mut world = World::new(alter(drawn.setup.clone()));
     let mut player = Player {
         spite: drawn.spite,
-        rng: chance::stream(seed, Purpose::Faults, 1, 0),
+        rng: chance::stream(drawn.setup.seed, Purpose::Faults, 1, 0),
         hosts: drawn.setup.hosts,
         absent: drawn.absent.clone(),
         seen: (0, 0, 0),
         pending: Vec::new(),
+        spiteful: Vec::new(),
     };
     let mut steps: Vec<(Duration, Step)> = Vec::new();
     steps.extend(
         drawn
             .work
-            .into_iter()
-            .map(|(at, host, batch)| (at, Step::Submit(host, batch))),
+            .iter()
+            .map(|(at, host, batch)| (*at, Step::Submit(*host, batch.clone()))),
     );
     steps.extend(
         drawn
             .deeds
-            .into_iter()
-            .map(|(at, deed)| (at, Step::Deed(deed))),
+            .iter()
+            .map(|(at, deed)| (*at, Step::Deed(deed.clone()))),
     );
     steps.sort_by_key(|(at, _)| *at);
     for (at, step) in steps {
@@ -76,7 +85,7 @@ pub fn play_altered(
         Some(until) => world.run_until(until),
         None => world.finish_without(&drawn.absent),
     }
-    world
+    (world, player.spiteful)
 }
 
 enum Step {
@@ -92,6 +101,8 @@ struct Player {
     absent: Vec<HostIx>,
     seen: (u64, u64, u64),
     pending: Vec<(Duration, Deed)>,
+    /// What was done out of spite.
+    spiteful: Vec<(Duration, Deed)>,
 }
 
 impl Player {
@@ -156,6 +167,9 @@ impl Player {
                 (Deed::Split(vec![host, other]), Some(Deed::HealLinks))
             }
         };
+        let now = world.now();
+        self.spiteful.push((now, deed.clone()));
+        self.spiteful.extend(after.clone().map(|deed| (end, deed)));
         self.play(world, deed);
         self.pending.extend(after.map(|deed| (end, deed)));
     }
