@@ -14,7 +14,7 @@ use sim::plan::{Batch, Plan};
 use sim::scenario::{self, Verdict};
 use sim::timeline::Keep;
 use sim::world::{Report, Setup, World};
-use sim::{svg, swarm};
+use sim::{svg, swarm, tune};
 
 /// Simulated worlds around the shipped replica: one seed, one history.
 #[derive(Debug, Parser)]
@@ -87,6 +87,15 @@ enum Command {
         swarm: u64,
         #[command(flatten)]
         show: Show,
+    },
+    /// Vary lease times, drift, loss and delay; write a table and a picture of each sweep; exit 1 if what is allowed proves unsafe.
+    Tune {
+        /// Worlds for each point.
+        #[arg(long, default_value_t = 200)]
+        worlds: u64,
+        /// Where the pictures go.
+        #[arg(long, value_name = "DIR", default_value = "target/sim/tune")]
+        out: PathBuf,
     },
     /// Measure simulated time per second of CPU time: five nodes, 1,000 tasks.
     Speed,
@@ -170,6 +179,7 @@ fn main() -> ExitCode {
             swarm,
             show,
         } => mutants(&mut out, name.as_deref(), (seeds, swarm), &show),
+        Command::Tune { worlds, out: dir } => tune(&mut out, worlds, &dir),
         Command::Speed => speed(&mut out),
     };
     match done {
@@ -327,6 +337,35 @@ fn mutants(
 fn seen_by_swarm(control: &scenario::Control, seed: u64) -> bool {
     let played = catch_unwind(|| swarm::play_altered(seed, None, control.breaks).report());
     played.map_or(true, |report| report.violation.is_some())
+}
+
+fn tune(out: &mut impl Write, worlds: u64, dir: &Path) -> io::Result<bool> {
+    std::fs::create_dir_all(dir)?;
+    let mut good = true;
+    for sweep in tune::sweeps(worlds) {
+        let picture = dir.join(format!("{}.svg", sweep.name));
+        let drawn = tune::draw(&sweep).map_err(|error| io::Error::other(error.to_string()))?;
+        std::fs::write(&picture, drawn)?;
+        writeln!(out, "### {}\n", sweep.title)?;
+        writeln!(out, "| {} | {} |", sweep.across, sweep.curves.join(" | "))?;
+        writeln!(out, "|--:|{}", "--:|".repeat(sweep.curves.len()))?;
+        for (at, values) in &sweep.points {
+            let values: Vec<String> = values.iter().map(|value| format!("{value:.2}")).collect();
+            let allowed = sweep.line.is_none_or(|line| line.allows(*at));
+            let mark = if allowed { "" } else { " (unsafe)" };
+            writeln!(out, "| {at}{mark} | {} |", values.join(" | "))?;
+        }
+        writeln!(out, "\n{}: {}\n", sweep.up, picture.display())?;
+        for at in sweep.unsafe_though_allowed() {
+            writeln!(
+                out,
+                "BROKEN: at {at} ({}) a promise was broken although that is allowed",
+                sweep.across
+            )?;
+            good = false;
+        }
+    }
+    Ok(good)
 }
 
 /// Returns the CPU time of this process in nanoseconds, where the system tells it.
