@@ -58,4 +58,10 @@ pub enum Sabotage {
     AnyAcks,
     /// An accepted outcome is not adopted by the next claimant.
     NoAdoption,
+    /// A claim is given up at its deadline, before its run is dead (C8, F4).
+    YieldBeforeDeath,
+    /// A group's window is not looked at.
+    NoWindow,
+    /// The replica wants to be woken all the time.
+    Restless,
 }

@@ -62,6 +62,9 @@ controls! {
     no_start_check
     kill_beyond_its_bound
     witness_wait_below_the_formula
+    yield_before_death
+    no_window
+    restless
     disk_lies
     deaf_host
 }

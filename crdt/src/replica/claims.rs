@@ -239,6 +239,11 @@ impl Replica {
                     self.zombie(ix, &claim);
                 }
                 Phase::Bidding | Phase::Held => self.give_up(ix),
+                Phase::Starting | Phase::Running
+                    if self.broken == Some(Sabotage::YieldBeforeDeath) =>
+                {
+                    self.say_given_up(ix, &claim);
+                }
                 // The guard kills it at the same deadline and says so.
                 Phase::Starting | Phase::Running => {}
             }
@@ -249,15 +254,17 @@ impl Replica {
     fn zombie(&mut self, ix: TaskIx, claim: &Claim) {
         self.forget_held(ix);
         self.set_phase(ix, Phase::Bidding);
-        let place = self.known(ix).index;
-        self.stage_bid(
-            ix,
-            Bid {
-                index: place,
-                epoch: claim.epoch,
-                gave_up: true,
-            },
-        );
+        self.say_given_up(ix, claim);
+    }
+
+    fn say_given_up(&mut self, ix: TaskIx, claim: &Claim) {
+        let index = self.known(ix).index;
+        let bid = Bid {
+            index,
+            epoch: claim.epoch,
+            gave_up: true,
+        };
+        self.stage_bid(ix, bid);
     }
 
     fn forget_held(&mut self, ix: TaskIx) {
@@ -452,13 +459,8 @@ impl Replica {
         let Some(claim) = self.known(ix).claim else {
             return;
         };
-        let bid = Bid {
-            index: self.known(ix).index,
-            epoch: claim.epoch,
-            gave_up: true,
-        };
         self.drop_claim(ix);
-        self.stage_bid(ix, bid);
+        self.say_given_up(ix, &claim);
     }
 
     fn drop_claim(&mut self, ix: TaskIx) {

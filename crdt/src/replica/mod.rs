@@ -355,6 +355,9 @@ impl Replica {
     /// Returns when the replica wants a `Wakeup`.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Mono> {
+        if self.broken == Some(Sabotage::Restless) {
+            return Some(self.now.mono + Duration::from_micros(100));
+        }
         let timer = self.timers.first().map(|(at, _)| *at);
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         [timer, deadline].into_iter().flatten().min()

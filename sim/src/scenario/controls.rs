@@ -5,9 +5,10 @@ use crdt::config::Sabotage;
 use crdt::time::Timing;
 
 use super::directed::{
-    commit_seen_by_one, crowded, hasty, held_expire, isolated, late_acks, node_killed,
-    node_stopped, non_voter_acks, nothing_special, outcome_alone, power_cut, rival_behind_relay,
-    slow_disks, stale_view, stopped_before_fork, vote_lost, witness_restarts, worst, worst_case,
+    commit_seen_by_one, crowded, hasty, heartbeats_cut, held_expire, isolated, late_acks,
+    little_to_do, node_killed, node_stopped, non_voter_acks, nothing_special, outcome_alone,
+    power_cut, rival_behind_relay, slow_disks, stale_view, stopped_before_fork, vote_lost,
+    windowed, witness_restarts, worst, worst_case,
 };
 use super::{Control, Scenario, five, three, with_guard};
 use crate::host::GuardFlaw;
@@ -176,6 +177,39 @@ pub const CONTROLS: &[Control] = &[
             about: "the claimant's clock is slow, the witness's fast, every kill takes its bound",
             setup: worst,
             script: worst_case,
+        },
+    },
+    Control {
+        name: "yield_before_death",
+        breaks: |setup| rule(setup, Sabotage::YieldBeforeDeath),
+        judge: Judge::S1,
+        scenario: Scenario {
+            name: "heartbeats_cut",
+            about: "heartbeats are cut, documents are not, and a kill takes its bound",
+            setup: worst,
+            script: heartbeats_cut,
+        },
+    },
+    Control {
+        name: "no_window",
+        breaks: |setup| rule(setup, Sabotage::NoWindow),
+        judge: Judge::N1,
+        scenario: Scenario {
+            name: "windowed_group",
+            about: "more members than the window lets run at once",
+            setup: five,
+            script: windowed,
+        },
+    },
+    Control {
+        name: "restless",
+        breaks: |setup| rule(setup, Sabotage::Restless),
+        judge: Judge::B1,
+        scenario: Scenario {
+            name: "little_to_do",
+            about: "one task, no fault",
+            setup: three,
+            script: little_to_do,
         },
     },
     Control {

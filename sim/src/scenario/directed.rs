@@ -7,8 +7,8 @@ use crdt::ids::{Epoch, TaskId};
 use crdt::time::Timing;
 
 use super::{
-    Course, Missed, SOON, expect, five, knows, next_start, one_running, only, own_vote, submit,
-    three, until, warm,
+    Course, Missed, SOON, expect, five, knows, next_start, one_running, only, others, own_vote,
+    submit, three, until, warm,
 };
 use crate::disk::DiskModel;
 use crate::link::{Lanes, LinkModel};
@@ -368,6 +368,36 @@ pub(super) fn worst_case(world: &mut World) -> Course {
     world.run_for(world.lease() * 2 + phase);
     world.cut(0, 1);
     next_start(world, world.lease() * 4)?;
+    world.finish();
+    Ok(())
+}
+
+/// C8. The claimant's deadline comes while its documents still reach everybody: what it gives up must be dead.
+pub(super) fn heartbeats_cut(world: &mut World) -> Course {
+    warm(world);
+    let (claimant, _) = one_running(world, 0, Plan::succeed(world.lease() * 8))?;
+    for other in others(world, claimant) {
+        world.cut_way(claimant, other, Lanes::Claims, Notice::Never);
+        world.cut_way(other, claimant, Lanes::Claims, Notice::Never);
+    }
+    next_start(world, world.lease() * 4)?;
+    world.finish();
+    Ok(())
+}
+
+/// N1. The window of a group holds mesh-wide.
+pub(super) fn windowed(world: &mut World) -> Course {
+    warm(world);
+    world.submit(0, Batch::group(12, 2, Plan::succeed(SECOND / 2)));
+    world.finish();
+    expect(world.oracle().tally().commits == 12, "every member ends")
+}
+
+/// B1. Where there is little to do, little is done.
+pub(super) fn little_to_do(world: &mut World) -> Course {
+    warm(world);
+    world.submit(0, Batch::one(Plan::succeed(SECOND)));
+    world.run_for(SECOND * 5);
     world.finish();
     Ok(())
 }
