@@ -70,7 +70,7 @@ pub struct Flags {
     #[arg(long, value_name = "SOCKET", global = true)]
     pub api: Option<PathBuf>,
     /// Processors offered to tasks; 0 = run none [default: what the machine has]
-    #[arg(long, value_name = "N", global = true)]
+    #[arg(allow_negative_numbers = true, long, value_name = "N", global = true)]
     pub cpus: Option<f64>,
     /// Memory offered to tasks, such as 16G [default: what the machine has]
     #[arg(long, value_name = "SIZE", global = true)]

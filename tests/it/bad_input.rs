@@ -89,7 +89,7 @@ fn unsafe_or_senseless_settings_are_refused() {
     for (flags, part) in [
         (&["--heartbeat", "1s", "--lease", "2s"][..], "lease"),
         (&["--lease", "soon"], "--lease"),
-        (&["--cpus=-1"], "--cpus"),
+        (&["--cpus", "-1"], "--cpus -1: it is 0 to"),
         (&["--committee", "2"], "--committee"),
         (&["--listen", "nonsense"], "--listen"),
         (&["--memory", "much"], "--memory"),
