@@ -14,11 +14,11 @@ fn submit_anywhere_run_anywhere_read_anywhere() {
     let gate = cluster.path("gate");
     let mut command = evidence.until(&gate);
     command.splice(
-        ..1,
+        ..0,
         [
             "/bin/sh",
             "-c",
-            "/bin/sh \"$@\"; echo out of $AQUE_TID; echo err >&2",
+            "\"$@\"; echo out of $AQUE_TID; echo err >&2",
             "sh",
         ]
         .map(str::to_owned),
