@@ -3,7 +3,9 @@
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::thread;
 
+use node::api::wire::TaskLine;
 use tests::{Cluster, Evidence, Plan, settle};
 
 use super::{all_succeed, wait_state};
@@ -83,19 +85,35 @@ fn alike_with_gnu_xargs() {
 #[test]
 fn a_failure_of_255_ends_it() {
     let cluster = Plan::of(1).cpus(1).start();
-    let evidence = Evidence::new(cluster.dir());
-    let script = "case $0 in 3) exit 255;; esac";
-    let done = cluster[0]
-        .aque(&["xargs", "-w", "-n", "1", "-P", "1", "sh", "-c", script])
-        .input("1 2 3 4 5 6 7 8 9")
-        .run();
+    let gate = cluster.path("gate");
+    let gate_word = gate.display().to_string();
+    let script = "case $0 in 3) exit 255;; 4) until [ -e \"$1\" ]; do sleep 0.02; done;; esac";
+    let members = |state: &str| {
+        let tasks = cluster[0].tasks().unwrap_or_default();
+        let of = |line: &&TaskLine| line.group.is_some() && line.state.name() == state;
+        tasks.iter().filter(of).count()
+    };
+    let done = thread::scope(|scope| {
+        let words = ["xargs", "-w", "-P", "1", "-I", "{}", "sh", "-c", script];
+        let words = [&words[..], &["{}", &gate_word]].concat();
+        let call = cluster[0].aque(&words).input("1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+        let running = scope.spawn(move || call.run());
+        settle(
+            "an end of what waits, while the fourth still runs or waits, too",
+            || {
+                let ended = members("cancelled");
+                (ended >= 5)
+                    .then_some(())
+                    .ok_or_else(|| format!("{ended} of 5 are cancelled"))
+            },
+        );
+        fs::write(&gate, "").expect("a file can be written");
+        running.join().expect("the call ends")
+    });
     assert_eq!(done.status.code(), Some(124), "{done}");
-    let ended = cluster.wait_ended();
-    assert!(
-        ended.iter().any(|line| line.state.name() == "cancelled"),
-        "{ended:#?}"
-    );
-    assert!(evidence.history().started() == 0);
+    assert_eq!(cluster.wait_ended().len(), 9, "{done}");
+    assert_eq!(members("error"), 1, "{done}");
+    assert_eq!(members("success") + members("cancelled"), 8, "{done}");
 }
 
 #[test]
