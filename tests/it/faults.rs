@@ -6,6 +6,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 use tests::{Cluster, Evidence, Plan, settle};
 
+use super::guard::guard_of;
 use super::{all_succeed, no_runs, wait_state};
 
 /// Waits until so many runs have started.
@@ -43,7 +44,7 @@ fn a_killed_nodes_work_is_done_elsewhere() {
     let ids = cluster[0].submit_many(60, &evidence.beats(4));
     wait_started(&evidence, 12);
     wait_busy(&evidence, &ids, "n2");
-    // The node alone: its guard kills the runs.
+    // The node alone: its guard ends the runs at their deadlines, unless they end before.
     cluster[2].kill();
     all_succeed(&cluster, ids.len());
     evidence.history().judge(&ids, &["n2"]);
@@ -80,19 +81,6 @@ fn a_killed_guard_takes_its_runs_along_and_they_run_again() {
     tests::processes::signal(guard, Signal::KILL);
     all_succeed(&cluster, ids.len());
     evidence.history().judge(&ids, &["n1"]);
-}
-
-/// Returns the guard of a node: the process that bears its name and is not the node itself.
-fn guard_of(cluster: &Cluster, place: usize) -> rustix::process::Pid {
-    let node = &cluster[place];
-    let processes = tests::processes::of_directory(&node.data());
-    let guard = processes.into_iter().find(|pid| {
-        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        words.split(|byte| *byte == 0).nth(1) == Some(b"guard")
-    });
-    guard
-        .and_then(rustix::process::Pid::from_raw)
-        .expect("a node has a guard")
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! What a person is promised, shown on real meshes: real processes, sockets, disks, signals and partitions.
 //!
 //! Each test has nodes and directories of its own, so all of them may run at once. Reading order: `cluster` (a mesh does its job),
-//! `cli` and `xargs` (the programs as scripts meet them), `faults` (kill, stop, restart), `partition` (networks that split), `bad_input`.
+//! `cli` and `xargs` (the programs as scripts meet them), `faults` (kill, stop, restart), `guard` (what
+//! outlives a node), `partition` (networks that split), `bad_input`.
 
 mod bad_input;
 mod cli;
 mod cluster;
 mod faults;
+mod guard;
 mod partition;
 mod xargs;
 

@@ -4,6 +4,7 @@
 //! wait, `streams` serves captured output.
 
 mod answers;
+mod found;
 mod node;
 mod program;
 mod runs;

@@ -426,6 +426,7 @@ impl Node {
                     .is_some()
                 {
                     self.feed(Input::Persisted(token));
+                    self.forget_ends();
                 }
             }
             LogEvent::Written {
