@@ -89,15 +89,14 @@ fn an_end_without_a_node_is_told_by_the_next() {
     let line = cluster[0].task(&id).expect("it is known");
     assert_eq!(line.exit, Some(7), "{line:?}");
     assert_eq!(line.attempts, 1);
-    assert_eq!(cluster[0].ok(&["output", &id]), "before\nafter\n");
-    settle(
-        "the guard to forget what is durable",
-        || match fs::read_dir(cluster[0].data().join("outputs/live")) {
-            Ok(entries) if entries.count() == 0 => Ok(()),
-            Ok(_) => Err("live files are left".to_owned()),
-            Err(error) => Err(error.to_string()),
-        },
-    );
+    assert_eq!(cluster[0].ok(&["output", &id]), "before\nafter");
+    settle("the guard to forget what is durable", || {
+        let live = fs::read_dir(cluster[0].data().join("outputs/live"));
+        match live.map(Iterator::count) {
+            Ok(0) => Ok(()),
+            other => Err(format!("live files are left: {other:?}")),
+        }
+    });
 }
 
 #[test]
@@ -107,7 +106,8 @@ fn a_node_that_stays_away_loses_its_runs_at_their_deadline_and_its_guard_after_t
     let gate = cluster.path("gate");
     let id = cluster[0].submit(&[], &evidence.until(&gate));
     wait_begun(&cluster, &evidence, &id);
-    let host = evidence.history().of(&id)[0].host.clone();
+    let history = evidence.history();
+    let host = history.of(&id)[0].host.clone();
     let place = cluster.nodes().iter().position(|node| node.name() == host);
     let place = place.expect("a known host");
     cluster[place].kill();
