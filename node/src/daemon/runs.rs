@@ -108,8 +108,12 @@ impl Runs {
 
     /// Takes out the runs of which nothing more is to be written, as `settled` says.
     pub(super) fn take_settled(&mut self, settled: impl Fn(RunId) -> bool) -> Vec<RunKey> {
-        let done = self.unsettled.extract_if(.., |_, run| settled(*run));
-        done.map(|(key, _)| key).collect()
+        let done = self.unsettled.iter().filter(|(_, run)| settled(**run));
+        let done: Vec<RunKey> = done.map(|(key, _)| *key).collect();
+        for key in &done {
+            self.unsettled.remove(key);
+        }
+        done
     }
 
     fn get(&self, key: RunKey) -> Option<Run> {

@@ -29,7 +29,7 @@ impl Door {
     pub(super) fn open(records: &Path) -> io::Result<Self> {
         let path = beside(records);
         remove(&path)?;
-        let listener = short(&path, |short| UnixListener::bind(short))?;
+        let listener = short(&path, UnixListener::bind)?;
         std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
         Ok(Self { listener, path })
@@ -60,7 +60,7 @@ impl AsFd for Door {
 /// # Errors
 /// The kernel's: there is no door, or nobody behind it.
 pub(crate) fn knock(records: &Path) -> io::Result<UnixStream> {
-    short(&beside(records), |short| UnixStream::connect(short))
+    short(&beside(records), UnixStream::connect)
 }
 
 fn beside(records: &Path) -> PathBuf {

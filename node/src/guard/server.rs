@@ -4,6 +4,8 @@
 //! gone, for another at the door), for the end of a child and for the deadline thread. The order in
 //! one turn: deadlines, ended children, requests, endings, replies.
 
+mod visits;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::AsFd;
@@ -16,12 +18,10 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::deadlines::{Deadlines, Watched};
 use super::door::Door;
-use super::link::{Heard, Link};
+use super::link::Link;
 use super::plan::{Environments, refusal};
 use super::proc::Mark;
-use super::protocol::{
-    Cause, Found, FoundState, Refusal, Reply, Request, RunKey, StartRun, VERSION,
-};
+use super::protocol::{Cause, Refusal, Reply, RunKey, StartRun};
 use super::records::{Kept, Recorded, Records, Slot};
 use super::run::Run;
 use super::strays::{Owner, Place, Stray, Strays};
@@ -37,9 +37,6 @@ const LAST_LOOK: Duration = Duration::from_millis(10);
 
 /// How long a guard whose runs have been ended waits for its node to make the ends durable. They are kept on disk in any case.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// Most requests in one turn, so that endings are not kept waiting by a flood of starts.
-const REQUESTS_PER_TURN: usize = 64;
 
 /// Most processes named in [`Reply::Stuck`].
 const NAMED_PIDS: usize = 16;
@@ -161,55 +158,13 @@ impl Server {
         }
     }
 
-    /// Tells a node that has just come what there is.
-    fn greet(&mut self) {
-        let runs = self.runs.values().map(|run| Found {
-            key: run.key,
-            label: run.label,
-            asked: run.asked,
-            state: FoundState::Alive {
-                started_at: run.started_at,
-                deadline: self.tools.deadlines.deadline(run.key),
-            },
-        });
-        let kept = self.kept.values().map(|(_, kept)| kept.found());
-        let found: Vec<Found> = runs.chain(kept).collect();
-        self.say(&Reply::Ready {
-            version: VERSION,
-            pid: std::process::id(),
-        });
-        for found in found {
-            self.say(&Reply::Found(found));
-        }
-        self.say(&Reply::Listed);
-        if let Some(link) = &mut self.link {
-            link.flush_if_due();
-        }
-    }
-
-    /// Says something to the node, if there is one: another will be told what matters.
-    fn say(&mut self, reply: &Reply) {
-        if let Some(link) = &mut self.link {
-            link.say(reply);
-        }
-    }
-
-    fn let_in(&mut self) -> io::Result<()> {
-        if let Some(stream) = self.tools.door.let_in() {
-            self.link = Some(Link::new(stream)?);
-            self.environments = Environments::default();
-            self.greet();
-        }
-        Ok(())
-    }
-
     fn is_done(&self) -> bool {
         let told = self.link.as_ref().is_none_or(|link| !link.has_more());
         match self.mode {
             Mode::Open => self.link.is_none() && self.runs.is_empty(),
             Mode::Draining { until } => {
-                let patient = self.link.is_some() && boottime() < until + LAST_WORDS;
-                self.runs.is_empty() && told && !(patient && !self.kept.is_empty())
+                let hopeless = self.link.is_none() || boottime() >= until + LAST_WORDS;
+                self.runs.is_empty() && told && (hopeless || self.kept.is_empty())
             }
         }
     }
@@ -360,57 +315,7 @@ impl Server {
         }
     }
 
-    fn hear(&mut self) {
-        self.heard = Backlog::None;
-        for _ in 0..REQUESTS_PER_TURN {
-            let Some(link) = self.link.as_mut().filter(|link| link.may_hear()) else {
-                break;
-            };
-            match link.hear() {
-                Ok(Heard::Request(request)) => self.obey(request),
-                Ok(Heard::Silence) => return,
-                // Garbage is no better than silence for ever.
-                Ok(Heard::End) | Err(_) => {
-                    self.link = None;
-                    return;
-                }
-            }
-        }
-        self.heard = Backlog::Perhaps;
-    }
-
-    fn obey(&mut self, request: Request) {
-        match request {
-            Request::DefineEnv { id, vars } => self.environments.define(id, &vars),
-            Request::ForgetEnv { id } => self.environments.forget(id),
-            Request::Start(order) => match self.start(&order) {
-                Ok(started) => {
-                    if let Some(link) = &mut self.link {
-                        link.mention(&started);
-                    }
-                }
-                Err(why) => self.say(&Reply::Refused {
-                    key: order.key,
-                    why,
-                }),
-            },
-            Request::Extend { key, deadline } => self.tools.deadlines.extend(key, deadline),
-            Request::Signal { key, signo } => self.signal(key, signo),
-            Request::Kill { key } => {
-                if let Some(run) = self.runs.get_mut(&key) {
-                    run.asked.get_or_insert_with(boottime);
-                }
-                self.kill(key, Cause::Asked);
-            }
-            Request::Forget { key } => {
-                if let Some((slot, _)) = self.kept.remove(&key) {
-                    self.tools.records.clear(slot);
-                }
-            }
-            Request::Shutdown { grace } => self.shut_down(grace),
-        }
-    }
-
+    /// Starts a run, with its deadline armed before.
     fn start(&mut self, order: &StartRun) -> Result<Reply, Refusal> {
         let key = order.key;
         if self.mode != Mode::Open {
