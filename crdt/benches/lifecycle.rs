@@ -41,7 +41,7 @@ impl Mesh {
                 },
                 seed: u64::from(n),
             };
-            let replica = Replica::new(config, Vec::new(), now);
+            let replica = Replica::new(config, Vec::new(), &[], now);
             (replica.own_peer(), replica)
         };
         let replicas: BTreeMap<_, _> = (0..size).map(replica).collect();

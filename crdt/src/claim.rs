@@ -25,13 +25,13 @@ pub enum Phase {
     Running,
 }
 
-/// A claim of this node, made in this incarnation (C2).
+/// A claim of this node: bid for in this incarnation, or found under its guard at the start (C2, G3).
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
     /// The bid's epoch.
     pub epoch: Epoch,
-    /// s0: read before the bid was written.
-    pub since: Mono,
+    /// Since when its votes are answers.
+    pub since: Since,
     /// Where it stands.
     pub phase: Phase,
     /// L - K after the deciding answer; none until it is held.
@@ -40,6 +40,16 @@ pub struct Claim {
     pub lost: bool,
     /// When a person's signal was passed on.
     pub signalled: Option<Mono>,
+}
+
+/// s0 of a claim: what a vote alone is worth as an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Since {
+    /// The bid was written in this incarnation, after this instant: a vote for it is an answer of then.
+    Bid(Mono),
+    /// The bid is of an earlier incarnation, and its run was found alive: votes are worth nothing before their members have
+    /// acked a heartbeat of this one.
+    Found,
 }
 
 /// The newest answers of witnesses in one segment.
@@ -162,18 +172,21 @@ impl Claimant<'_> {
         }
         let answer = |member: Tag| {
             if member == self.me {
-                return now;
+                return Some(now);
             }
             let acked = answers.counted((self.segment, member));
-            claim.since.max(acked.unwrap_or(claim.since))
+            match claim.since {
+                Since::Bid(since) => Some(acked.map_or(since, |acked| acked.max(since))),
+                Since::Found => acked,
+            }
         };
         let mut times: Vec<Mono> = if self.broken == Some(Sabotage::AnyAcks) {
             self.committee
                 .iter()
-                .map(|member| answer(*member))
+                .filter_map(|member| answer(*member))
                 .collect()
         } else {
-            self.voters(claim.epoch).map(answer).collect()
+            self.voters(claim.epoch).filter_map(answer).collect()
         };
         times.sort_unstable_by(|a, b| b.cmp(a));
         let deadline = *times.get(self.majority() - 1)? + timing.hold();

@@ -99,6 +99,17 @@ pub struct Links {
     pub group: Option<u32>,
 }
 
+/// A run of an earlier start of this node that its guard still had: it lives, or its end has not been told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FoundRun {
+    /// Which run.
+    pub run: RunId,
+    /// The guard kills it at this instant unless a later one arrives before.
+    pub deadline: Mono,
+    /// When the guard was told to signal or to kill it, if it was.
+    pub signalled: Option<Mono>,
+}
+
 /// How a run came to its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RunEnd {

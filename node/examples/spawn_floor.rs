@@ -15,8 +15,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use node::executor::{Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Program};
-use node::guard::{RunKey, Stdin};
+use node::executor::{
+    Beginning, Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Program,
+};
+use node::guard::{Label, RunKey, Stdin};
 
 const SLOTS: usize = 2;
 const ROUNDS: usize = 5;
@@ -53,7 +55,11 @@ async fn compare(runs: usize) -> Result<(), Any> {
         program: Program::This,
         max_runs: 64,
     };
-    let (executor, mut events) = Executor::start(config).await?;
+    let Beginning {
+        executor,
+        mut events,
+        ..
+    } = Executor::start(config).await?;
     let (mut ratios, mut next) = (Vec::new(), 0);
     for round in 1..=ROUNDS {
         let (floor, floor_cpu) = timed(|| {
@@ -104,6 +110,7 @@ async fn through_guard(
             *next += 1;
             executor.order(Order {
                 key: RunKey(*next),
+                label: Label::default(),
                 argv: vec![b"/bin/true".into()],
                 env: Arc::clone(&env),
                 extra: Vec::new(),
@@ -117,7 +124,10 @@ async fn through_guard(
             ordered += 1;
         }
         match events.recv().await {
-            Some(ExecEvent::Ended(_)) => ended += 1,
+            Some(ExecEvent::Ended(end)) => {
+                executor.forget(end.key);
+                ended += 1;
+            }
             Some(ExecEvent::Started { .. }) => {}
             other => return Err(format!("unexpected: {other:?}").into()),
         }

@@ -142,9 +142,9 @@ impl Outputs {
         Ok(removed)
     }
 
-    /// Takes a file that nobody writes any more into the store, under the digest of its bytes; its
-    /// old name is gone afterwards. A file that is missing counts as empty: the guard removes empty
-    /// ones.
+    /// Takes a file that nobody writes any more into the store, under the digest of its bytes. It
+    /// keeps its old name as well, until [`Outputs::release`]: what is adopted twice is there twice.
+    /// A file that is missing counts as empty: the guard removes empty ones.
     ///
     /// # Errors
     /// The kernel's; the file is then where it was.
@@ -155,16 +155,23 @@ impl Outputs {
         };
         let (digest, bytes) = hash(file)?;
         if bytes == 0 {
-            fs::remove_file(live)?;
             return Ok(Adopted::Empty);
         }
-        let path = self.path(digest);
-        if self.size(digest)? == Some(bytes) {
-            fs::remove_file(live)?;
-        } else {
-            self.place(live, &path)?;
+        if self.size(digest)? != Some(bytes) {
+            self.place(live, &self.path(digest))?;
         }
         Ok(Adopted::Stored { digest, bytes })
+    }
+
+    /// Removes the live files of a run of which nothing more is needed.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn release(&self, key: RunKey) -> io::Result<()> {
+        for stream in [Stream::Out, Stream::Err] {
+            missing_is_none(fs::remove_file(self.live(key, stream)))?;
+        }
+        Ok(())
     }
 
     /// Opens a stored output; `None` if there is none.
@@ -239,13 +246,15 @@ impl Outputs {
         self.dir.join(&name[..2]).join(name)
     }
 
+    /// Gives a live file a second name, in place of what has it; a file system without such gives it
+    /// that name only.
     fn place(&self, live: &Path, path: &Path) -> io::Result<()> {
-        match fs::rename(live, path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                private_dir(path.parent().unwrap_or(&self.dir))?;
-                fs::rename(live, path)
-            }
-            other => other,
+        private_dir(path.parent().unwrap_or(&self.dir))?;
+        let second = live.with_extension("kept");
+        missing_is_none(fs::remove_file(&second))?;
+        match fs::hard_link(live, &second) {
+            Ok(()) => fs::rename(second, path),
+            Err(_unsupported) => fs::rename(live, path),
         }
     }
 }
@@ -289,6 +298,8 @@ mod tests {
         let path = outputs.live(RunKey(key), Stream::Out);
         fs::write(&path, bytes).unwrap();
         let adopted = outputs.adopt(&path).unwrap();
+        assert_eq!(outputs.adopt(&path).unwrap(), adopted, "a second time");
+        outputs.release(RunKey(key)).unwrap();
         assert!(!path.exists());
         adopted
     }

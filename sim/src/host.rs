@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crdt::event::StartOrder;
+use crdt::event::{FoundRun, RunEnd, StartOrder};
 use crdt::ids::{PeerId, RunId, Tag};
 use crdt::replica::Replica;
 use crdt::time::Mono;
@@ -44,8 +44,6 @@ pub enum Cause {
     Deadline,
     /// Its node ordered so.
     Ordered,
-    /// Its node is gone.
-    NodeGone,
 }
 
 /// Where a run stands on its host.
@@ -90,6 +88,17 @@ pub struct Guard {
     pub phase: Phase,
     /// How often its host was frozen: an end planned before a freeze is void.
     pub freezes: u32,
+    /// When its node asked for a signal or for its end.
+    pub signalled: Option<Mono>,
+}
+
+/// The end of a run, kept by the host's guard.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// What a node that starts is told first.
+    pub found: FoundRun,
+    /// And then.
+    pub end: RunEnd,
 }
 
 /// One host.
@@ -117,6 +126,8 @@ pub struct Host {
     pub inbox: VecDeque<Event>,
     /// Its runs.
     pub guards: BTreeMap<RunId, Guard>,
+    /// Ends of runs, until what the node wrote about them is durable.
+    pub kept: BTreeMap<RunId, Kept>,
     /// Latencies of its guards.
     pub chance: Rng,
     /// When the replica is woken next, in true time.
@@ -125,7 +136,7 @@ pub struct Host {
     pub wake_request: u64,
     /// Wake-ups since the last sweep.
     pub wakes: u32,
-    /// A restart that waits for guards to end.
+    /// When it is started again.
     pub restart_at: Option<u64>,
 }
 

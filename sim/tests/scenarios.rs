@@ -78,6 +78,9 @@ scenarios! {
     crash_after_start_before_it_is_recorded
     crash_after_end_before_outcome_is_durable
     crash_after_outcome_before_commit
+    a_run_outlives_its_node
+    an_end_waits_for_its_node
+    a_run_does_not_outlive_its_deadline
     witness_crash_at_each_step
     two_claimants_one_witness_down
     all_hosts_killed_at_once

@@ -43,7 +43,7 @@ fn a_killed_nodes_work_is_done_elsewhere() {
     let ids = cluster[0].submit_many(60, &evidence.beats(4));
     wait_started(&evidence, 12);
     wait_busy(&evidence, &ids, "n2");
-    // The node alone: its guard kills the runs.
+    // The node alone: its guard ends the runs at their deadlines, unless they end before.
     cluster[2].kill();
     all_succeed(&cluster, ids.len());
     evidence.history().judge(&ids, &["n2"]);

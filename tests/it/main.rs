@@ -1,8 +1,8 @@
 //! What a person is promised, shown on real meshes: real processes, sockets, disks, signals and partitions.
 //!
 //! Each test has nodes and directories of its own, so all of them may run at once. Reading order: `cluster` (a mesh does its job),
-//! `cli` and `xargs` (the programs as scripts meet them), `demo`, `faults` (kill, stop, restart), `partition`
-//! (networks that split), `chaos` (all of that at random), `bad_input`.
+//! `cli` and `xargs` (the programs as scripts meet them), `demo`, `faults` (kill, stop, restart), `guard` (what outlives a
+//! node), `partition` (networks that split), `chaos` (all of that at random), `bad_input`.
 
 mod bad_input;
 mod chaos;
@@ -10,6 +10,7 @@ mod cli;
 mod cluster;
 mod demo;
 mod faults;
+mod guard;
 mod partition;
 mod xargs;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Replica, Unfit};
-use crate::claim::{Claim, Claimant, Phase, Promise};
+use crate::claim::{Claim, Claimant, Phase, Promise, Since};
 use crate::config::Sabotage;
 use crate::entry::{Bid, ClaimMark, OutcomeAt, Total};
 use crate::event::{Notice, Output, RunEnd, StartOrder};
@@ -42,7 +42,7 @@ impl Replica {
         let phase = Phase::Bidding;
         task.claim = Some(Claim {
             epoch,
-            since,
+            since: Since::Bid(since),
             phase,
             deadline: None,
             lost: false,
@@ -77,7 +77,7 @@ impl Replica {
         self.changed(ix);
     }
 
-    fn needs(&self, ix: TaskIx) -> Needs {
+    pub(super) fn needs(&self, ix: TaskIx) -> Needs {
         self.known(ix)
             .spec
             .as_ref()
@@ -130,7 +130,10 @@ impl Replica {
                 }
             }
         }
-        let patience = claim.since + self.bid_patience();
+        let Since::Bid(since) = claim.since else {
+            return;
+        };
+        let patience = since + self.bid_patience();
         if claim.phase != Phase::Bidding || claim.lost {
             return;
         }
@@ -207,7 +210,7 @@ impl Replica {
         self.with_claim(ix, |claim, _| claim.phase = phase);
     }
 
-    fn set_deadline(&mut self, ix: TaskIx, deadline: Mono) {
+    pub(super) fn set_deadline(&mut self, ix: TaskIx, deadline: Mono) {
         let mut old = None;
         self.with_claim(ix, |claim, _| old = claim.deadline.replace(deadline));
         if let Some(old) = old {
@@ -316,9 +319,16 @@ impl Replica {
         self.outputs.push_back(Output::Start(Box::new(order)));
     }
 
-    /// The guard started a run.
+    /// The guard started a run. Told again after a restart, it counts once.
     pub(super) fn run_started(&mut self, run: RunId) {
         let Some(ix) = self.claimed(run) else { return };
+        if self
+            .known(ix)
+            .claim
+            .is_some_and(|claim| claim.phase == Phase::Running)
+        {
+            return;
+        }
         self.set_phase(ix, Phase::Running);
         let mark = ClaimMark {
             epoch: run.epoch,

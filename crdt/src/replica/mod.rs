@@ -6,7 +6,7 @@
 //! 3. truth by sync: a pushed change is a hint that may be lost; the exchange of digests alone brings replicas together.
 //!
 //! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `react` (what a touched task makes this node do),
-//! `claims` (bids, holds, runs), `flush` (writing), `gossip` (frames), `people` (submissions, wishes), `presence`, `views`.
+//! `claims` (bids, holds, runs), `resume` (those of an earlier start), `flush` (writing), `gossip` (frames), `people` (submissions, wishes), `presence`, `views`.
 
 mod claims;
 mod flush;
@@ -15,6 +15,7 @@ mod gossip;
 mod people;
 mod presence;
 mod react;
+mod resume;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,8 +24,7 @@ use std::time::Duration;
 
 use crate::claim::{Answers, Claim};
 use crate::config::{Config, Sabotage};
-use crate::entry::Bid;
-use crate::event::{Input, Output};
+use crate::event::{FoundRun, Input, Output};
 use crate::graph::{Graph, TaskIx};
 use crate::ids::{Digest, DocId, Epoch, Incarnation, PeerId, SegmentId, Tag, TaskId};
 use crate::ledger::Ledger;
@@ -181,9 +181,12 @@ pub struct Replica {
 impl Replica {
     /// Returns the replica of a node that starts now; `records` is what its log holds, in order.
     ///
-    /// Bids of an earlier incarnation are given up: the caller has made sure that none of its runs is alive (C2, G3).
+    /// `found` are the runs of earlier incarnations that their guard still has. Their claims go on, without a hold until a
+    /// majority has answered anew; the caller feeds `RunStarted` for those that were started and `RunEnded` for those that
+    /// ended, as for any run. All other bids of earlier incarnations are given up: the caller has made sure that no run of them
+    /// is alive or can start (C2, G3).
     #[must_use]
-    pub fn new(config: Config, records: Vec<Arc<[u8]>>, now: Now) -> Self {
+    pub fn new(config: Config, records: Vec<Arc<[u8]>>, found: &[FoundRun], now: Now) -> Self {
         let me = config.keys.me();
         let mut replica = Self {
             me,
@@ -241,7 +244,7 @@ impl Replica {
             outputs: VecDeque::new(),
             counters: Counters::default(),
         };
-        replica.recover(&records);
+        replica.recover(&records, found);
         replica.set_timer(now.mono, Timer::Beat);
         replica.sync_by(now.mono);
         replica.work();
@@ -257,7 +260,7 @@ impl Replica {
         }
     }
 
-    fn recover(&mut self, records: &[Arc<[u8]>]) {
+    fn recover(&mut self, records: &[Arc<[u8]>], found: &[FoundRun]) {
         for record in records {
             match self.ledger.recover(record) {
                 Ok(crate::ledger::Accepted::New(change)) => self.fold(change),
@@ -268,36 +271,9 @@ impl Replica {
         for (id, segment) in &mut self.segments {
             segment.boot_count = self.ledger.count(DocId::Segment(*id), &self.me);
         }
+        self.resume_found(found);
         self.forsake_old_bids();
         self.join();
-    }
-
-    /// C2: gives up every bid of an earlier incarnation that has no outcome.
-    fn forsake_old_bids(&mut self) {
-        for (id, segment) in &mut self.segments {
-            let lost = std::mem::take(&mut segment.own_live);
-            if lost != 0 {
-                let staged = self.staged.entry(DocId::Segment(*id)).or_default();
-                staged.live -= lost;
-                for _ in 0..lost {
-                    staged.count(crate::entry::Total::Lost);
-                }
-            }
-        }
-        for ix in 0..self.tasks.len() {
-            let task = &self.tasks[ix];
-            let Some(bid) = task.registers.bid(self.tag) else {
-                continue;
-            };
-            if !task.registers.is_over(self.tag, bid.epoch) {
-                let bid = Bid {
-                    index: task.index,
-                    epoch: bid.epoch,
-                    gave_up: true,
-                };
-                self.stage_bid(index(ix), bid);
-            }
-        }
     }
 
     /// Takes one input. Junk from afar is counted and dropped.

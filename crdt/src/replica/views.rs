@@ -41,6 +41,8 @@ counters! {
     adoptions,
     /// Runs started.
     runs_started,
+    /// Runs of an earlier start of this node that its guard still had.
+    runs_found,
     /// Runs that the guard killed at their deadline.
     runs_expired,
     /// Starts that the guard refused because the deadline had passed.

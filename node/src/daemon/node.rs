@@ -429,6 +429,7 @@ impl Node {
                     .is_some()
                 {
                     self.feed(Input::Persisted(token));
+                    self.forget_ends();
                 }
             }
             LogEvent::Written {

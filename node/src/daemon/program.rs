@@ -23,7 +23,7 @@ use super::output::PROTOCOL;
 use crate::api::server::Socket;
 use crate::clock::{boottime, wall_ms};
 use crate::config::{Cli, LogFormat, Settings, Verb};
-use crate::executor::{ExecConfig, Executor, Program};
+use crate::executor::{Beginning, ExecConfig, Executor, Program};
 use crate::lock::DirLock;
 use crate::outputs::Outputs;
 use crate::storage::{Log, LogOptions, LogWriter, Recovery, Tail, read_small, write_small};
@@ -212,8 +212,12 @@ async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
         program: Program::This,
         max_runs: 4_096,
     };
-    let (executor, exec_events) = Executor::start(exec_config).await?;
-    outputs.sweep_live(&std::collections::BTreeSet::new())?;
+    let Beginning {
+        executor,
+        found,
+        events: exec_events,
+    } = Executor::start(exec_config).await?;
+    outputs.sweep_live(&found.iter().map(|found| found.key).collect())?;
     let config = Config {
         keys: Box::new(Ed25519Keys::new(
             &mesh.identity.secret_bytes(),
@@ -228,7 +232,7 @@ async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
         seed: fastrand::u64(..),
     };
     let records = recovered.len();
-    let replica = Replica::new(config, recovered, now());
+    let replica = Replica::new(config, recovered, &super::found::runs(&found), now());
     info!(records, tag = %replica.own_tag(), "replica is ready");
     let (net, net_events) = net::start(NetConfig {
         listen: settings.listen.clone(),
@@ -251,7 +255,8 @@ async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
         mesh,
         settings,
     };
-    let node = Node::new(parts)?;
+    let mut node = Node::new(parts)?;
+    node.go_on_with(found);
     let api = tokio::spawn(socket.serve(node.hello(), questions));
     node.announce();
     let ended = node.run(net_events, exec_events, done, asked).await;

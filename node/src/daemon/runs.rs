@@ -11,6 +11,7 @@ use crdt::task::{self, Captured, Exit, RunReport, Work};
 use crdt::time::{Mono, Wall};
 use tracing::{debug, error, info, warn};
 
+use super::found;
 use super::node::Node;
 use crate::clock::{boottime, wall_ms};
 use crate::config::Settings;
@@ -26,7 +27,7 @@ const ENVIRONMENTS: usize = 64;
 pub(super) struct Run {
     pub(super) id: RunId,
     /// A person's signal was passed on: its end is an outcome.
-    asked: bool,
+    pub(super) asked: bool,
 }
 
 /// The runs of this node.
@@ -34,6 +35,8 @@ pub(super) struct Run {
 pub(super) struct Runs {
     by_key: BTreeMap<RunKey, Run>,
     by_id: BTreeMap<RunId, RunKey>,
+    /// Runs whose ends are not durable yet: the guard and the live files keep them.
+    unsettled: BTreeMap<RunKey, RunId>,
     next: u64,
     environments: BTreeMap<Digest, Arc<Environment>>,
     bare: Arc<Environment>,
@@ -55,6 +58,7 @@ impl Runs {
         Self {
             by_key: BTreeMap::new(),
             by_id: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
             // Keys name live output files: those of an earlier process are not met again.
             next: fastrand::u64(..u64::MAX / 2),
             environments: BTreeMap::new(),
@@ -94,6 +98,22 @@ impl Runs {
         self.by_key.insert(key, Run { id, asked: false });
         self.by_id.insert(id, key);
         key
+    }
+
+    /// Takes up a run that was found under its key.
+    pub(super) fn take_over(&mut self, key: RunKey, run: Run) {
+        self.by_id.insert(run.id, key);
+        self.by_key.insert(key, run);
+    }
+
+    /// Takes out the runs of which nothing more is to be written, as `settled` says.
+    pub(super) fn take_settled(&mut self, settled: impl Fn(RunId) -> bool) -> Vec<RunKey> {
+        let done = self.unsettled.iter().filter(|(_, run)| settled(**run));
+        let done: Vec<RunKey> = done.map(|(key, _)| *key).collect();
+        for key in &done {
+            self.unsettled.remove(key);
+        }
+        done
     }
 
     fn get(&self, key: RunKey) -> Option<Run> {
@@ -161,6 +181,7 @@ impl Node {
         let Mono(deadline) = order.deadline;
         let sent = self.executor.order(Order {
             key,
+            label: found::label(order.run),
             argv: words,
             env: self.runs.environment(order.env.as_ref()),
             extra: self.extra_variables(order),
@@ -219,6 +240,7 @@ impl Node {
             ExecEvent::Refused { key, why } => {
                 if let Some(run) = self.runs.remove(key) {
                     info!(task = %run.id.task, epoch = %run.id.epoch, %why, "run refused");
+                    self.runs.unsettled.insert(key, run.id);
                     self.feed(Input::RunEnded(run.id, refused(&why)));
                 }
             }
@@ -235,16 +257,13 @@ impl Node {
     }
 
     /// Puts the outputs of an ended run into their place, off the loop, and goes on with [`Node::finish_run`].
-    fn collect(&mut self, ended: Ended) {
+    pub(super) fn collect(&mut self, ended: Ended) {
         let has_outcome = self
             .runs
             .get(ended.key)
             .is_some_and(|run| self.has_outcome(run, &ended));
         let silent = ended.stdout_bytes == 0 && ended.stderr_bytes == 0;
         if !has_outcome || silent {
-            if !silent {
-                discard(&self.outputs, ended.key);
-            }
             let nothing = || Ok(Captured::default());
             return self.finish_run(Adopted {
                 ended,
@@ -288,6 +307,7 @@ impl Node {
         let Some(run) = self.runs.remove(ended.key) else {
             return;
         };
+        self.runs.unsettled.insert(ended.key, run.id);
         if !self.has_outcome(run, &ended) {
             info!(task = %run.id.task, epoch = %run.id.epoch, cause = ?ended.cause, "run cut short");
             return self.feed(Input::RunEnded(run.id, RunEnd::Expired));
@@ -335,18 +355,6 @@ fn adopt(outputs: &Outputs, key: RunKey, stream: Stream, bytes: u64) -> std::io:
             digest: Some(Digest(digest.0)),
         },
     })
-}
-
-/// Removes what a run wrote that has no outcome.
-fn discard(outputs: &Outputs, key: RunKey) {
-    for stream in [Stream::Out, Stream::Err] {
-        match std::fs::remove_file(outputs.live(key, stream)) {
-            Err(problem) if problem.kind() != std::io::ErrorKind::NotFound => {
-                warn!(%problem, "output of a run without an outcome was not removed");
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {

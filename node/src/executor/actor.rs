@@ -87,12 +87,18 @@ impl Actor {
         }
     }
 
-    /// Works with one guard after the other until the executor is closed.
-    pub(super) async fn work(mut self, mut guard: Guard) {
+    /// Works with one guard after the other until the executor is closed. The first has `alive`
+    /// already.
+    pub(super) async fn work(mut self, mut guard: Guard, alive: Vec<(RunKey, Duration)>) {
+        let given = alive
+            .into_iter()
+            .map(|(key, at)| (key, Given::Started { at }));
+        self.given.extend(given);
         loop {
             let parting = self.live_with(&mut guard).await;
             let farewell = match parting {
-                Parting::Done | Parting::Unwanted => Farewell::Leave,
+                Parting::Done => Farewell::Await,
+                Parting::Unwanted => Farewell::Leave,
                 Parting::Lost(_) => Farewell::Kill,
             };
             let end = guard.end(farewell).await;
@@ -112,6 +118,10 @@ impl Actor {
     /// Serves one guard until one of both ends.
     async fn live_with(&mut self, guard: &mut Guard) -> Parting {
         let mut buffer = vec![0; 64 << 10];
+        // What came right behind the list.
+        if let Err(why) = self.tell_all(guard).await {
+            return Parting::Lost(why.to_string());
+        }
         loop {
             if self.desk.close() == Close::Abandoned {
                 return Parting::Unwanted;
@@ -162,9 +172,11 @@ impl Actor {
         let signals = std::mem::take(&mut self.waiting.signals).into_iter();
         let signals = signals.map(|(key, signo)| Request::Signal { key, signo });
         let kills = std::mem::take(&mut self.waiting.kills).into_iter();
+        let forgets = std::mem::take(&mut self.waiting.forgets).into_iter();
         for request in extensions
             .chain(signals)
             .chain(kills.map(|key| Request::Kill { key }))
+            .chain(forgets.map(|key| Request::Forget { key }))
         {
             encode(&request, &mut self.out)?;
         }
@@ -225,18 +237,21 @@ impl Actor {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
             Err(error) => return Some(Parting::Lost(error.to_string())),
         }
-        loop {
-            match guard.decoder.next() {
-                Ok(Some(reply)) => self.tell(reply).await,
-                Ok(None) => return None,
-                Err(error) => return Some(Parting::Lost(error.to_string())),
-            }
+        let told = self.tell_all(guard).await;
+        told.err().map(|error| Parting::Lost(error.to_string()))
+    }
+
+    async fn tell_all(&mut self, guard: &mut Guard) -> Result<(), FrameError> {
+        while let Some(reply) = guard.decoder.next()? {
+            self.tell(reply).await;
         }
+        Ok(())
     }
 
     async fn tell(&mut self, reply: Reply) {
         match reply {
-            Reply::Ready { .. } => {}
+            // Only the first words are of this kind, and those are heard elsewhere.
+            Reply::Ready { .. } | Reply::Found(_) | Reply::Listed => {}
             Reply::Started { key, pid, at } => {
                 self.given.insert(key, Given::Started { at });
                 self.send(ExecEvent::Started { key, pid, at }).await;
@@ -272,14 +287,25 @@ impl Actor {
         })
         .await;
         let mut pause = TRY_AGAIN.0;
-        while let Err(error) = self.launcher.clear().await {
-            error!(%error, "cannot make sure that the runs of a lost guard have ended");
+        let kept = loop {
+            match self.launcher.clear().await {
+                Ok(kept) => break kept,
+                Err(error) => {
+                    error!(%error, "cannot make sure that the runs of a lost guard have ended");
+                }
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(TRY_AGAIN.1);
-        }
+        };
+        let kept: BTreeMap<RunKey, Ended> = kept
+            .into_iter()
+            .map(|end| (end.ended.key, end.ended))
+            .collect();
         for (key, given) in std::mem::take(&mut self.given) {
             let (Given::Ordered { at } | Given::Started { at }) = given;
-            self.finish(key, ExecEvent::Ended(lost(key, at))).await;
+            // It may have seen the end and died before it could tell.
+            let ended = kept.get(&key).copied().unwrap_or_else(|| lost(key, at));
+            self.finish(key, ExecEvent::Ended(ended)).await;
         }
         self.environments = Defined::default();
         self.out.clear();
@@ -293,7 +319,8 @@ impl Actor {
                 return None;
             }
             match self.launcher.launch().await {
-                Ok(guard) => {
+                // Ends that it found have been told by this executor.
+                Ok((guard, _found)) => {
                     self.state.send_replace(GuardState::Working(guard.pid()));
                     self.send(ExecEvent::GuardBack).await;
                     return Some(guard);
@@ -327,6 +354,7 @@ fn start_run(order: Order, env: crate::guard::EnvId) -> StartRun {
     let bytes = |path: std::path::PathBuf| path.into_os_string().into_vec();
     StartRun {
         key: order.key,
+        label: order.label,
         argv: order.argv,
         env,
         extra: order.extra,

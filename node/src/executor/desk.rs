@@ -32,6 +32,8 @@ pub(super) struct Wishes {
     pub(super) signals: VecDeque<(RunKey, i32)>,
     /// Runs to kill.
     pub(super) kills: BTreeSet<RunKey>,
+    /// Ends to forget.
+    pub(super) forgets: BTreeSet<RunKey>,
     /// How the executor is to end.
     pub(super) close: Close,
     live: BTreeSet<RunKey>,
@@ -118,6 +120,17 @@ impl Desk {
         }
         drop(wishes);
         self.changed.notify_one();
+    }
+
+    /// Lays down that the end of a run may be forgotten.
+    pub(super) fn forget(&self, key: RunKey) {
+        self.lock().forgets.insert(key);
+        self.changed.notify_one();
+    }
+
+    /// Counts runs that were found as under way.
+    pub(super) fn take_over(&self, runs: impl IntoIterator<Item = RunKey>) {
+        self.lock().live.extend(runs);
     }
 
     /// Asks for the end, with time for the runs.

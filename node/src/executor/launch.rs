@@ -1,4 +1,5 @@
-//! Starting a guard: alone with its data directory, and over nobody's living runs.
+//! Coming by a guard: the one of an earlier start, or a new one, alone with its data directory and
+//! over nobody's living runs.
 
 use std::fs::File;
 use std::io;
@@ -9,14 +10,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, set_child_subreaper};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, set_child_subreaper,
+};
 use tokio::net::UnixStream;
 use tokio::task::spawn_blocking;
 use tracing::{debug, info};
 
 use super::{ExecConfig, ExecError, Program, leftovers};
 use crate::guard::frame::Decoder;
-use crate::guard::{Reply, VERB, protocol};
+use crate::guard::records::Kept;
+use crate::guard::{Found, Reply, VERB, door, protocol};
 use crate::lock::{Lock, open_lock, private_dir, try_lock};
 
 /// Shortest and longest time between two tries for the former guard's lock.
@@ -40,30 +46,79 @@ pub(super) struct Guard {
     pub(super) stream: UnixStream,
     /// What was read and not yet understood.
     pub(super) decoder: Decoder,
-    child: Child,
+    process: Process,
+}
+
+/// How a guard came to be this executor's.
+#[derive(Debug)]
+enum Process {
+    /// It was started.
+    Child(Child),
+    /// It was met, the child of an earlier start.
+    Met {
+        /// Its process id.
+        pid: u32,
+        /// The process itself, whose number cannot be given to another meanwhile.
+        handle: OwnedFd,
+    },
+}
+
+impl Process {
+    fn kill(&mut self) -> io::Result<()> {
+        match self {
+            Self::Child(child) => child.kill(),
+            Self::Met { handle, .. } => match pidfd_send_signal(handle, Signal::KILL) {
+                Ok(()) | Err(Errno::SRCH) => Ok(()),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+
+    /// Blocks until it has ended. Returns what is known about its end.
+    fn wait(&mut self) -> io::Result<String> {
+        match self {
+            Self::Child(child) => child.wait().map(|status| status.to_string()),
+            Self::Met { handle, .. } => {
+                while let Err(error) = poll(&mut [PollFd::new(handle, PollFlags::IN)], None) {
+                    if error != Errno::INTR {
+                        return Err(error.into());
+                    }
+                }
+                Ok("it has ended".to_owned())
+            }
+        }
+    }
 }
 
 impl Guard {
     /// Its process id.
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        match &self.process {
+            Process::Child(child) => child.id(),
+            Process::Met { pid, .. } => *pid,
+        }
     }
 
-    /// Closes the socket and waits for the guard's end, which is also that of its runs; kills it
-    /// first if `how` says so. Returns what is known about its end.
+    /// Closes the socket, and waits for the guard's end unless it is left to itself. Returns what is
+    /// known about its end.
     pub(super) async fn end(self, how: Farewell) -> String {
         let Self {
-            stream, mut child, ..
+            stream,
+            mut process,
+            ..
         } = self;
         drop(stream);
+        if how == Farewell::Leave {
+            return "left to itself".to_owned();
+        }
         let waited = spawn_blocking(move || {
             if how == Farewell::Kill {
-                child.kill()?;
+                process.kill()?;
             }
-            child.wait()
+            process.wait()
         });
         match waited.await {
-            Ok(Ok(status)) => status.to_string(),
+            Ok(Ok(end)) => end,
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         }
@@ -73,8 +128,10 @@ impl Guard {
 /// How a guard is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Farewell {
-    /// It ends by itself once its runs have.
+    /// It goes on until its runs have ended.
     Leave,
+    /// It was asked to end.
+    Await,
     /// It is of no use any more.
     Kill,
 }
@@ -101,22 +158,73 @@ impl Launcher {
         })
     }
 
-    /// Waits for the end of a former guard, clears what it left, starts a new one and hears its
-    /// first word.
-    pub(super) async fn launch(&self) -> Result<Guard, ExecError> {
-        let lock = self.take_lock().await?;
+    /// Meets the guard of an earlier start, or starts one when none is left; returns the runs that it
+    /// has.
+    pub(super) async fn launch(&self) -> Result<(Guard, Vec<Found>), ExecError> {
+        let what = || io_error("lock <data>/guard.lock");
+        let file = open_lock(&self.lock).map_err(what())?;
+        let (mut pause, mut tries) = (TRY_AGAIN.0, 0);
+        while try_lock(&file).map_err(what())? == Lock::Theirs {
+            match self.meet().await {
+                Ok(met) => return Ok(met),
+                // It is about to begin, about to end, or of another version.
+                Err(why) => debug!(%why, "the former guard was not met"),
+            }
+            tries += 1;
+            if tries == TELL_AFTER {
+                info!(lock = %self.lock.display(), "waiting for a former guard to end its runs");
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(TRY_AGAIN.1);
+        }
+        self.start(file).await
+    }
+
+    /// Kills what a guard that died left, and waits until it is gone. Returns the ends that it kept.
+    pub(super) async fn clear(&self) -> Result<Vec<Kept>, ExecError> {
+        let records = self.records.clone();
+        let what = io_error("clear what a lost guard left");
+        blocking(move || leftovers::clear(&records).map_err(what)).await
+    }
+
+    async fn meet(&self) -> Result<(Guard, Vec<Found>), ExecError> {
+        let what = || io_error("meet the former guard");
+        let records = self.records.clone();
+        let stream = blocking(move || door::knock(&records).map_err(what())).await?;
+        let mut stream = tokio_stream(stream)?;
+        let mut decoder = Decoder::default();
+        let (pid, found) = hear_list(&mut stream, &mut decoder).await?;
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let number = number.ok_or_else(|| ExecError::NoGuard(format!("process {pid}")))?;
+        let handle =
+            pidfd_open(number, PidfdFlags::empty()).map_err(|error| what()(error.into()))?;
+        info!(
+            pid,
+            runs = found.len(),
+            "going on with the guard of an earlier start"
+        );
+        let process = Process::Met { pid, handle };
+        let guard = Guard {
+            stream,
+            decoder,
+            process,
+        };
+        Ok((guard, found))
+    }
+
+    /// Clears what a dead guard left, starts a new one and hears its first words.
+    async fn start(&self, lock: File) -> Result<(Guard, Vec<Found>), ExecError> {
         let this = self.clone();
         let (stream, child) = blocking(move || this.spawn(lock)).await?;
-        let stream = UnixStream::from_std(stream).map_err(io_error("use the guard's socket"))?;
         let mut guard = Guard {
-            stream,
+            stream: tokio_stream(stream)?,
             decoder: Decoder::default(),
-            child,
+            process: Process::Child(child),
         };
-        match hear_ready(&mut guard).await {
-            Ok(()) => {
+        match hear_list(&mut guard.stream, &mut guard.decoder).await {
+            Ok((_, found)) => {
                 debug!(pid = guard.pid(), "guard works");
-                Ok(guard)
+                Ok((guard, found))
             }
             Err(error) => {
                 let end = guard.end(Farewell::Kill).await;
@@ -125,35 +233,11 @@ impl Launcher {
         }
     }
 
-    /// Kills what a guard that died left, and waits until it is gone.
-    pub(super) async fn clear(&self) -> Result<(), ExecError> {
-        let records = self.records.clone();
-        let what = io_error("clear what a lost guard left");
-        blocking(move || leftovers::clear(&records).map_err(what)).await
-    }
-
-    async fn take_lock(&self) -> Result<File, ExecError> {
-        let what = || io_error("lock <data>/guard.lock");
-        let file = open_lock(&self.lock).map_err(what())?;
-        let (mut pause, mut tries) = (TRY_AGAIN.0, 0);
-        while try_lock(&file).map_err(what())? == Lock::Theirs {
-            tries += 1;
-            if tries == TELL_AFTER {
-                info!(lock = %self.lock.display(), "waiting for a former guard to end its runs");
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(TRY_AGAIN.1);
-        }
-        Ok(file)
-    }
-
     /// Starts the guard with the lock as its output: held as long as it lives, and not by this
     /// process.
     fn spawn(&self, lock: File) -> Result<(StdStream, Child), ExecError> {
         leftovers::clear(&self.records).map_err(io_error("clear what a former guard left"))?;
         let (ours, theirs) = StdStream::pair().map_err(io_error("make a socket"))?;
-        ours.set_nonblocking(true)
-            .map_err(io_error("make a socket"))?;
         let child = Command::new(&self.program)
             .arg0("aque-node")
             .arg(VERB)
@@ -173,24 +257,48 @@ impl Launcher {
     }
 }
 
-async fn hear_ready(guard: &mut Guard) -> Result<(), ExecError> {
-    let mut buffer = [0; 256];
+fn tokio_stream(stream: StdStream) -> Result<UnixStream, ExecError> {
+    stream
+        .set_nonblocking(true)
+        .and_then(|()| UnixStream::from_std(stream))
+        .map_err(io_error("use the guard's socket"))
+}
+
+/// Hears a guard's first words: its process id, and the runs that it has.
+async fn hear_list(
+    stream: &mut UnixStream,
+    decoder: &mut Decoder,
+) -> Result<(u32, Vec<Found>), ExecError> {
+    let pid = match hear(stream, decoder).await? {
+        Reply::Ready {
+            version: protocol::VERSION,
+            pid,
+        } => pid,
+        other => return Err(ExecError::NoGuard(format!("it said {other:?}"))),
+    };
+    let mut found = Vec::new();
     loop {
-        match guard.decoder.next()? {
-            Some(Reply::Ready {
-                version: protocol::VERSION,
-            }) => return Ok(()),
-            Some(other) => return Err(ExecError::NoGuard(format!("it said {other:?}"))),
-            None => {}
+        match hear(stream, decoder).await? {
+            Reply::Found(run) => found.push(run),
+            Reply::Listed => return Ok((pid, found)),
+            other => return Err(ExecError::NoGuard(format!("it said {other:?}"))),
         }
-        guard
-            .stream
+    }
+}
+
+async fn hear(stream: &mut UnixStream, decoder: &mut Decoder) -> Result<Reply, ExecError> {
+    let mut buffer = [0; 4 << 10];
+    loop {
+        if let Some(reply) = decoder.next()? {
+            return Ok(reply);
+        }
+        stream
             .readable()
             .await
             .map_err(io_error("hear the guard"))?;
-        match guard.stream.try_read(&mut buffer) {
+        match stream.try_read(&mut buffer) {
             Ok(0) => return Err(ExecError::NoGuard("it said nothing".into())),
-            Ok(bytes) => guard.decoder.push(&buffer[..bytes]),
+            Ok(bytes) => decoder.push(&buffer[..bytes]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(io_error("hear the guard")(error)),
         }

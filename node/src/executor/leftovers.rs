@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::clock::boottime;
 use crate::guard::proc::{self, Proc};
-use crate::guard::records::{self, Left, Recorded};
+use crate::guard::records::{self, Kept, Left, Recorded};
 
 /// Shortest and longest time between two looks.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(250));
@@ -31,13 +31,14 @@ const START_SLACK: Duration = Duration::from_secs(30);
 /// Kills what the guard with these records left, and returns when nothing of it lives. Blocks for
 /// as long as that takes: for ever, with a warning every few seconds, if it may not be killed.
 ///
-/// To be called when no guard lives.
+/// To be called when no guard lives. Returns the ends that it had kept; its file names nothing else
+/// afterwards.
 ///
 /// # Errors
 /// The kernel's, when the records or `/proc` cannot be read.
-pub(super) fn clear(path: &Path) -> io::Result<()> {
+pub(super) fn clear(path: &Path) -> io::Result<Vec<Kept>> {
     let Some(left) = records::read(path)? else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let mut pause = LOOK_AGAIN.0;
     let mut told = boottime();
@@ -68,7 +69,8 @@ pub(super) fn clear(path: &Path) -> io::Result<()> {
             "killed what a lost guard had left"
         );
     }
-    std::fs::remove_file(path)
+    records::forget_runs(path, &left)?;
+    Ok(left.ended)
 }
 
 /// Lists the living processes that a guard left; reaps those that have died as our own children.

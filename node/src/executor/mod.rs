@@ -6,6 +6,10 @@
 //! else by the runs that live (two extensions of one run are one). What happens is told by
 //! [`ExecEvent`]s.
 //!
+//! A guard outlives its node. An executor that starts where a guard still lives goes on with it, and
+//! is told of its runs; where a guard has died, of the ends that it had kept ([`Found`]). An end is
+//! kept until [`Executor::forget`] is called for it.
+//!
 //! When the guard dies, all runs are dead or killed before any of them is reported as
 //! [`Cause::GuardLost`](crate::guard::Cause::GuardLost); then a new guard is started.
 //!
@@ -17,7 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::guard::{Ended, FrameError, Refusal, RunKey, Stdin, Var};
+use crate::guard::{Ended, Found, FoundState, FrameError, Label, Refusal, RunKey, Stdin, Var};
 
 mod actor;
 mod desk;
@@ -52,8 +56,10 @@ pub enum Program {
 /// What is to be run. See [`crate::guard::StartRun`] for the fields' meaning.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// A handle that this process never used before.
+    /// A handle that was never used before in this data directory.
     pub key: RunKey,
+    /// What the node calls it, for its next start.
+    pub label: Label,
     /// Program and arguments.
     pub argv: Vec<Vec<u8>>,
     /// The environment; many orders may share one.
@@ -156,11 +162,23 @@ pub enum ExecError {
     },
 }
 
-/// A handle to the guard of this node. Dropping it kills all runs.
+/// A handle to the guard of this node. When it is dropped, as when the process ends, the guard goes
+/// on until its runs have ended or their deadlines have come.
 #[derive(Debug)]
 pub struct Executor {
     desk: Arc<Desk>,
     state: watch::Receiver<GuardState>,
+}
+
+/// An executor that has just started.
+#[derive(Debug)]
+pub struct Beginning {
+    /// The handle.
+    pub executor: Executor,
+    /// What an earlier start left. Those that are alive are told of like any other from now on.
+    pub found: Vec<Found>,
+    /// What happens.
+    pub events: mpsc::Receiver<ExecEvent>,
 }
 
 /// What is known about the guard's process.
@@ -175,23 +193,32 @@ pub enum GuardState {
 }
 
 impl Executor {
-    /// Waits until a former guard of this data directory and all its runs are gone, then starts
-    /// one.
+    /// Goes on with the guard of an earlier start, or, when what a dead one left is gone, starts one.
     ///
     /// Makes this process a *subreaper*: processes whose guard died become its children.
     /// Not to be dropped half-way: what was started would go on until it sees its socket closed.
     ///
     /// # Errors
-    /// [`ExecError`]; no guard is left then.
-    pub async fn start(config: ExecConfig) -> Result<(Self, mpsc::Receiver<ExecEvent>), ExecError> {
+    /// [`ExecError`]; a guard that was started is gone then.
+    pub async fn start(config: ExecConfig) -> Result<Beginning, ExecError> {
         let launcher = launch::Launcher::new(&config)?;
-        let guard = launcher.launch().await?;
-        let (events, receiver) = mpsc::channel(2 * config.max_runs + 16);
+        let (guard, found) = launcher.launch().await?;
+        let (sender, events) = mpsc::channel(2 * config.max_runs + 16);
         let desk = Arc::new(Desk::new(config.max_runs));
+        let alive = found.iter().filter_map(|found| match found.state {
+            FoundState::Alive { started_at, .. } => Some((found.key, started_at)),
+            FoundState::Ended(_) => None,
+        });
+        let alive: Vec<(RunKey, Duration)> = alive.collect();
+        desk.take_over(alive.iter().map(|(key, _)| *key));
         let (tell, state) = watch::channel(GuardState::Working(guard.pid()));
-        let actor = actor::Actor::new(launcher, Arc::clone(&desk), events, tell);
-        tokio::spawn(actor.work(guard));
-        Ok((Self { desk, state }, receiver))
+        let actor = actor::Actor::new(launcher, Arc::clone(&desk), sender, tell);
+        tokio::spawn(actor.work(guard, alive));
+        Ok(Beginning {
+            executor: Self { desk, state },
+            found,
+            events,
+        })
     }
 
     /// Orders a run.
@@ -216,6 +243,11 @@ impl Executor {
     /// Sends a signal to a run's process group; ignored for a run that is over.
     pub fn signal(&self, key: RunKey, signo: i32) {
         self.desk.signal(key, signo);
+    }
+
+    /// Forgets the end of a run: what the node wants to keep of it is durable.
+    pub fn forget(&self, key: RunKey) {
+        self.desk.forget(key);
     }
 
     /// Ends a run at once, with all that it started; ignored for a run that is over.

@@ -132,6 +132,14 @@ impl Deadlines {
         table.order.insert((later, key));
     }
 
+    /// Returns when a run is killed; now, if its deadline has come.
+    pub(super) fn deadline(&self, key: RunKey) -> Duration {
+        match self.0.lock().runs.get(&key) {
+            Some(Watch::Starting(at) | Watch::Running(at, _)) => *at,
+            Some(Watch::Fired) | None => boottime(),
+        }
+    }
+
     /// Ends the watch over a run, and tells whether its deadline had come; its leader's number may be
     /// given to another process from now on.
     pub(super) fn release(&self, key: RunKey) -> Watched {

@@ -9,7 +9,10 @@
 //! - at the deadline the run is killed, with everything that it started; nothing revives it;
 //! - an end is reported only when nothing of the run lives: its group is empty, and so is the list
 //!   of strays that left the group (see `strays`);
-//! - when the node's end of the socket closes, all runs are killed, and then the guard exits;
+//! - it outlives its node: when the node's end of the socket closes, runs go on until they end or
+//!   their deadlines come, and then the guard exits. A node that comes back meanwhile finds it by
+//!   `<data>/runs/guard` (see `door`) and is told of every run;
+//! - an end is kept, in memory and on disk (see `records`), until a node has had it forgotten;
 //! - when the guard itself is killed, the kernel kills the leaders of its runs (parent-death
 //!   signal), and the next executor the rest (see `executor::leftovers`). A program that changes
 //!   its user loses that signal, as Linux has it;
@@ -22,7 +25,7 @@
 //! Each run gets: a session and process group of its own, default signals, an empty signal mask,
 //! descriptors 0 to 2 only, its working directory, its environment and nothing of the node's.
 //!
-//! Reading order: `protocol`, `server`, `run`, `deadlines`, `strays`, `plan`, `sys`.
+//! Reading order: `protocol`, `server`, `door`, `records`, `run`, `deadlines`, `strays`, `plan`, `sys`.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -38,6 +41,7 @@ use rustix::process::{Pid, set_child_subreaper};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 mod deadlines;
+pub(crate) mod door;
 pub(crate) mod frame;
 mod link;
 mod plan;
@@ -51,7 +55,8 @@ mod sys;
 
 pub use frame::FrameError;
 pub use protocol::{
-    Cause, Core, Ended, EnvId, How, Refusal, Reply, Request, RunKey, StartRun, Stdin, Usage, Var,
+    Cause, Core, Ended, EnvId, Found, FoundState, How, Label, Refusal, Reply, Request, RunKey,
+    StartRun, Stdin, Usage, Var,
 };
 
 /// The verb under which a node starts its own program as a guard.
@@ -87,14 +92,24 @@ fn prepare(records: &Path, mark: u64) -> io::Result<server::Server> {
     rustix::thread::set_name(c"aque-guard")?;
     set_child_subreaper(Some(Pid::INIT))?;
     let children = signals()?;
-    let records = records::Records::create(records, mark)?;
+    let door = door::Door::open(records)?;
+    let (records, kept) = records::Records::open(records, mark)?;
     let null: OwnedFd = File::open("/dev/null")?.into();
+    // Or the node would not see the socket closed.
+    rustix::stdio::dup2_stdin(&null)?;
     let shot = sys::Shot::new(null.as_raw_fd());
     // Open as long as the process: every run's input.
     std::mem::forget(null);
     let deadlines = deadlines::Deadlines::new(shot.pid())?;
     let link = link::Link::new(socket)?;
-    server::Server::new(link, children, deadlines, shot, records, mark)
+    let tools = server::Tools {
+        door,
+        children,
+        deadlines,
+        shot,
+        records,
+    };
+    server::Server::new(link, tools, kept, mark)
 }
 
 /// Lets the end of children be heard, and nothing else disturb: an interrupt at the terminal is for

@@ -186,7 +186,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::guard::protocol::RunKey;
+    use crate::guard::protocol::{Label, RunKey};
 
     const MARK: Mark = Mark {
         guard: 1,
@@ -196,6 +196,7 @@ mod tests {
     fn order(argv: &[&str], extra: &[(&str, &str)]) -> StartRun {
         StartRun {
             key: RunKey(2),
+            label: Label::default(),
             argv: argv.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
             env: EnvId(1),
             extra: extra

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages, told in [`Reply::Ready`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A node's handle for one run. Never used twice in the life of a node's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,6 +21,12 @@ impl fmt::Display for RunKey {
         write!(f, "{:016x}", self.0)
     }
 }
+
+/// What a node calls a run in its own words: kept by the guard, told to the node's next start, never looked into.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Label(pub [u8; 16]);
 
 /// A node's handle for an environment that it defined once for many runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -65,6 +71,11 @@ pub enum Request {
         /// Which run.
         key: RunKey,
     },
+    /// The node has made durable what it wants to keep of a run's end: forget it.
+    Forget {
+        /// Which run.
+        key: RunKey,
+    },
     /// Start nothing more, ask all runs to end, kill those that have not ended after `grace`, then
     /// exit.
     Shutdown {
@@ -78,6 +89,8 @@ pub enum Request {
 pub struct StartRun {
     /// The node's handle.
     pub key: RunKey,
+    /// What the node calls it.
+    pub label: Label,
     /// Program and arguments; the program is looked up in the run's own `PATH`.
     pub argv: Vec<Vec<u8>>,
     /// A defined environment.
@@ -115,7 +128,13 @@ pub enum Reply {
     Ready {
         /// [`VERSION`] of the guard.
         version: u32,
+        /// Its process id.
+        pid: u32,
     },
+    /// Then, one by one: the runs that the guard has, and the ends that no node has had it forget.
+    Found(Found),
+    /// That was all of them.
+    Listed,
     /// The program runs.
     Started {
         /// Which run.
@@ -142,6 +161,33 @@ pub enum Reply {
         /// The processes that were found, at most 16.
         pids: Vec<i32>,
     },
+}
+
+/// A run that a guard had before a node came to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The handle that it was started with.
+    pub key: RunKey,
+    /// What the node called it.
+    pub label: Label,
+    /// When a node first asked for a signal or for its end, if one did.
+    pub asked: Option<Duration>,
+    /// What there is of it.
+    pub state: FoundState,
+}
+
+/// What there is of a run that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FoundState {
+    /// It lives, or its end has not been seen yet; that is told as any run's.
+    Alive {
+        /// When it was started.
+        started_at: Duration,
+        /// When it is killed.
+        deadline: Duration,
+    },
+    /// It has ended.
+    Ended(Ended),
 }
 
 /// Why a run was not started.
@@ -200,7 +246,7 @@ pub enum Refusal {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// Which run.
     pub key: RunKey,

@@ -20,7 +20,7 @@ use rustix::process::{Pid, test_kill_process_group};
 
 use super::deadlines::kill_run;
 use super::proc;
-use super::protocol::{Cause, Core, Ended, How, RunKey, StartRun, Usage};
+use super::protocol::{Cause, Core, Ended, How, Label, RunKey, StartRun, Usage};
 use super::records::Slot;
 use super::strays::{Owner, Place};
 
@@ -32,6 +32,10 @@ const STUCK_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Run {
     /// The node's handle.
     pub(super) key: RunKey,
+    /// What the node calls it.
+    pub(super) label: Label,
+    /// When a node first asked for a signal or for its end.
+    pub(super) asked: Option<Duration>,
     /// Its leader.
     pub(super) leader: Pid,
     /// When it was started.
@@ -68,6 +72,8 @@ impl Run {
         let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
         Self {
             key: order.key,
+            label: order.label,
+            asked: None,
             leader,
             started_at,
             slot,

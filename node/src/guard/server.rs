@@ -1,8 +1,10 @@
 //! The guard's loop: requests in, children out, and no report before nothing of a run lives.
 //!
-//! One thread does all of this; it waits in one `poll` for the node's socket, for the end of a
-//! child and for the deadline thread. The order in one turn: deadlines, ended children, requests,
-//! endings, replies.
+//! One thread does all of this; it waits in one `poll` for the node's socket (or, when the node has
+//! gone, for another at the door), for the end of a child and for the deadline thread. The order in
+//! one turn: deadlines, ended children, requests, endings, replies.
+
+mod visits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -15,11 +17,12 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::deadlines::{Deadlines, Watched};
-use super::link::{Heard, Link};
+use super::door::Door;
+use super::link::Link;
 use super::plan::{Environments, refusal};
 use super::proc::Mark;
-use super::protocol::{Cause, Refusal, Reply, Request, RunKey, StartRun, VERSION};
-use super::records::{Recorded, Records};
+use super::protocol::{Cause, Refusal, Reply, RunKey, StartRun};
+use super::records::{Kept, Recorded, Records, Slot};
 use super::run::Run;
 use super::strays::{Owner, Place, Stray, Strays};
 use super::sys;
@@ -29,23 +32,41 @@ use crate::clock::boottime;
 /// none: a child's end wakes the guard.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
-/// Most requests in one turn, so that endings are not kept waiting by a flood of starts.
-const REQUESTS_PER_TURN: usize = 64;
+/// The same for a guard that is about to exit, and waits for the last word of its node.
+const LAST_LOOK: Duration = Duration::from_millis(10);
+
+/// How long a guard whose runs have been ended waits for its node to make the ends durable. They are kept on disk in any case.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Most processes named in [`Reply::Stuck`].
 const NAMED_PIDS: usize = 16;
 
+/// What a guard works with.
+#[derive(Debug)]
+pub(super) struct Tools {
+    /// Where the next node comes in.
+    pub(super) door: Door,
+    /// Readable when a child has ended.
+    pub(super) children: UnixStream,
+    /// Watches the clock.
+    pub(super) deadlines: Deadlines,
+    /// Makes children.
+    pub(super) shot: sys::Shot,
+    /// What whoever comes next will read.
+    pub(super) records: Records,
+}
+
 /// A guard at work.
 #[derive(Debug)]
 pub(super) struct Server {
-    link: Link,
-    children: UnixStream,
-    deadlines: Deadlines,
-    shot: sys::Shot,
-    records: Records,
+    /// The node, as long as there is one.
+    link: Option<Link>,
+    tools: Tools,
     guard: u64,
     environments: Environments,
     runs: BTreeMap<RunKey, Run>,
+    /// Ends that the node has not had forgotten.
+    kept: BTreeMap<RunKey, (Slot, Kept)>,
     /// By number of the leader, which is the session's.
     sessions: HashMap<i32, RunKey>,
     /// Those that should be gone.
@@ -58,12 +79,10 @@ pub(super) struct Server {
 /// What the guard lives for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Runs.
+    /// Runs; those of a node that has gone as well, to their ends or their deadlines.
     Open,
     /// The end of its runs, by themselves until then.
     Draining { until: Duration },
-    /// The end of its runs, now: nobody listens any more.
-    Closing,
 }
 
 /// Who woke the guard.
@@ -71,7 +90,8 @@ enum Mode {
 struct Woken {
     children: bool,
     fired: bool,
-    link: bool,
+    /// The node, or one at the door.
+    node: bool,
 }
 
 /// Whether decoded requests may be waiting.
@@ -82,27 +102,24 @@ enum Backlog {
 }
 
 impl Server {
-    /// Puts the parts together; `children` becomes readable when a child has ended.
+    /// Puts the parts together, with the ends that a former guard kept.
     ///
     /// # Errors
     /// When `/proc` is not there.
     pub(super) fn new(
         link: Link,
-        children: UnixStream,
-        deadlines: Deadlines,
-        shot: sys::Shot,
-        records: Records,
+        tools: Tools,
+        kept: Vec<(Slot, Kept)>,
         guard: u64,
     ) -> io::Result<Self> {
+        let by_key = |(slot, kept): (Slot, Kept)| (kept.ended.key, (slot, kept));
         Ok(Self {
-            link,
-            children,
-            deadlines,
-            shot,
-            records,
+            link: Some(link),
+            tools,
             guard,
             environments: Environments::default(),
             runs: BTreeMap::new(),
+            kept: kept.into_iter().map(by_key).collect(),
             sessions: HashMap::new(),
             ending: BTreeSet::new(),
             strays: Strays::new(guard)?,
@@ -111,13 +128,12 @@ impl Server {
         })
     }
 
-    /// Works until the node wants no more or is gone, and nothing that was started lives.
+    /// Works until the node wants no more, or is gone, and nothing that was started lives.
     ///
     /// # Errors
     /// The kernel's, when the guard cannot wait or cannot see its children; its runs die with it.
     pub(super) fn work(mut self) -> io::Result<()> {
-        self.link.say(&Reply::Ready { version: VERSION });
-        self.link.flush_if_due();
+        self.greet();
         loop {
             let woken = self.wait()?;
             if woken.fired {
@@ -126,39 +142,59 @@ impl Server {
             if woken.children {
                 self.reap();
             }
-            if woken.link || self.heard == Backlog::Perhaps {
+            if woken.node && self.link.is_none() {
+                self.let_in()?;
+            } else if woken.node || self.heard == Backlog::Perhaps {
                 self.hear();
             }
             self.drain();
             let quiet = self.settle()?;
-            self.link.flush_if_due();
+            if let Some(link) = &mut self.link {
+                link.flush_if_due();
+            }
             if quiet && self.is_done() {
-                return self.records.remove();
+                return self.leave();
             }
         }
     }
 
     fn is_done(&self) -> bool {
+        let told = self.link.as_ref().is_none_or(|link| !link.has_more());
         match self.mode {
-            Mode::Open => false,
-            Mode::Draining { .. } => self.runs.is_empty() && !self.link.has_more(),
-            Mode::Closing => self.runs.is_empty(),
+            Mode::Open => self.link.is_none() && self.runs.is_empty(),
+            Mode::Draining { until } => {
+                let hopeless = self.link.is_none() || boottime() >= until + LAST_WORDS;
+                self.runs.is_empty() && told && (hopeless || self.kept.is_empty())
+            }
         }
     }
 
+    /// Leaves nothing behind but ends that nobody has made durable.
+    fn leave(self) -> io::Result<()> {
+        self.tools.door.close()?;
+        if self.kept.is_empty() {
+            self.tools.records.remove()?;
+        }
+        Ok(())
+    }
+
     fn wait(&self) -> io::Result<Woken> {
-        let mut wanted = PollFlags::empty();
-        wanted.set(
-            PollFlags::IN,
-            self.mode != Mode::Closing && self.link.may_hear(),
-        );
-        wanted.set(PollFlags::OUT, self.link.is_stuck());
         let mut fds = vec![
-            PollFd::from_borrowed_fd(self.children.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.deadlines.fired(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.tools.children.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.tools.deadlines.fired(), PollFlags::IN),
         ];
-        if !wanted.is_empty() {
-            fds.push(PollFd::new(&self.link, wanted));
+        match &self.link {
+            Some(link) => {
+                let mut wanted = PollFlags::empty();
+                wanted.set(PollFlags::IN, link.may_hear());
+                wanted.set(PollFlags::OUT, link.is_stuck());
+                fds.push(PollFd::new(link, wanted));
+            }
+            // A node that comes while the guard takes its leave waits for the next guard.
+            None if self.mode == Mode::Open => {
+                fds.push(PollFd::new(&self.tools.door, PollFlags::IN));
+            }
+            None => {}
         }
         let timeout = self.patience().map(|span| Timespec {
             tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
@@ -171,7 +207,7 @@ impl Server {
                 return Ok(Woken {
                     children: true,
                     fired: false,
-                    link: false,
+                    node: false,
                 });
             }
             Err(error) => return Err(error.into()),
@@ -180,13 +216,14 @@ impl Server {
         Ok(Woken {
             children: ready(0),
             fired: ready(1),
-            link: ready(2),
+            node: ready(2),
         })
     }
 
     /// How long nothing need be looked at.
     fn patience(&self) -> Option<Duration> {
-        if self.heard == Backlog::Perhaps && self.link.may_hear() {
+        let may_hear = self.link.as_ref().is_some_and(Link::may_hear);
+        if self.heard == Backlog::Perhaps && may_hear {
             return Some(Duration::ZERO);
         }
         let now = boottime();
@@ -197,20 +234,26 @@ impl Server {
             .iter()
             .filter_map(|key| self.runs.get(key)?.ending_since());
         let mut times: Vec<Duration> = ending.map(again).collect();
-        times.extend(self.link.due().map(|at| at.saturating_sub(now)));
+        let due = self.link.as_ref().and_then(Link::due);
+        times.extend(due.map(|at| at.saturating_sub(now)));
         match self.mode {
-            Mode::Open => {}
             Mode::Draining { until } if !self.runs.is_empty() => {
-                times.push(until.saturating_sub(now));
+                times.push(until.saturating_sub(now).max(LOOK_AGAIN.0));
             }
-            // Strays that no run answers for.
-            Mode::Draining { .. } | Mode::Closing => times.push(LOOK_AGAIN.0),
+            // Strays that no run answers for, or the node's last word.
+            _ if self.wants_to_leave() => times.push(LAST_LOOK),
+            Mode::Open | Mode::Draining { .. } => {}
         }
         times.into_iter().min()
     }
 
+    /// Whether nothing is left to do but to see that nothing lives.
+    fn wants_to_leave(&self) -> bool {
+        self.runs.is_empty() && (self.mode != Mode::Open || self.link.is_none())
+    }
+
     fn take_fired(&mut self) {
-        for key in self.deadlines.take_fired() {
+        for key in self.tools.deadlines.take_fired() {
             self.kill(key, Cause::DeadlineKill);
         }
     }
@@ -224,9 +267,9 @@ impl Server {
 
     fn reap(&mut self) {
         let mut buffer = [0; 256];
-        while rustix::io::read(&self.children, &mut buffer).is_ok_and(|bytes| bytes == buffer.len())
-        {
-        }
+        while rustix::io::read(&self.tools.children, &mut buffer)
+            .is_ok_and(|bytes| bytes == buffer.len())
+        {}
         while let Some(pid) = sys::next_ended() {
             match self.leader(pid) {
                 Some(key) => self.reap_leader(key, pid),
@@ -244,7 +287,7 @@ impl Server {
         // Before its number can be given to another: no deadline kills it any more, and what it
         // left in its group is killed now.
         // The deadline thread may have been faster than the news of it.
-        if self.deadlines.release(key) == Watched::Fired {
+        if self.tools.deadlines.release(key) == Watched::Fired {
             self.kill(key, Cause::DeadlineKill);
         }
         if let Some(leader) = Pid::from_raw(pid) {
@@ -272,49 +315,13 @@ impl Server {
         }
     }
 
-    fn hear(&mut self) {
-        self.heard = Backlog::None;
-        if self.mode == Mode::Closing {
-            return;
-        }
-        for _ in 0..REQUESTS_PER_TURN {
-            if !self.link.may_hear() {
-                break;
-            }
-            match self.link.hear() {
-                Ok(Heard::Request(request)) => self.obey(request),
-                Ok(Heard::Silence) => return,
-                // Garbage is no better than silence for ever.
-                Ok(Heard::End) | Err(_) => return self.close(),
-            }
-        }
-        self.heard = Backlog::Perhaps;
-    }
-
-    fn obey(&mut self, request: Request) {
-        match request {
-            Request::DefineEnv { id, vars } => self.environments.define(id, &vars),
-            Request::ForgetEnv { id } => self.environments.forget(id),
-            Request::Start(order) => match self.start(&order) {
-                Ok(started) => self.link.mention(&started),
-                Err(why) => self.link.say(&Reply::Refused {
-                    key: order.key,
-                    why,
-                }),
-            },
-            Request::Extend { key, deadline } => self.deadlines.extend(key, deadline),
-            Request::Signal { key, signo } => self.signal(key, signo),
-            Request::Kill { key } => self.kill(key, Cause::Asked),
-            Request::Shutdown { grace } => self.shut_down(grace),
-        }
-    }
-
+    /// Starts a run, with its deadline armed before.
     fn start(&mut self, order: &StartRun) -> Result<Reply, Refusal> {
         let key = order.key;
         if self.mode != Mode::Open {
             return Err(Refusal::ShuttingDown);
         }
-        if self.runs.contains_key(&key) {
+        if self.runs.contains_key(&key) || self.kept.contains_key(&key) {
             return Err(Refusal::BadOrder(
                 "this run has been started already".into(),
             ));
@@ -326,11 +333,12 @@ impl Server {
                 key,
             },
         )?;
-        self.deadlines
+        self.tools
+            .deadlines
             .arm(key, order.deadline)
             .map_err(|_late| Refusal::DeadlinePassed)?;
         let at = boottime();
-        let fired = self.shot.fire(&plan);
+        let fired = self.tools.shot.fire(&plan);
         let leader = fired.and_then(|pid| {
             let fault = sys::Fault {
                 step: sys::Step::Clone,
@@ -341,13 +349,13 @@ impl Server {
         let leader = match leader {
             Ok(leader) => leader,
             Err(fault) => {
-                self.deadlines.release(key);
+                self.tools.deadlines.release(key);
                 return Err(refusal(order, fault));
             }
         };
-        self.deadlines.started(key, leader);
+        self.tools.deadlines.started(key, leader);
         let pid = leader.as_raw_pid();
-        let slot = self.records.add(Recorded {
+        let slot = self.tools.records.add(Recorded {
             key,
             pid,
             started_at: at,
@@ -363,6 +371,7 @@ impl Server {
             && let Some(signal) = signal
             && run.place() == Place::Here
         {
+            run.asked.get_or_insert_with(boottime);
             run.signalled(signo);
             // A group that is gone has ended by itself: its report is under way.
             let _sent = kill_process_group(run.leader, signal);
@@ -380,12 +389,6 @@ impl Server {
                 let _sent = kill_process_group(run.leader, signal);
             }
         }
-    }
-
-    /// The node is gone: everything ends now.
-    fn close(&mut self) {
-        self.mode = Mode::Closing;
-        self.kill_all();
     }
 
     fn drain(&mut self) {
@@ -407,7 +410,7 @@ impl Server {
     /// Brings the ends about: kills strays, reports the runs of which nothing lives. Tells whether
     /// everything is quiet, for a guard that wants to exit.
     fn settle(&mut self) -> io::Result<bool> {
-        let last = self.mode != Mode::Open && self.runs.is_empty();
+        let last = self.wants_to_leave();
         if self.ending.is_empty() && !last {
             return Ok(false);
         }
@@ -454,14 +457,20 @@ impl Server {
             && left().next().is_none()
             && let Some(ended) = run.report(now)
         {
-            self.records.clear(run.slot);
+            let kept = Kept {
+                label: run.label,
+                asked: run.asked,
+                ended,
+            };
+            self.tools.records.end(run.slot, &kept);
+            self.kept.insert(key, (run.slot, kept));
             let pid = run.leader.as_raw_pid();
             if self.sessions.get(&pid) == Some(&key) {
                 self.sessions.remove(&pid);
             }
             self.runs.remove(&key);
             self.ending.remove(&key);
-            self.link.say(&Reply::Ended(ended));
+            self.say(&Reply::Ended(ended));
             return;
         }
         let pids: Vec<i32> = left()
@@ -472,7 +481,7 @@ impl Server {
             run.kill(Cause::Asked, now);
         }
         if run.turned_stuck(now) {
-            self.link.say(&Reply::Stuck { key, pids });
+            self.say(&Reply::Stuck { key, pids });
         }
     }
 }

@@ -8,7 +8,7 @@ use node::clock::boottime;
 use node::executor::{Environment, ExecError, ExecEvent};
 use node::guard::{Cause, How, Refusal, RunKey, Stdin};
 
-use crate::rig::{Rig, until};
+use crate::rig::{Rig, until, within};
 
 #[tokio::test]
 async fn exit_code_and_outputs_are_reported() {
@@ -248,8 +248,21 @@ async fn shutdown_asks_first_and_kills_then() {
     }
     rig.started().await;
     rig.started().await;
-    rig.executor.shutdown(Duration::from_millis(500)).await;
-    let (first, second) = (rig.ended().await, rig.ended().await);
+    let Rig {
+        executor, events, ..
+    } = &mut rig;
+    // The guard stays until both ends have been forgotten.
+    let mut ends = Vec::new();
+    let take_ends = async {
+        while ends.len() < 2 {
+            if let Some(ExecEvent::Ended(end)) = events.recv().await {
+                executor.forget(end.key);
+                ends.push(end);
+            }
+        }
+    };
+    within(async { tokio::join!(executor.shutdown(Duration::from_millis(500)), take_ends) }).await;
+    let (first, second) = (ends[0], ends[1]);
     assert_eq!(
         (first.key, first.how, first.cause),
         (RunKey(1), How::Exited(7), Cause::Asked)

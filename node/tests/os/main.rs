@@ -6,5 +6,6 @@
 
 mod disk;
 mod lifecycle;
+mod outlive;
 mod rig;
 mod rules;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use node::clock::boottime;
-use node::executor::{Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Program};
-use node::guard::{Ended, Refusal, RunKey, Stdin};
+use node::executor::{
+    Beginning, Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Program,
+};
+use node::guard::{Ended, Found, How, Label, Refusal, RunKey, Stdin};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc::Receiver;
 
@@ -17,8 +19,30 @@ const HUNG: Duration = Duration::from_secs(120);
 /// A deadline that no test reaches.
 pub(crate) const FAR: Duration = Duration::from_secs(3600);
 
+pub(crate) const SIGKILLED: How = How::Signalled {
+    signo: 9,
+    core: node::guard::Core::None,
+};
+
+/// A leader that ignores what can be ignored, with a child in its group and a daemon that left it.
+pub(crate) const FAMILY: &str = "trap '' TERM HUP INT; \
+    sh -c 'echo $$ > $D/child; exec sleep 1000' & \
+    (setsid sh -c 'echo $$ > $D/daemon; exec sleep 1000' &); \
+    echo $$ > $D/leader; while :; do sleep 0.01; done";
+
+pub(crate) const MEMBERS: [&str; 3] = ["leader", "child", "daemon"];
+
+pub(crate) async fn family(rig: &Rig) -> Vec<i32> {
+    let mut pids = Vec::new();
+    for name in MEMBERS {
+        pids.push(rig.number(name).await);
+    }
+    pids
+}
+
 pub(crate) struct Rig {
     pub(crate) executor: Executor,
+    pub(crate) found: Vec<Found>,
     pub(crate) events: Receiver<ExecEvent>,
     pub(crate) temp: Arc<tempfile::TempDir>,
 }
@@ -38,9 +62,14 @@ impl Rig {
     }
 
     pub(crate) async fn at(temp: Arc<tempfile::TempDir>) -> Self {
-        let (executor, events) = Executor::start(config(temp.path())).await.unwrap();
+        let Beginning {
+            executor,
+            found,
+            events,
+        } = Executor::start(config(temp.path())).await.unwrap();
         Self {
             executor,
+            found,
             events,
             temp,
         }
@@ -56,6 +85,7 @@ impl Rig {
         let path = (b"PATH".to_vec(), b"/usr/local/bin:/usr/bin:/bin".to_vec());
         Order {
             key: RunKey(key),
+            label: label(key),
             argv: ["sh", "-c", script]
                 .map(|arg| arg.as_bytes().to_vec())
                 .into(),
@@ -96,7 +126,10 @@ impl Rig {
 
     pub(crate) async fn ended(&mut self) -> Ended {
         match self.event().await {
-            ExecEvent::Ended(ended) => ended,
+            ExecEvent::Ended(ended) => {
+                self.executor.forget(ended.key);
+                ended
+            }
             other => panic!("instead of an end: {other:?}"),
         }
     }
@@ -128,6 +161,40 @@ impl Rig {
             GuardState::Working(pid) => pid.cast_signed(),
             other => panic!("no guard: {other:?}"),
         }
+    }
+}
+
+pub(crate) fn label(key: u64) -> Label {
+    let mut bytes = [7; 16];
+    bytes[..8].copy_from_slice(&key.to_le_bytes());
+    Label(bytes)
+}
+
+/// A guard outlives its executor, but no test: it and all that it started are killed, whatever has become of the test.
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // The last of those that share the directory.
+        if Arc::strong_count(&self.temp) == 1 {
+            kill_all_below(self.temp.path());
+        }
+    }
+}
+
+/// Kills what bears a directory in its command line or its environment.
+pub(crate) fn kill_all_below(directory: &Path) {
+    let needle = directory.as_os_str().as_encoded_bytes();
+    let own = std::process::id().cast_signed();
+    let mentions = |pid: i32| {
+        ["cmdline", "environ"].iter().any(|name| {
+            let bytes = std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+            bytes.windows(needle.len()).any(|window| window == needle)
+        })
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    for pid in pids.filter(|pid| *pid != own && mentions(*pid)) {
+        // It may have ended meanwhile.
+        let _sent = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
     }
 }
 

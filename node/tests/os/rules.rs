@@ -1,35 +1,13 @@
-//! The guard's promises: deadlines, ends, and what happens when a node or a guard dies.
+//! The guard's promises while its node lives: deadlines, ends, and what happens when the guard dies.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use node::clock::boottime;
-use node::executor::{ExecEvent, Executor};
+use node::executor::ExecEvent;
 use node::guard::{Cause, How, Refusal, RunKey, Stdin};
 use rustix::process::Signal;
 
-use crate::rig::{Rig, config, freeze, lives, signal, until, within};
-
-const SIGKILLED: How = How::Signalled {
-    signo: 9,
-    core: node::guard::Core::None,
-};
-
-/// A leader that ignores what can be ignored, with a child in its group and a daemon that left it.
-const FAMILY: &str = "trap '' TERM HUP INT; \
-    sh -c 'echo $$ > $D/child; exec sleep 1000' & \
-    (setsid sh -c 'echo $$ > $D/daemon; exec sleep 1000' &); \
-    echo $$ > $D/leader; while :; do sleep 0.01; done";
-
-const MEMBERS: [&str; 3] = ["leader", "child", "daemon"];
-
-async fn family(rig: &Rig) -> Vec<i32> {
-    let mut pids = Vec::new();
-    for name in MEMBERS {
-        pids.push(rig.number(name).await);
-    }
-    pids
-}
+use crate::rig::{FAMILY, MEMBERS, Rig, SIGKILLED, family, freeze, lives, signal, until};
 
 #[tokio::test]
 async fn at_the_deadline_the_whole_family_dies() {
@@ -270,17 +248,6 @@ async fn a_terminal_interrupt_does_not_end_the_guard() {
 }
 
 #[tokio::test]
-async fn when_the_node_goes_all_runs_die() {
-    let rig = Rig::new().await;
-    rig.order(1, FAMILY);
-    let pids = family(&rig).await;
-    let guard = rig.guard();
-    drop(rig.executor);
-    until(|| !lives(guard)).await;
-    assert!(!pids.iter().any(|pid| lives(*pid)), "{pids:?}");
-}
-
-#[tokio::test]
 async fn when_the_guard_is_killed_its_runs_die_before_they_are_reported() {
     let mut rig = Rig::new().await;
     rig.order(1, FAMILY);
@@ -298,51 +265,4 @@ async fn when_the_guard_is_killed_its_runs_die_before_they_are_reported() {
     assert_eq!(rig.event().await, ExecEvent::GuardBack);
     assert_ne!(rig.guard(), guard);
     assert_eq!(rig.run(2, "true").await.how, How::Exited(0));
-}
-
-#[test]
-fn what_a_lost_node_and_guard_left_is_cleared_at_the_next_start() {
-    let runtime = || {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(1).enable_all().build().unwrap()
-    };
-    let temp = Arc::new(tempfile::tempdir().unwrap());
-    let node = runtime();
-    let (pids, guard) = node.block_on(async {
-        let rig = Rig::at(Arc::clone(&temp)).await;
-        rig.order(1, FAMILY);
-        let found = (family(&rig).await, rig.guard());
-        // Neither may do anything about its end.
-        freeze(found.1).await;
-        std::mem::forget(rig);
-        found
-    });
-    node.shutdown_background();
-    signal(guard, Signal::KILL);
-    runtime().block_on(async {
-        let mut rig = Rig::at(temp).await;
-        assert!(!pids.iter().any(|pid| lives(*pid)), "{pids:?}");
-        assert_eq!(rig.run(2, "true").await.how, How::Exited(0));
-    });
-}
-
-#[tokio::test]
-async fn a_new_executor_waits_for_the_old_guard() {
-    let rig = Rig::new().await;
-    rig.order(1, "echo $$ > $D/leader; sleep 1000");
-    let leader = rig.number("leader").await;
-    let guard = rig.guard();
-    freeze(guard).await;
-    drop(rig.executor);
-    let next = Executor::start(config(rig.temp.path()));
-    let mut next = std::pin::pin!(next);
-    for _ in 0..50 {
-        assert!(futures::poll!(&mut next).is_pending());
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    assert!(lives(leader));
-    signal(guard, Signal::CONT);
-    let (next, _events) = within(next).await.unwrap();
-    assert!(!lives(leader) && !lives(guard));
-    assert_eq!(next.live(), 0);
 }

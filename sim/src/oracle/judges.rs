@@ -292,6 +292,10 @@ fn truth_group(tasks: &BTreeMap<TaskId, Truth>, task: TaskId) -> Option<(TaskId,
 
 /// Says why a majority cannot have voted for a run, by the votes that members hold now.
 fn no_majority(run: RunId, facts: &StartFacts) -> Option<String> {
+    if facts.committee == 0 {
+        // No node is alive that knows it.
+        return None;
+    }
     let against = facts
         .votes
         .iter()

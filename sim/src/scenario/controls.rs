@@ -141,7 +141,7 @@ pub const CONTROLS: &[Control] = &[
         judge: Judge::S1,
         scenario: Scenario {
             name: "node_killed",
-            about: "the claimant's node dies and comes back",
+            about: "the claimant's node dies and comes back after its lease",
             setup: three,
             script: node_killed,
         },

@@ -39,6 +39,24 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         script: crash_at_start,
     },
     Scenario {
+        name: "a_run_outlives_its_node",
+        about: "the claimant's node dies again and again, each time for less than what is left of the lease",
+        setup: three,
+        script: outlives_node,
+    },
+    Scenario {
+        name: "an_end_waits_for_its_node",
+        about: "a run ends while its node is dead; the node comes back and tells the end",
+        setup: three,
+        script: end_waits,
+    },
+    Scenario {
+        name: "a_run_does_not_outlive_its_deadline",
+        about: "the claimant's node stays away beyond the lease, then comes back to a run that was killed",
+        setup: three,
+        script: dead_beyond_lease,
+    },
+    Scenario {
         name: "crash_after_end_before_outcome_is_durable",
         about: "the claimant's host dies as its process ends",
         setup: three,
@@ -119,14 +137,60 @@ fn crash_at_start(world: &mut World) -> Course {
     for _ in 0..3 {
         let (claimant, run) = one_running(world, 0, Plan::succeed(SECOND))?;
         world.crash_node(claimant, BACK, Unsynced::Lost);
-        next_start(world, world.lease() * 5)?;
         until(world, SOON, "it is committed", |world| {
             world.oracle().is_committed(run.task)
         })?;
         world.run_for(SECOND);
     }
     world.finish();
-    Ok(())
+    expect(
+        world.oracle().tally().starts == 3,
+        "its guard goes on, and nobody runs it again",
+    )
+}
+
+fn outlives_node(world: &mut World) -> Course {
+    warm(world);
+    let (claimant, run) = one_running(world, 0, Plan::succeed(world.lease() * 6))?;
+    for unsynced in [Unsynced::Lost, Unsynced::Drawn, Unsynced::Lost] {
+        world.run_for(world.lease());
+        world.crash_node(claimant, Some(world.lease() / 4), unsynced);
+    }
+    until(world, world.lease() * 8, "it is committed", |world| {
+        world.oracle().is_committed(run.task)
+    })?;
+    world.finish();
+    expect(world.oracle().tally().starts == 1, "it ran once")
+}
+
+fn end_waits(world: &mut World) -> Course {
+    warm(world);
+    let lease = world.lease();
+    let (claimant, run) = one_running(world, 0, Plan::succeed(lease / 4))?;
+    world.crash_node(claimant, Some(lease / 2), Unsynced::Lost);
+    until(world, lease * 3, "it is committed", |world| {
+        world.oracle().is_committed(run.task)
+    })?;
+    world.finish();
+    expect(world.oracle().tally().starts == 1, "it ran once")
+}
+
+fn dead_beyond_lease(world: &mut World) -> Course {
+    warm(world);
+    let lease = world.lease();
+    let (claimant, run) = one_running(world, 0, Plan::succeed(lease * 3))?;
+    world.crash_node(claimant, Some(lease * 2), Unsynced::Drawn);
+    let (other, _) = next_start(world, lease * 4)?;
+    expect(other != claimant, "another host takes over")?;
+    expect(
+        world.oracle().tally().expired == 1,
+        "the first run was killed before",
+    )?;
+    until(world, lease * 8, "it is committed", |world| {
+        world.oracle().is_committed(run.task)
+    })?;
+    world.finish();
+    expect(world.oracle().tally().starts == 2, "it ran twice in all")
 }
 
 fn crash_at_end(world: &mut World) -> Course {

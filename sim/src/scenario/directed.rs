@@ -300,7 +300,7 @@ pub(super) fn node_stopped(world: &mut World) -> Course {
 pub(super) fn node_killed(world: &mut World) -> Course {
     warm(world);
     let (claimant, _) = one_running(world, 0, Plan::succeed(world.lease() * 5))?;
-    world.crash_node(claimant, Some(SECOND / 20), Unsynced::Drawn);
+    world.crash_node(claimant, Some(world.lease() * 2), Unsynced::Drawn);
     next_start(world, world.lease() * 4)?;
     world.finish();
     Ok(())

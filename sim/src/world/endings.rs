@@ -1,7 +1,7 @@
-//! Runs: how they end: by themselves, by a signal, at their deadline, with their node or with their host; and how they stand
-//! still with it.
+//! Runs: how they end: by themselves, by a signal, at their deadline or with their host; how they stand still with it; and what
+//! a node that starts finds of them.
 
-use crdt::event::{Input, RunEnd};
+use crdt::event::{FoundRun, Input, RunEnd};
 use crdt::ids::RunId;
 use crdt::task::{Captured, Exit, RunReport, Usage};
 use crdt::time::Wall;
@@ -9,12 +9,21 @@ use crdt::time::Wall;
 use super::guards::name;
 use super::{GuardPace, World};
 use crate::chance;
-use crate::host::{Cause, Guard, GuardFlaw, Phase};
+use crate::host::{Cause, Guard, GuardFlaw, Kept, Phase};
 use crate::plan::Manners;
 use crate::queue::{Event, HostIx, RunEvent};
 use crate::timeline::Mark;
 
 const SIGKILL: i32 = 9;
+
+/// What a guard says of a run to a node that starts.
+fn found_run(guard: &Guard) -> FoundRun {
+    FoundRun {
+        run: guard.order.run,
+        deadline: guard.order.deadline,
+        signalled: guard.signalled,
+    }
+}
 
 impl World {
     /// Draws how long a kill takes: within the guard's bound.
@@ -38,10 +47,8 @@ impl World {
             Phase::Dying(_) => {}
             Phase::Ordered { .. } | Phase::Arming { .. } => {
                 self.hosts[host].guards.remove(&run);
-                if cause != Cause::NodeGone {
-                    let delay = self.latency(host, 60_000);
-                    self.tell_in(delay, host, Input::RunEnded(run, RunEnd::TooLate));
-                }
+                let delay = self.latency(host, 60_000);
+                self.tell_in(delay, host, Input::RunEnded(run, RunEnd::TooLate));
             }
             Phase::Runs { .. } | Phase::Frozen { .. } => {
                 guard.phase = Phase::Dying(cause);
@@ -73,22 +80,25 @@ impl World {
                 let tag = self.hosts[host].tag;
                 self.oracle.exited(run, (host, tag), Exit::Signal(SIGKILL));
                 let report = self.report_of(host, &guard, Exit::Signal(SIGKILL));
-                self.tell_in(delay, host, Input::RunEnded(run, RunEnd::Exited(report)));
+                self.tell_end(delay, host, &guard, RunEnd::Exited(report));
             }
-            Cause::Deadline | Cause::NodeGone => {
-                let why = if cause == Cause::Deadline {
-                    "killed at its deadline"
-                } else {
-                    "killed with its node"
-                };
-                self.end_mark(host, run, Mark::Expired, why);
+            Cause::Deadline => {
+                self.end_mark(host, run, Mark::Expired, "killed at its deadline");
                 self.oracle.expired(run, host);
-                if cause == Cause::Deadline {
-                    self.tell_in(delay, host, Input::RunEnded(run, RunEnd::Expired));
-                }
+                self.tell_end(delay, host, &guard, RunEnd::Expired);
             }
         }
-        self.guard_gone(host);
+    }
+
+    /// A guard keeps an end, and tells its node, if that lives.
+    fn tell_end(&mut self, delay: u64, host: HostIx, guard: &Guard, end: RunEnd) {
+        let found = found_run(guard);
+        let kept = Kept {
+            found,
+            end: end.clone(),
+        };
+        self.hosts[host].kept.insert(found.run, kept);
+        self.tell_in(delay, host, Input::RunEnded(found.run, end));
     }
 
     fn end_mark(&mut self, host: HostIx, run: RunId, mark: Mark, how: &str) {
@@ -149,8 +159,7 @@ impl World {
         self.oracle.exited(run, (host, tag), exit);
         let report = self.report_of(host, &guard, exit);
         let delay = self.latency(host, 60_000);
-        self.tell_in(delay, host, Input::RunEnded(run, RunEnd::Exited(report)));
-        self.guard_gone(host);
+        self.tell_end(delay, host, &guard, RunEnd::Exited(report));
     }
 
     fn report_of(&self, host: HostIx, guard: &Guard, exit: Exit) -> RunReport {
@@ -166,14 +175,40 @@ impl World {
         }
     }
 
-    /// G3: a node that died comes back only when the guards of its runs are gone.
-    pub(super) fn guard_gone(&mut self, host: HostIx) {
+    /// A node asked for a signal or for a run's end; its guard remembers that for the next start of the node.
+    pub(super) fn note_signal(&mut self, host: HostIx, run: RunId) {
+        let local = self.hosts[host].local(self.now);
+        if let Some(guard) = self.hosts[host].guards.get_mut(&run) {
+            guard.signalled.get_or_insert(local);
+        }
+    }
+
+    /// G3: what a node that starts finds: runs that its guard has, and ends that no node has made durable.
+    pub(super) fn found(&self, host: HostIx) -> (Vec<FoundRun>, Vec<Input>) {
+        if self.guard_flaw() == Some(GuardFlaw::Absent) {
+            return (Vec::new(), Vec::new());
+        }
         let node = &self.hosts[host];
-        let alone = node.guards.is_empty() || self.guard_flaw() == Some(GuardFlaw::Absent);
-        if let Some(at) = node.restart_at
-            && alone
-        {
-            self.queue.push(at.max(self.now), Event::Restart { host });
+        let (mut runs, mut inputs) = (Vec::new(), Vec::new());
+        for guard in node.guards.values() {
+            runs.push(found_run(guard));
+            if !matches!(guard.phase, Phase::Ordered { .. } | Phase::Arming { .. }) {
+                inputs.push(Input::RunStarted(guard.order.run));
+            }
+        }
+        for kept in node.kept.values() {
+            runs.push(kept.found);
+            inputs.push(Input::RunStarted(kept.found.run));
+            inputs.push(Input::RunEnded(kept.found.run, kept.end.clone()));
+        }
+        (runs, inputs)
+    }
+
+    /// A node's disk has taken something: ends that are durable are forgotten.
+    pub(super) fn forget_ends(&mut self, host: HostIx) {
+        let node = &mut self.hosts[host];
+        if let Some(replica) = &node.replica {
+            node.kept.retain(|run, _| !replica.is_settled(*run));
         }
     }
 
@@ -226,19 +261,18 @@ impl World {
         }
     }
 
-    /// Guards lose their node: each kills its run at once, within its bound.
+    /// A node dies: what it had not handed to its guard yet is never started; its guard and its runs go on.
     pub(super) fn orphan_runs(&mut self, host: HostIx) {
         if self.guard_flaw() == Some(GuardFlaw::Absent) {
             return;
         }
-        let runs: Vec<RunId> = self.hosts[host].guards.keys().copied().collect();
-        for run in runs {
-            self.kill_run(host, run, Cause::NodeGone);
-        }
+        let guards = &mut self.hosts[host].guards;
+        guards.retain(|_, guard| !matches!(guard.phase, Phase::Ordered { .. }));
     }
 
     /// The machine is gone, and everything on it.
     pub(super) fn drop_runs(&mut self, host: HostIx) {
+        self.hosts[host].kept.clear();
         for run in std::mem::take(&mut self.hosts[host].guards).into_keys() {
             self.end_mark(host, run, Mark::Expired, "dies with its host");
             self.oracle.expired(run, host);

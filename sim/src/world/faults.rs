@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    /// Kills a node: its guards kill its runs; it is started again no sooner than `back` from now and when they are gone.
+    /// Kills a node; its guard and its runs go on. It is started again `back` from now.
     pub fn crash_node(&mut self, host: HostIx, back: Option<Duration>, unsynced: Unsynced) {
         if self.hosts[host].mode == Mode::Frozen {
             self.resume(host);
@@ -151,13 +151,14 @@ impl World {
         self.timeline.band_begins(self.now, host, BandKind::Down);
     }
 
-    /// Starts a dead node after a while, and when the guards of its runs are gone.
+    /// Starts a dead node after a while.
     pub fn start_node(&mut self, host: HostIx, after: Duration) {
         if self.hosts[host].is_up() || self.hosts[host].restart_at.is_some() {
             return;
         }
-        self.hosts[host].restart_at = Some(self.now + chance::nanos(after));
-        self.guard_gone(host);
+        let at = self.now + chance::nanos(after);
+        self.hosts[host].restart_at = Some(at);
+        self.queue.push(at, Event::Restart { host });
     }
 
     pub(super) fn restart_now(&mut self, host: HostIx) {

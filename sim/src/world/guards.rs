@@ -53,6 +53,7 @@ impl World {
             plan,
             phase,
             freezes: 0,
+            signalled: None,
         };
         self.hosts[host].guards.insert(run, guard);
         let delay = self.latency(host, 300_000);
@@ -114,6 +115,9 @@ impl World {
     pub(super) fn run_event(&mut self, host: HostIx, run: RunId, serial: u64, what: RunEvent) {
         if self.hosts[host].guard(run, serial).is_none() {
             return;
+        }
+        if matches!(what, RunEvent::Signal(_) | RunEvent::Kill) {
+            self.note_signal(host, run);
         }
         match what {
             RunEvent::Exec => self.exec(host, run),
@@ -197,10 +201,11 @@ impl World {
         run: RunId,
         group: Option<(crdt::ids::TaskId, u32)>,
     ) -> StartFacts {
-        let committee = self.hosts[host]
-            .replica
-            .as_ref()
-            .and_then(|replica| replica.committee(run.task))
+        // A guard starts what its node has ordered even if that has died meanwhile: any node's word will do.
+        let committee = self
+            .hosts
+            .iter()
+            .find_map(|node| node.replica.as_ref()?.committee(run.task))
             .unwrap_or_default();
         let votes = committee
             .iter()

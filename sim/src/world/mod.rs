@@ -482,5 +482,6 @@ fn make_host(setup: &Setup, host: HostIx) -> Host {
         wake_request: 0,
         wakes: 0,
         restart_at: None,
+        kept: BTreeMap::new(),
     }
 }

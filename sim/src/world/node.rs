@@ -35,7 +35,9 @@ impl World {
         node.restart_at = None;
         node.wake_at = None;
         let records = node.disk.records().to_vec();
-        let mut replica = Replica::new(config, records, node.clock.read(self.now));
+        let (runs, inputs) = self.found(host);
+        let node = &mut self.hosts[host];
+        let mut replica = Replica::new(config, records, &runs, node.clock.read(self.now));
         if let Some(Flaw::Rule(rule)) = self.setup.flaw {
             replica.sabotage(rule);
         }
@@ -46,6 +48,10 @@ impl World {
         });
         self.timeline.band_ends(self.now, host, BandKind::Down);
         self.drain(host);
+        for input in inputs {
+            self.feed(host, input);
+        }
+        self.forget_ends(host);
         self.connect_all(host);
     }
 
@@ -213,6 +219,7 @@ impl World {
         self.disk_step(host, step);
         if let Some(token) = token.filter(|_| self.setup.flaw != Some(Flaw::DiskLies)) {
             self.feed(host, Input::Persisted(token));
+            self.forget_ends(host);
         }
     }
 
