@@ -10,6 +10,7 @@ use crate::config::Sabotage;
 use crate::ids::{Epoch, SegmentId, Tag};
 use crate::registers::Registers;
 use crate::task::{Outcome, OutcomeDigest};
+use crate::terms::Terms;
 use crate::time::{Mono, Timing};
 
 /// Where a live claim of this node stands. It ends with an outcome or a give-up.
@@ -34,7 +35,7 @@ pub struct Claim {
     pub since: Since,
     /// Where it stands.
     pub phase: Phase,
-    /// L - K after the deciding answer; none until it is held.
+    /// L - K after the deciding answer, or never; none until it is held.
     pub deadline: Option<Mono>,
     /// The deadline passed: nothing revives this epoch (the latch).
     pub lost: bool,
@@ -122,6 +123,8 @@ pub struct Claimant<'a> {
     pub own_durable: bool,
     /// The segment, for answers.
     pub segment: SegmentId,
+    /// On what its claims rest.
+    pub terms: Terms,
     /// The rule that is broken on purpose.
     pub broken: Option<Sabotage>,
 }
@@ -155,6 +158,12 @@ impl Claimant<'_> {
         })
     }
 
+    /// Says whether a majority of the members is seen to have voted for this claimant at `epoch`, and for nobody since.
+    #[must_use]
+    pub fn has_majority(&self, epoch: Epoch) -> bool {
+        self.voters(epoch).count() >= self.majority()
+    }
+
     /// C3 and C4: returns the instant until which `claim` is held, if a majority answers and that lies ahead of `now`.
     #[must_use]
     pub fn hold(
@@ -167,8 +176,11 @@ impl Claimant<'_> {
         if claim.lost && self.broken != Some(Sabotage::NoLatch) {
             return None;
         }
-        if self.voters(claim.epoch).count() < self.majority() {
-            return None;
+        match self.terms {
+            Terms::Anywhere => return Some(Mono::NEVER),
+            Terms::Votes | Terms::Lease if !self.has_majority(claim.epoch) => return None,
+            Terms::Votes => return Some(Mono::NEVER),
+            Terms::Lease => {}
         }
         let answer = |member: Tag| {
             if member == self.me {
@@ -196,7 +208,10 @@ impl Claimant<'_> {
     /// C5: returns what the voters of `epoch` promise; needs no lease.
     #[must_use]
     pub fn promise(&self, epoch: Epoch) -> Promise {
-        if self.voters(epoch).count() < self.majority() {
+        if self.terms == Terms::Anywhere {
+            return Promise::Fresh;
+        }
+        if !self.has_majority(epoch) {
             return Promise::None;
         }
         let accepted = self

@@ -60,6 +60,12 @@ pub enum Sabotage {
     NoAdoption,
     /// A claim is given up at its deadline, before its run is dead (C8, F4).
     YieldBeforeDeath,
+    /// Silence frees votes of tasks that wait for their host, too.
+    SilenceFrees,
+    /// A run that may have been lost is passed over.
+    LossPassedOver,
+    /// Any outcome counts of a task that may run anywhere, not the least.
+    AnyOutcome,
     /// A group's window is not looked at.
     NoWindow,
     /// The replica wants to be woken all the time.

@@ -116,8 +116,9 @@ pub struct OutcomeAt {
 pub struct ClaimMark {
     /// The epoch of the run.
     pub epoch: Epoch,
-    /// When it started, by the writer's wall clock.
-    pub started: Wall,
+    /// When it started, by the writer's wall clock; `None` when it is about to. (What must not run again after a loss is
+    /// started only when that is durable.)
+    pub started: Option<Wall>,
 }
 
 /// What a segment counts.

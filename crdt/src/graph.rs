@@ -112,6 +112,12 @@ impl Graph {
         self.dependents.remove(&ended).unwrap_or_default()
     }
 
+    /// Returns the tasks that wait for `dependency`.
+    #[must_use]
+    pub fn waiting(&self, dependency: TaskId) -> &[TaskIx] {
+        self.dependents.get(&dependency).map_or(&[], Vec::as_slice)
+    }
+
     /// Returns the group with this id.
     #[must_use]
     pub fn group(&self, id: TaskId) -> Option<&Group> {

@@ -88,10 +88,19 @@ impl Statements {
         }
     }
 
-    /// Returns every claim that got a vote, in order of epochs. `members` is the committee's size.
+    /// Returns every claim that got a vote, a run or an outcome, in order of epochs. `members` is the committee's size.
     #[must_use]
     pub fn attempts(&self, members: usize) -> Vec<Attempt> {
         let mut attempts = BTreeMap::<(Epoch, Tag), Attempt>::new();
+        for (claimant, said) in &self.0 {
+            let started = said.marks.iter().filter(|mark| mark.started.is_some());
+            let marked = started.map(|mark| mark.epoch);
+            for epoch in marked.chain(said.outcomes.iter().map(|(at, _)| *at)) {
+                attempts
+                    .entry((epoch, *claimant))
+                    .or_insert_with(|| self.attempt(epoch, *claimant));
+            }
+        }
         for (voter, said) in &self.0 {
             let mut before: Option<&Vote> = None;
             for vote in &said.votes {
@@ -114,13 +123,13 @@ impl Statements {
     fn attempt(&self, epoch: Epoch, claimant: Tag) -> Attempt {
         let mark = self.said(claimant).and_then(|said| {
             let mut marks = said.marks.iter();
-            marks.find(|mark| mark.epoch == epoch)
+            marks.find(|mark| mark.epoch == epoch && mark.started.is_some())
         });
         Attempt {
             epoch,
             claimant,
             votes: Vec::new(),
-            started: mark.map(|mark| mark.started),
+            started: mark.and_then(|mark| mark.started),
             end: self.end(epoch, claimant),
         }
     }
@@ -185,6 +194,7 @@ impl fmt::Display for End {
             Self::Outcome(Verdict::Killed) => f.write_str("killed as asked"),
             Self::Outcome(Verdict::Cancelled) => f.write_str("cancelled as asked"),
             Self::Outcome(Verdict::Retry) => f.write_str("failure, to be tried again"),
+            Self::Outcome(Verdict::Lost) => f.write_str("lost with its host"),
             Self::Adopted(epoch, _) => write!(f, "took up the outcome of epoch {epoch}"),
             Self::GivenUp => f.write_str("given up"),
             Self::Open => f.write_str("no end was heard of"),
@@ -246,7 +256,7 @@ mod tests {
     }
 
     fn mark(epoch: u32) -> Entry {
-        let (epoch, started) = (Epoch(epoch), Wall(5));
+        let (epoch, started) = (Epoch(epoch), Some(Wall(5)));
         Entry::Claim(0, ClaimMark { epoch, started })
     }
 

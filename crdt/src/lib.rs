@@ -16,5 +16,6 @@ pub mod resolve;
 pub mod roster;
 pub mod schedule;
 pub mod task;
+pub mod terms;
 pub mod time;
 pub mod witness;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::config::Sabotage;
 use crate::entry::{Accept, ClaimMark};
 use crate::ids::{Epoch, Tag};
-use crate::task::{Outcome, OutcomeDigest, Want};
+use crate::task::{Outcome, OutcomeDigest, Want, Wish};
 
 /// A bid register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,16 +59,27 @@ pub struct Registers {
     outcomes: Vec<(Tag, OutcomeRegister)>,
     /// Every accept ever seen, by member: a vote keeps only the newest, but what was complete stays so (O1).
     accepts: Vec<(Tag, Accept)>,
+    /// Votes that were followed by one at a higher epoch: member, epoch, claimant.
+    passed: Vec<(Tag, Epoch, Tag)>,
     /// What a person wants, the newest.
     pub want: Option<Box<Want>>,
-    /// The claim register: who ran it last, by the highest epoch.
-    pub mark: Option<(Tag, ClaimMark)>,
+    /// The newest entry of each writer in the claim register.
+    marks: Vec<(Tag, ClaimMark)>,
     /// How many runs were marked as started.
     pub starts: u32,
     /// How many runs asked for another one.
     pub retries: u32,
     /// Sabotage: accepts may be taken back.
     pub(crate) forgetful: bool,
+}
+
+/// That a run may have been lost with its host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Loss {
+    /// It was not lost after all, or its claimant knows that it was: this is what it says.
+    Told(Arc<Outcome>),
+    /// This claimant has a standing claim at this epoch, and its voters left it because it was silent.
+    Silent(Tag, Epoch),
 }
 
 /// An entry that goes back: its writer broke the protocol, and nothing was changed.
@@ -168,6 +179,52 @@ impl Registers {
                 .is_some_and(|outcome| outcome.epoch >= epoch)
     }
 
+    /// Says whether a person gave their word that no run of it at this epoch is alive.
+    #[must_use]
+    pub fn is_written_off(&self, epoch: Epoch) -> bool {
+        self.want
+            .as_ref()
+            .is_some_and(|want| matches!(want.wish, Wish::Retry { lost } if epoch <= lost))
+    }
+
+    /// Returns the run that a claimant at `epoch` must not follow with another: one with a final outcome, though no majority
+    /// has accepted that, or one whose claimant a majority of `members` may have voted for and that never said that it was
+    /// over. What came before a failure that was to be tried again, or before a person's word, is settled.
+    #[must_use]
+    pub fn loss_before(&self, epoch: Epoch, members: usize) -> Option<Loss> {
+        let again = self
+            .outcomes
+            .iter()
+            .filter(|(_, o)| !o.outcome.verdict.is_final());
+        let settled = again.map(|(_, o)| o.epoch).max().unwrap_or(Epoch::NONE);
+        let open = |at: Epoch| at < epoch && at > settled && !self.is_written_off(at);
+        let told = self
+            .outcomes
+            .iter()
+            .find(|(_, o)| o.outcome.verdict.is_final() && open(o.epoch));
+        if let Some((_, register)) = told {
+            return Some(Loss::Told(Arc::clone(&register.outcome)));
+        }
+        let silent = self.passed.iter().find(|(_, at, claimant)| {
+            open(*at)
+                && !self.is_over(*claimant, *at)
+                && self.against(*at, *claimant) <= members - (members / 2 + 1)
+        });
+        silent.map(|(_, at, claimant)| Loss::Silent(*claimant, *at))
+    }
+
+    /// How many members voted at exactly this epoch for others than `claimant`.
+    fn against(&self, epoch: Epoch, claimant: Tag) -> usize {
+        let now = self
+            .votes
+            .iter()
+            .map(|(_, vote)| (vote.epoch, vote.claimant));
+        let passed = self.passed.iter().map(|(_, at, whom)| (*at, *whom));
+        now.chain(passed)
+            .filter(|(at, whom)| *at == epoch && *whom != claimant)
+            .count()
+    }
+
     /// Folds a bid.
     ///
     /// # Errors
@@ -194,7 +251,10 @@ impl Registers {
         if !moved || taken_back || accepts(&new) > new.epoch {
             return Err(WentBack);
         }
-        *old = new;
+        let before = std::mem::replace(old, new);
+        if new.epoch > before.epoch {
+            self.passed.push((writer, before.epoch, before.claimant));
+        }
         if let Some(accept) = new.accepted
             && !self.accepts.contains(&(writer, accept))
         {
@@ -229,12 +289,28 @@ impl Registers {
         Ok(())
     }
 
-    /// Folds a claim mark; the highest epoch stands.
+    /// Folds a claim mark.
     pub fn fold_mark(&mut self, writer: Tag, mark: ClaimMark) {
-        self.starts = self.starts.saturating_add(1);
-        if self.mark.is_none_or(|(_, old)| mark.epoch > old.epoch) {
-            self.mark = Some((writer, mark));
+        if mark.started.is_some() {
+            self.starts = self.starts.saturating_add(1);
         }
+        let old = slot(&mut self.marks, writer, &mark);
+        if mark.epoch >= old.epoch {
+            *old = mark;
+        }
+    }
+
+    /// Returns who runs it or ran it last: of the highest epoch, and of these one that did start.
+    #[must_use]
+    pub fn mark(&self) -> Option<(Tag, ClaimMark)> {
+        let newest = |(tag, mark): &(Tag, ClaimMark)| (mark.epoch, mark.started.is_some(), *tag);
+        self.marks.iter().copied().max_by_key(newest)
+    }
+
+    /// Returns the newest mark of `writer`.
+    #[must_use]
+    pub fn mark_of(&self, writer: Tag) -> Option<ClaimMark> {
+        find(&self.marks, writer).copied()
     }
 
     /// Folds a want; the newest stamp stands. Says whether it is this one.

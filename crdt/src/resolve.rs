@@ -1,9 +1,13 @@
 //! From registers to truth: which outcome is committed (O1). A pure function, the same on every host; once it holds for some
 //! view it holds for every later one.
 
+use std::cmp::Reverse;
+use std::sync::Arc;
+
 use crate::entry::Accept;
 use crate::ids::{Epoch, Tag};
 use crate::registers::Registers;
+use crate::task::{Outcome, OutcomeDigest, Verdict};
 
 /// Returns the accept behind which a majority of the committee stands or stood at one and the same epoch. `uncounted` is a
 /// member whose newest entries are not durable yet.
@@ -59,4 +63,38 @@ pub fn holder(registers: &Registers, committee: &[Tag]) -> Option<(Tag, Epoch)> 
         .filter(|vote| (vote.epoch, vote.claimant) == (epoch, claimant))
         .count();
     (count >= majority && !registers.is_over(claimant, epoch)).then_some((claimant, epoch))
+}
+
+/// Returns the best claim that stands, for a task that may run anywhere: of the highest epoch, and of these the least by `rank`.
+#[must_use]
+pub fn best_claim(registers: &Registers, rank: impl Fn(Tag, Epoch) -> u64) -> Option<(Tag, Epoch)> {
+    registers
+        .bids()
+        .map(|(claimant, bid)| (claimant, bid.epoch))
+        .filter(|(claimant, epoch)| !registers.is_over(*claimant, *epoch))
+        .min_by_key(|(claimant, epoch)| (Reverse(*epoch), rank(*claimant, *epoch), *claimant))
+}
+
+/// Returns the outcome that counts of a task that may run anywhere: the least of all final ones. Hosts that see the same
+/// outcomes agree on it; seeing more, they may come to a lesser one.
+#[must_use]
+pub fn least_outcome(
+    registers: &Registers,
+    rank: impl Fn(Tag, Epoch) -> u64,
+) -> Option<&Arc<Outcome>> {
+    let order = |outcome: &Outcome, digest: OutcomeDigest| {
+        let class = match outcome.verdict {
+            Verdict::Success => 0,
+            Verdict::Cancelled | Verdict::Killed => 1,
+            Verdict::Lost => 2,
+            Verdict::Failure(_) | Verdict::Retry => 3,
+        };
+        let (epoch, writer) = outcome.origin;
+        (class, epoch, rank(writer, epoch), digest)
+    };
+    registers
+        .outcomes()
+        .filter(|(_, register)| register.outcome.verdict.is_final())
+        .min_by_key(|(_, register)| order(&register.outcome, register.digest))
+        .map(|(_, register)| &register.outcome)
 }

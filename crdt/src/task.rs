@@ -117,13 +117,29 @@ impl Default for Needs {
     }
 }
 
-/// What becomes of a task whose host was lost.
+/// What becomes of a task whose host was lost while it ran.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnLost {
     /// Run it again elsewhere once the lease has run out.
     #[default]
     Retry,
+    /// Wait for that host, however long: it alone knows what became of the run. Votes are never freed by silence, so this
+    /// needs no clock.
+    Wait,
+    /// End it as lost once the lease has run out.
+    Fail,
+}
+
+/// Where a task may run while the mesh is split.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnPartition {
+    /// Only where a majority of its committee answers: never twice at once.
+    #[default]
+    Wait,
+    /// On any host that can be reached: both sides of a split may run it, and one result counts.
+    Run,
 }
 
 /// Membership of a group: which one, the place in it, and how many of it may run at once.
@@ -186,6 +202,8 @@ pub struct TaskSpec {
     pub retries: u32,
     /// What happens when its host is lost.
     pub on_lost: OnLost,
+    /// Where it may run while the mesh is split.
+    pub on_partition: OnPartition,
 }
 
 impl TaskSpec {
@@ -215,6 +233,7 @@ impl TaskSpec {
             created: Wall(0),
             retries: 0,
             on_lost: OnLost::Retry,
+            on_partition: OnPartition::Wait,
         }
     }
 }
@@ -279,6 +298,8 @@ pub enum Verdict {
     Cancelled,
     /// A failure that asks for another run: frees the task, is never committed.
     Retry,
+    /// Its host was lost with its run, and it asks for no other.
+    Lost,
 }
 
 impl Verdict {
@@ -357,6 +378,11 @@ pub enum Wish {
     Close {
         /// How many.
         size: u32,
+    },
+    /// A person's word that no run of it at this epoch or below is alive, though its host cannot be asked.
+    Retry {
+        /// The epoch of the run that was lost. The replica that takes the wish puts in the highest that it knows.
+        lost: Epoch,
     },
 }
 

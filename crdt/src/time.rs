@@ -17,6 +17,9 @@ use crate::ids::Tag;
 pub struct Mono(pub u64);
 
 impl Mono {
+    /// Later than any instant.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// Returns the time since `earlier`, zero if that lies ahead.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -8,6 +8,7 @@ use crate::entry::Accept;
 use crate::ids::{Epoch, Tag};
 use crate::registers::{Registers, VoteRegister};
 use crate::resolve;
+use crate::terms::Terms;
 use crate::time::Mono;
 
 /// What a witness knows of one task.
@@ -22,6 +23,8 @@ pub struct Witness<'a> {
     /// When its vote's claimant was last promised anything: the latest of this vote, any ack to that claimant, and this node's
     /// start, plus W. From then on a silent claimant's vote is free.
     pub silent_from: Mono,
+    /// On what the task's claims rest.
+    pub terms: Terms,
     /// The rule that is broken on purpose.
     pub broken: Option<Sabotage>,
 }
@@ -59,6 +62,13 @@ impl Witness<'_> {
             .count();
         if against > self.committee.len() - self.majority() {
             return Binding::Free;
+        }
+        if self.terms == Terms::Votes && self.broken != Some(Sabotage::SilenceFrees) {
+            return if self.registers.is_written_off(vote.epoch) {
+                Binding::Free
+            } else {
+                Binding::Open
+            };
         }
         if vote.claimant == self.me && self.broken != Some(Sabotage::SelfTimeout) {
             return Binding::Open;

@@ -117,7 +117,7 @@ fn specs(first: u16, count: usize) -> Entry {
 fn mark(epoch: u32) -> ClaimMark {
     ClaimMark {
         epoch: Epoch(epoch),
-        started: Wall(7),
+        started: Some(Wall(7)),
     }
 }
 

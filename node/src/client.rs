@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::wire::{
     Body, Call, Closed, Details, Failure, FailureKind, Hello, Invitation, Killed, MAX_LINE, Nodes,
-    Reply, Request, SCHEMA, StatusQuery, Submission, Submitted, TaskLine, Tasks,
+    Reply, Request, Retried, SCHEMA, StatusQuery, Submission, Submitted, TaskLine, Tasks,
 };
 
 /// A node greets within this time. It does so at once unless its machine is stopped or overloaded.
@@ -260,6 +260,17 @@ impl Client {
         match self.ask(call)? {
             Body::Killed(killed) => Ok(killed),
             other => Err(strange("kill", &other)),
+        }
+    }
+
+    /// Gives a person's word that the runs of tasks that wait for their host are dead.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn retry(&mut self, ids: Vec<String>) -> Result<Retried, ClientError> {
+        match self.ask(Call::Retry { ids })? {
+            Body::Retried(retried) => Ok(retried),
+            other => Err(strange("retry", &other)),
         }
     }
 

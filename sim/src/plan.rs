@@ -204,6 +204,11 @@ impl Batch {
         }
     }
 
+    /// Returns the tasks, for changes.
+    pub fn tasks_mut(&mut self) -> impl Iterator<Item = &mut NewTask> {
+        self.0.iter_mut()
+    }
+
     /// Returns how many tasks there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -47,6 +47,9 @@ macro_rules! controls {
 }
 
 controls! {
+    silence_frees
+    loss_passed_over
+    any_outcome
     votes_not_durable
     lease_from_receipt
     restart_not_ack

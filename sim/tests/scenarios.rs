@@ -41,6 +41,17 @@ macro_rules! scenarios {
 
 scenarios! {
     quiet_mesh
+    on_lost_wait_outlives_a_split
+    on_lost_wait_for_a_dead_host
+    on_lost_wait_needs_no_clock
+    on_lost_wait_until_someone_says_retry
+    on_lost_fail_of_a_dead_host
+    on_lost_fail_in_a_split
+    on_lost_fail_with_retries
+    run_anywhere_in_a_quiet_mesh
+    run_anywhere_on_both_sides
+    run_anywhere_better_result_wins
+    run_anywhere_after_a_lost_host
     one_host
     two_hosts
     duplicated_and_reordered_frames

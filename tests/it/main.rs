@@ -2,7 +2,8 @@
 //!
 //! Each test has nodes and directories of its own, so all of them may run at once. Reading order: `cluster` (a mesh does its job),
 //! `cli` and `xargs` (the programs as scripts meet them), `demo`, `faults` (kill, stop, restart), `guard` (what outlives a
-//! node), `partition` (networks that split), `chaos` (all of that at random), `bad_input`.
+//! node), `partition` (networks that split), `policies` (what people choose for both), `chaos` (all of that at random),
+//! `bad_input`.
 
 mod bad_input;
 mod chaos;
@@ -12,6 +13,7 @@ mod demo;
 mod faults;
 mod guard;
 mod partition;
+mod policies;
 mod xargs;
 
 use tests::{Cluster, Node, settle};

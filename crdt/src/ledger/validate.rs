@@ -317,7 +317,11 @@ fn check_outcomes(outcomes: &[OutcomeAt]) -> Result<(), Rule> {
 fn check_outcome(outcome: &Outcome) -> Result<(), Rule> {
     let failure = match &outcome.verdict {
         Verdict::Failure(text) => text.as_deref(),
-        Verdict::Success | Verdict::Killed | Verdict::Cancelled | Verdict::Retry => None,
+        Verdict::Success
+        | Verdict::Killed
+        | Verdict::Cancelled
+        | Verdict::Retry
+        | Verdict::Lost => None,
     };
     check_text(failure)?;
     check_text(outcome.reason.as_deref())
@@ -327,7 +331,7 @@ fn check_want(want: &Want) -> Result<(), Rule> {
     check_text(Some(&want.by))?;
     match &want.wish {
         Wish::Kill { reason, .. } => check_text(reason.as_deref()),
-        Wish::Close { .. } => Ok(()),
+        Wish::Close { .. } | Wish::Retry { .. } => Ok(()),
     }
 }
 

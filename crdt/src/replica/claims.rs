@@ -4,21 +4,25 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Replica, Unfit};
+use super::{Replica, Unfit, rank};
 use crate::claim::{Claim, Claimant, Phase, Promise, Since};
 use crate::config::Sabotage;
 use crate::entry::{Bid, ClaimMark, OutcomeAt, Total};
 use crate::event::{Notice, Output, RunEnd, StartOrder};
 use crate::graph::TaskIx;
-use crate::ids::{RunId, SegmentId};
+use crate::ids::{Epoch, RunId, SegmentId, Tag};
 use crate::message::{Heartbeat, Message};
-use crate::registers::BidRegister;
+use crate::registers::{BidRegister, Loss};
 use crate::resolve;
-use crate::task::{Exit, Needs, Outcome, RunReport, Verdict, Wish};
-use crate::time::Mono;
+use crate::task::{Exit, Needs, OnLost, Outcome, RunReport, Verdict, Wish};
+use crate::terms::Terms;
+use crate::time::{Mono, Wall};
 
 /// A host on which a task could not be started tries it again after the first of these, and then ever more rarely down to the second.
 const UNFIT_FOR: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// What a guard sends in the end.
+const SIGKILL: i32 = 9;
 
 impl Replica {
     /// Bids for the best tasks for which there is room. Says whether it did.
@@ -91,8 +95,33 @@ impl Replica {
             registers: &self.known(ix).registers,
             own_durable: self.is_durable(ix),
             segment: self.known(ix).segment,
+            terms: self.terms(ix),
             broken: self.broken,
         }
+    }
+
+    /// On what a task's claims rest. A task without a spec has no claim; its votes are as durable as any can be.
+    pub(super) fn terms(&self, ix: TaskIx) -> Terms {
+        self.known(ix)
+            .spec
+            .as_deref()
+            .map_or(Terms::Votes, Terms::of)
+    }
+
+    /// The claim that stands behind a task's state: by votes, or the best of all where there are none.
+    pub(super) fn holder(&self, ix: TaskIx) -> Option<(Tag, Epoch)> {
+        let task = self.known(ix);
+        match self.terms(ix) {
+            Terms::Anywhere => self.best_claim(ix),
+            Terms::Lease | Terms::Votes => {
+                resolve::holder(&task.registers, &self.segment_of(ix).committee)
+            }
+        }
+    }
+
+    fn best_claim(&self, ix: TaskIx) -> Option<(Tag, Epoch)> {
+        let task = self.known(ix);
+        resolve::best_claim(&task.registers, |tag, epoch| rank(task.id, epoch, tag))
     }
 
     /// Takes a live claim as far as its answers allow.
@@ -111,6 +140,9 @@ impl Replica {
             self.drop_claim(ix);
             return;
         }
+        if self.terms(ix) == Terms::Anywhere && !self.is_settled_bid(ix, &claim) {
+            return;
+        }
         match self.as_claimant(ix).promise(claim.epoch) {
             Promise::None if self.is_outvoted(ix, &claim) => return self.give_up(ix),
             Promise::None | Promise::Await(_) => {}
@@ -118,7 +150,10 @@ impl Replica {
                 self.counters.adoptions += 1;
                 return self.conclude(ix, (*outcome).clone());
             }
-            Promise::Fresh if self.kill_wanted(ix) => return self.cancel(ix),
+            Promise::Fresh if self.kill_wanted(ix) => return self.cancel(ix, claim.epoch),
+            Promise::Fresh if self.meets_loss(ix, claim.epoch) => {
+                return self.tell_loss(ix, &claim);
+            }
             Promise::Fresh => {
                 if let Some(deadline) = self.renewed(ix, &claim) {
                     self.set_deadline(ix, deadline);
@@ -145,15 +180,85 @@ impl Replica {
         }
     }
 
+    /// Says whether a bid for a task that may run anywhere has stood for the settle window; gives it up for a better one.
+    fn is_settled_bid(&mut self, ix: TaskIx, claim: &Claim) -> bool {
+        if self.best_claim(ix) != Some((self.tag, claim.epoch)) {
+            self.give_up(ix);
+            return false;
+        }
+        let Since::Bid(since) = claim.since else {
+            return true;
+        };
+        let settled = since + self.settle_window();
+        if self.now.mono < settled {
+            self.wake_task(ix, settled);
+            return false;
+        }
+        true
+    }
+
+    /// Says whether an earlier run may have been lost with its host, where the task says that this must not be passed over.
+    fn meets_loss(&self, ix: TaskIx, epoch: Epoch) -> bool {
+        self.loss_before(ix, epoch).is_some()
+    }
+
+    /// Says whether a run that may have been lost is to be told, and not just followed by another.
+    pub(super) fn minds_loss(&self, ix: TaskIx) -> bool {
+        let spec = self.known(ix).spec.as_ref();
+        spec.is_some_and(|spec| spec.on_lost != OnLost::Retry)
+            && self.broken != Some(Sabotage::LossPassedOver)
+    }
+
+    fn loss_before(&self, ix: TaskIx, epoch: Epoch) -> Option<Loss> {
+        if !self.minds_loss(ix) {
+            return None;
+        }
+        self.known(ix)
+            .registers
+            .loss_before(epoch, self.segment_of(ix).committee.len())
+    }
+
+    /// Writes that a run was lost, once its claimant was silent for so long that it cannot be merely unseen here.
+    fn tell_loss(&mut self, ix: TaskIx, claim: &Claim) {
+        match self.loss_before(ix, claim.epoch) {
+            Some(Loss::Told(outcome)) => self.conclude(ix, (*outcome).clone()),
+            Some(Loss::Silent(claimant, _)) => {
+                let heard = self.roster.heard(claimant).unwrap_or(self.booted);
+                if self.now.mono >= heard + self.timing.wait() {
+                    self.lose(ix, claim.epoch);
+                } else {
+                    self.give_up(ix);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Ends a claim of a task whose run was lost: for good, or as a failure that is tried again.
+    fn lose(&mut self, ix: TaskIx, epoch: Epoch) {
+        let outcome = self.loss(ix, epoch);
+        self.conclude(ix, outcome);
+    }
+
+    /// Returns what is written of a run that was lost.
+    pub(super) fn loss(&self, ix: TaskIx, epoch: Epoch) -> Outcome {
+        let verdict = if self.has_tries_left(ix) {
+            Verdict::Retry
+        } else {
+            Verdict::Lost
+        };
+        self.outcome(ix, epoch, verdict, None)
+    }
+
     /// Says whether a majority is seen behind another claimant at this epoch or a later one.
     fn is_outvoted(&self, ix: TaskIx, claim: &Claim) -> bool {
-        resolve::holder(&self.known(ix).registers, &self.segment_of(ix).committee)
+        self.holder(ix)
             .is_some_and(|(claimant, epoch)| claimant != self.tag && epoch >= claim.epoch)
     }
 
     fn press_run(&mut self, ix: TaskIx, claim: Claim) {
         let run = self.run_of(ix, &claim);
-        if self.known(ix).complete.is_some() {
+        if self.known(ix).complete.is_some() || self.is_written_off(ix, &claim) {
             self.outputs.push_back(Output::Kill(run));
         }
         if let Some(deadline) = self.renewed(ix, &claim)
@@ -165,6 +270,13 @@ impl Replica {
         if claim.phase == Phase::Running {
             self.pass_on_kill(ix, &claim, run);
         }
+    }
+
+    /// Says whether voters that only a person's word can have freed have left a run that is alive after all.
+    fn is_written_off(&self, ix: TaskIx, claim: &Claim) -> bool {
+        self.terms(ix) == Terms::Votes
+            && self.known(ix).registers.is_written_off(claim.epoch)
+            && !self.as_claimant(ix).has_majority(claim.epoch)
     }
 
     fn pass_on_kill(&mut self, ix: TaskIx, claim: &Claim, run: RunId) {
@@ -303,6 +415,9 @@ impl Replica {
             // The environment comes with the author's chunk; without it this host cannot run the task.
             return self.give_up(ix);
         }
+        if !self.is_start_vouched_for(ix, claim.epoch) {
+            return;
+        }
         let attempt = self.known(ix).registers.starts.saturating_add(1);
         let needs = spec.needs;
         let run = self.run_of(ix, &claim);
@@ -319,6 +434,26 @@ impl Replica {
         self.outputs.push_back(Output::Start(Box::new(order)));
     }
 
+    /// A task whose loss must not be passed over is started only when it is durable here that it may have been: with the
+    /// machine, the guard's records are lost as well. Held until then, it is pressed again once the mark is durable.
+    fn is_start_vouched_for(&mut self, ix: TaskIx, epoch: Epoch) -> bool {
+        if !self.minds_loss(ix) {
+            return true;
+        }
+        if self.own_mark(ix, epoch).is_none() {
+            self.mark(ix, epoch, None);
+        }
+        self.is_durable(ix)
+    }
+
+    /// Writes the claim register: this node runs the task, or is about to.
+    fn mark(&mut self, ix: TaskIx, epoch: Epoch, started: Option<Wall>) {
+        let mark = ClaimMark { epoch, started };
+        let (tag, place) = (self.tag, self.known(ix).index);
+        self.registers(ix).fold_mark(tag, mark);
+        self.stage(ix).marks.insert(place, mark);
+    }
+
     /// The guard started a run. Told again after a restart, it counts once.
     pub(super) fn run_started(&mut self, run: RunId) {
         let Some(ix) = self.claimed(run) else { return };
@@ -330,14 +465,8 @@ impl Replica {
             return;
         }
         self.set_phase(ix, Phase::Running);
-        let mark = ClaimMark {
-            epoch: run.epoch,
-            started: self.now.wall,
-        };
-        let (tag, place) = (self.tag, self.known(ix).index);
-        self.registers(ix).fold_mark(tag, mark);
+        self.mark(ix, run.epoch, Some(self.now.wall));
         let staged = self.stage(ix);
-        staged.marks.insert(place, mark);
         staged.live += 1;
         staged.count(Total::Started);
         self.counters.runs_started += 1;
@@ -368,7 +497,7 @@ impl Replica {
             RunEnd::Expired => {
                 self.stage(ix).count(Total::Lost);
                 self.counters.runs_expired += 1;
-                self.give_up(ix);
+                self.expired(ix);
             }
             RunEnd::TooLate => {
                 self.counters.starts_too_late += 1;
@@ -386,19 +515,40 @@ impl Replica {
             }
             RunEnd::Impossible { code, why } => {
                 let text = format!("exit {code}: {why}");
-                let outcome = self.outcome(ix, Verdict::Failure(Some(text)), None);
+                let verdict = Verdict::Failure(Some(text));
+                let outcome = self.outcome(ix, run.epoch, verdict, None);
                 self.conclude(ix, outcome);
             }
         }
     }
 
+    /// A run was killed by its guard, or died with it. Where the task says so, that is its outcome; else nothing is (C7).
+    fn expired(&mut self, ix: TaskIx) {
+        let task = self.known(ix);
+        match task.claim {
+            Some(claim) if self.minds_loss(ix) && task.complete.is_none() => {
+                self.lose(ix, claim.epoch);
+            }
+            _ => self.give_up(ix),
+        }
+    }
+
+    fn has_tries_left(&self, ix: TaskIx) -> bool {
+        let task = self.known(ix);
+        task.spec
+            .as_ref()
+            .is_some_and(|spec| task.registers.retries < spec.retries)
+    }
+
     fn exited(&mut self, ix: TaskIx, report: RunReport) {
         let task = self.known(ix);
         let signalled = task.claim.is_some_and(|claim| claim.signalled.is_some());
-        let tries_left = task
-            .spec
-            .as_ref()
-            .is_some_and(|spec| task.registers.retries < spec.retries);
+        let superseded = task.complete.is_some() && self.terms(ix) == Terms::Anywhere;
+        if superseded && report.exit == Exit::Signal(SIGKILL) {
+            // It was killed for an outcome that counts already.
+            return self.give_up(ix);
+        }
+        let tries_left = self.has_tries_left(ix);
         let verdict = match report.exit {
             Exit::Code(0) => Verdict::Success,
             Exit::Code(_) | Exit::Signal(_) if signalled => Verdict::Killed,
@@ -411,13 +561,21 @@ impl Replica {
             Total::Failed
         };
         self.stage(ix).count(total);
-        let outcome = self.outcome(ix, verdict, Some(report));
+        let Some(claim) = self.known(ix).claim else {
+            return;
+        };
+        let outcome = self.outcome(ix, claim.epoch, verdict, Some(report));
         self.conclude(ix, outcome);
     }
 
-    fn outcome(&self, ix: TaskIx, verdict: Verdict, report: Option<RunReport>) -> Outcome {
+    fn outcome(
+        &self,
+        ix: TaskIx,
+        epoch: Epoch,
+        verdict: Verdict,
+        report: Option<RunReport>,
+    ) -> Outcome {
         let task = self.known(ix);
-        let epoch = task.claim.map_or(task.registers.top(), |claim| claim.epoch);
         let asked = matches!(verdict, Verdict::Killed | Verdict::Cancelled);
         let reason = task
             .registers
@@ -429,7 +587,9 @@ impl Replica {
                     reason: Some(reason),
                     ..
                 } => format!("{reason} ({})", want.by),
-                Wish::Kill { reason: None, .. } | Wish::Close { .. } => format!("by {}", want.by),
+                Wish::Kill { reason: None, .. } | Wish::Close { .. } | Wish::Retry { .. } => {
+                    format!("by {}", want.by)
+                }
             });
         Outcome {
             origin: (epoch, self.tag),
@@ -439,8 +599,8 @@ impl Replica {
         }
     }
 
-    fn cancel(&mut self, ix: TaskIx) {
-        let outcome = self.outcome(ix, Verdict::Cancelled, None);
+    fn cancel(&mut self, ix: TaskIx, epoch: Epoch) {
+        let outcome = self.outcome(ix, epoch, Verdict::Cancelled, None);
         self.conclude(ix, outcome);
     }
 
@@ -449,18 +609,22 @@ impl Replica {
         let Some(claim) = self.known(ix).claim else {
             return;
         };
+        self.write_outcome(ix, claim.epoch, outcome);
+        self.drop_claim(ix);
+    }
+
+    pub(super) fn write_outcome(&mut self, ix: TaskIx, epoch: Epoch, outcome: Outcome) {
         let at = OutcomeAt {
             index: self.known(ix).index,
-            epoch: claim.epoch,
+            epoch,
             outcome,
         };
         let value = Arc::new(at.outcome.clone());
         let tag = self.tag;
         self.registers(ix)
-            .fold_outcome(tag, claim.epoch, value)
+            .fold_outcome(tag, epoch, value)
             .expect("one outcome is written for an epoch");
         self.stage(ix).outcomes.insert(at.index, at);
-        self.drop_claim(ix);
         self.changed(ix);
     }
 

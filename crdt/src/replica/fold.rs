@@ -176,11 +176,12 @@ impl Replica {
                 .map(|other| self.known(*other).state)
             {
                 Some(TaskState::Success) => {}
-                Some(state) if state.is_complete() => {
-                    self.tasks[ix as usize].doomed = Some(*dependency);
-                }
-                Some(_) | None => {
-                    self.tasks[ix as usize].unmet += 1;
+                state => {
+                    let task = &mut self.tasks[ix as usize];
+                    task.unmet += 1;
+                    if state.is_some_and(TaskState::is_complete) {
+                        task.doomed = Some(*dependency);
+                    }
                     self.graph.wait(ix, *dependency);
                 }
             }

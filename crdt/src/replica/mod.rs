@@ -413,6 +413,11 @@ impl Replica {
         (self.timing.lease / 4).max(Duration::from_millis(100))
     }
 
+    /// How long a bid for a task that may run anywhere must stand before it runs: twice the delay of a document, and more.
+    fn settle_window(&self) -> Duration {
+        self.stagger_step() * 2
+    }
+
     /// B: the step of the stagger between hosts that may bid (L3); D, the delay of a document, is taken as half of it.
     fn stagger_step(&self) -> Duration {
         (self.timing.lease / 120).max(Duration::from_millis(10))

@@ -8,7 +8,7 @@ use crate::entry::{Entry, Header};
 use crate::event::{Durability, NewTask, Output, Refusal, Reply, Token};
 use crate::graph::TaskIx;
 use crate::ids::{DocId, PeerId, SegmentId, TaskId};
-use crate::task::{Environment, TaskSpec, TaskState, Want, Wish, Work};
+use crate::task::{Environment, OnLost, OnPartition, TaskSpec, TaskState, Want, Wish, Work};
 use crate::time::{Hlc, Mono};
 
 /// Specs and environments of one segment, bytes: with the largest spec it stays below what one change may carry.
@@ -325,8 +325,10 @@ impl Replica {
         let mut meant = Vec::new();
         for id in tasks {
             match (wish, self.graph.group(*id)) {
-                (Wish::Kill { .. }, Some(group)) => meant.extend(group.members()),
-                (Wish::Kill { .. }, None) | (Wish::Close { .. }, _) => {
+                (Wish::Kill { .. } | Wish::Retry { .. }, Some(group)) => {
+                    meant.extend(group.members());
+                }
+                (Wish::Kill { .. } | Wish::Retry { .. }, None) | (Wish::Close { .. }, _) => {
                     meant.extend(self.ids.get(id));
                 }
             }
@@ -336,10 +338,14 @@ impl Replica {
 
     fn want(&mut self, ix: TaskIx, by: &str, wish: &Wish) {
         self.stamp = Hlc::after(self.stamp, self.now.wall, self.tag);
+        let mut wish = wish.clone();
+        if let Wish::Retry { lost } = &mut wish {
+            *lost = self.known(ix).registers.top();
+        }
         let want = Want {
             stamp: self.stamp,
             by: by.to_owned(),
-            wish: wish.clone(),
+            wish,
         };
         let place = self.known(ix).index;
         self.registers(ix).fold_want(want.clone());
@@ -479,6 +485,9 @@ fn spec_problem(task: &NewTask) -> Option<&'static str> {
         .is_some_and(|env| environment_bytes(env) > ENVIRONMENT_BYTES)
     {
         return Some("its environment is larger than 128 KiB");
+    }
+    if spec.on_partition == OnPartition::Run && spec.on_lost != OnLost::Retry {
+        return Some("what may run on both sides of a split is retried when a host is lost");
     }
     let bytes = postcard::experimental::serialized_size(spec).unwrap_or(usize::MAX);
     (bytes + 1_024 > TaskSpec::MAX_BYTES).then_some("it is larger than 63 KiB")

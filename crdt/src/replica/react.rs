@@ -1,15 +1,18 @@
 //! What a touched task makes this node do: as observer, as witness, as claimant, as scheduler; then what people are told.
 
+use std::sync::Arc;
+
 use super::{Replica, rank};
 use crate::claim::Phase;
 use crate::config::Sabotage;
 use crate::entry::Vote;
 use crate::event::{Notice, Output};
 use crate::graph::TaskIx;
-use crate::ids::{DocId, Epoch, TaskId};
+use crate::ids::{DocId, Epoch, Tag, TaskId};
 use crate::registers::VoteRegister;
 use crate::resolve;
 use crate::task::{Exit, Outcome, TaskState, Verdict, Wish, Work};
+use crate::terms::Terms;
 use crate::time::Mono;
 use crate::witness::{Binding, Witness};
 
@@ -49,8 +52,9 @@ impl Replica {
     }
 
     /// O1: remembers a committed outcome; it never changes.
+    /// That of a task that may run anywhere may yet give way to a lesser one.
     fn observe(&mut self, ix: TaskIx) {
-        if self.known(ix).complete.is_some() {
+        if self.known(ix).complete.is_some() && self.terms(ix) != Terms::Anywhere {
             return;
         }
         let uncounted = (!self.is_durable(ix)).then_some(self.tag);
@@ -60,7 +64,9 @@ impl Replica {
         let outcome = accept
             .and_then(|accept| registers.outcome_of(accept.digest))
             .cloned();
-        let outcome = if self.broken == Some(Sabotage::FirstOutcomeWins) {
+        let outcome = if self.terms(ix) == Terms::Anywhere {
+            self.least_outcome(ix)
+        } else if self.broken == Some(Sabotage::FirstOutcomeWins) {
             let finals = registers
                 .outcomes()
                 .find(|(_, o)| o.outcome.verdict.is_final());
@@ -69,6 +75,14 @@ impl Replica {
             outcome
         };
         self.tasks[ix as usize].complete = outcome;
+    }
+
+    fn least_outcome(&self, ix: TaskIx) -> Option<Arc<Outcome>> {
+        let task = self.known(ix);
+        if task.complete.is_some() && self.broken == Some(Sabotage::AnyOutcome) {
+            return task.complete.clone();
+        }
+        resolve::least_outcome(&task.registers, |tag, epoch| rank(task.id, epoch, tag)).cloned()
     }
 
     /// The instant at which this node's vote for a silent claimant becomes free (V2 d).
@@ -89,17 +103,22 @@ impl Replica {
 
     fn as_witness(&self, ix: TaskIx) -> Option<Witness<'_>> {
         let committee = &self.segment_of(ix).committee;
-        committee.contains(&self.tag).then(|| Witness {
+        let terms = self.terms(ix);
+        let votes = terms != Terms::Anywhere && committee.contains(&self.tag);
+        votes.then(|| Witness {
             me: self.tag,
             committee,
             registers: &self.known(ix).registers,
             silent_from: self.silent_from(ix),
+            terms,
             broken: self.broken,
         })
     }
 
     fn witness(&mut self, ix: TaskIx) {
-        if self.known(ix).complete.is_some() || self.stalled {
+        let task = self.known(ix);
+        // Without the spec it is not known whether there are votes.
+        if task.complete.is_some() || task.spec.is_none() || self.stalled {
             return;
         }
         let id = self.known(ix).id;
@@ -234,6 +253,9 @@ impl Replica {
     /// The instant from which nothing speaks against a bid (L1, L2, L3, L5), before the stagger.
     fn free_at(&self, ix: TaskIx) -> Option<Mono> {
         let task = self.known(ix);
+        if self.terms(ix) == Terms::Anywhere {
+            return Some(self.forsaken_at(ix));
+        }
         let top = task.registers.top();
         let mut at = task.changed;
         match self
@@ -254,9 +276,15 @@ impl Replica {
         }
         // A majority behind another claimant that is heard of: it ends its claim itself, or falls silent.
         let committee = &self.segment_of(ix).committee;
-        if let Some((claimant, _)) = resolve::standing(&task.registers, committee)
+        if let Some((claimant, epoch)) = resolve::standing(&task.registers, committee)
             && claimant != self.tag
         {
+            let waits = self.terms(ix) == Terms::Votes
+                && !task.registers.is_written_off(epoch)
+                && self.broken != Some(Sabotage::SilenceFrees);
+            if waits {
+                return None;
+            }
             let heard = self.roster.heard(claimant).unwrap_or(self.booted);
             at = at.max(heard + self.timing.wait());
         }
@@ -280,6 +308,16 @@ impl Replica {
             at = at.max(task.changed + self.bid_patience());
         }
         Some(at)
+    }
+
+    /// The instant from which every claim of others to a task that may run anywhere counts as forsaken.
+    fn forsaken_at(&self, ix: TaskIx) -> Mono {
+        let task = self.known(ix);
+        task.registers
+            .bids()
+            .filter(|(tag, bid)| *tag != self.tag && !task.registers.is_over(*tag, bid.epoch))
+            .map(|(tag, _)| self.roster.heard(tag).unwrap_or(self.booted) + self.timing.wait())
+            .fold(task.changed, Mono::max)
     }
 
     /// How long this host lets better-ranked ones go first. At the first epoch the author goes first if it has room: its
@@ -335,8 +373,11 @@ impl Replica {
             self.free(&freed);
             self.dirty.extend(self.ids.get(&member.group));
         }
-        if state.is_complete() && !from.is_complete() {
-            self.release_dependents(id, state);
+        match (from.is_complete(), state) {
+            (_, TaskState::Success) => self.release_dependents(id),
+            (_, state) if state.is_complete() => self.doom_dependents(id),
+            (true, _) => self.spare_dependents(id),
+            (false, _) => {}
         }
     }
 
@@ -350,16 +391,42 @@ impl Replica {
         }
     }
 
-    fn release_dependents(&mut self, ended: TaskId, state: TaskState) {
+    fn release_dependents(&mut self, ended: TaskId) {
+        self.spare_dependents(ended);
         let waiting = self.graph.release(ended);
         for ix in &waiting {
             let task = &mut self.tasks[*ix as usize];
             task.unmet = task.unmet.saturating_sub(1);
-            if state != TaskState::Success {
-                task.doomed.get_or_insert(ended);
-            }
         }
         self.free(&waiting);
+    }
+
+    /// They go on waiting: the outcome of a task that may run anywhere can give way to a better one.
+    fn doom_dependents(&mut self, ended: TaskId) {
+        let waiting = self.graph.waiting(ended).to_vec();
+        for ix in &waiting {
+            self.tasks[*ix as usize].doomed.get_or_insert(ended);
+        }
+        self.free(&waiting);
+    }
+
+    /// What a task had ended as does not count any more, nor what that meant for those behind it.
+    fn spare_dependents(&mut self, task: TaskId) {
+        let waiting = self.graph.waiting(task).to_vec();
+        let spared: Vec<TaskIx> = waiting
+            .into_iter()
+            .filter(|ix| self.known(*ix).doomed == Some(task))
+            .collect();
+        for ix in &spared {
+            let spec = self.known(*ix).spec.clone();
+            let after = spec.iter().flat_map(|spec| &spec.after);
+            let failed = |id: &&TaskId| {
+                let state = self.ids.get(*id).map(|other| self.known(*other).state);
+                **id != task && state.is_some_and(|s| s.is_complete() && s != TaskState::Success)
+            };
+            self.tasks[*ix as usize].doomed = after.into_iter().find(failed).copied();
+        }
+        self.free(&spared);
     }
 
     fn state_now(&self, ix: TaskIx) -> (TaskState, Option<String>) {
@@ -385,13 +452,16 @@ impl Replica {
         {
             return (TaskState::Running, None);
         }
-        let holder = resolve::holder(&task.registers, &self.segment_of(ix).committee);
+        let holder = self.holder(ix);
         let ending = task
             .registers
             .outcomes()
             .any(|(_, o)| o.outcome.verdict.is_final());
-        let marked = task.registers.mark.map(|(tag, mark)| (tag, mark.epoch));
-        if ending || holder.is_some() && holder == marked {
+        let runs = |(tag, epoch): (Tag, Epoch)| {
+            let mark = task.registers.mark_of(tag);
+            mark.is_some_and(|mark| mark.epoch == epoch && mark.started.is_some())
+        };
+        if ending || holder.is_some_and(runs) {
             return (TaskState::Running, None);
         }
         if holder.is_some() {
@@ -423,7 +493,7 @@ impl Replica {
             .as_ref()
             .and_then(|want| match want.wish {
                 Wish::Close { size } => Some(size),
-                Wish::Kill { .. } => None,
+                Wish::Kill { .. } | Wish::Retry { .. } => None,
             });
         let (ended, known) = group.progress();
         let counts = group.counts();
@@ -457,5 +527,6 @@ fn ended_state(outcome: &Outcome) -> (TaskState, Option<String>) {
         Verdict::Killed => (TaskState::Killed, outcome.reason.clone().or(exit)),
         Verdict::Cancelled => (TaskState::Cancelled, outcome.reason.clone()),
         Verdict::Retry => (TaskState::Pending, exit),
+        Verdict::Lost => (TaskState::Lost, outcome.reason.clone()),
     }
 }

@@ -7,7 +7,7 @@
 
 use super::{Replica, Timer, index};
 use crate::claim::{Claim, Phase, Since};
-use crate::entry::{Bid, Total};
+use crate::entry::{Bid, ClaimMark, Total};
 use crate::event::{FoundRun, Output};
 use crate::graph::TaskIx;
 use crate::ids::{DocId, Epoch, RunId};
@@ -43,7 +43,10 @@ impl Replica {
 
     fn resume(&mut self, ix: TaskIx, found: &FoundRun) {
         let epoch = found.run.epoch;
-        let phase = if self.is_marked(ix, epoch) {
+        let started = self
+            .own_mark(ix, epoch)
+            .is_some_and(|mark| mark.started.is_some());
+        let phase = if started {
             Phase::Running
         } else {
             Phase::Starting
@@ -71,13 +74,14 @@ impl Replica {
         }
     }
 
-    /// Says whether this node has told the others that it runs the task at this epoch.
-    fn is_marked(&self, ix: TaskIx, epoch: Epoch) -> bool {
-        let mark = self.known(ix).registers.mark;
-        mark.is_some_and(|(tag, mark)| tag == self.tag && mark.epoch == epoch)
+    /// What this node has told the others of its run of the task at this epoch.
+    pub(super) fn own_mark(&self, ix: TaskIx, epoch: Epoch) -> Option<ClaimMark> {
+        let mark = self.known(ix).registers.mark_of(self.tag);
+        mark.filter(|mark| mark.epoch == epoch)
     }
 
-    /// C2: gives up every other bid of an earlier incarnation that has no outcome.
+    /// C2: gives up every other bid of an earlier incarnation that has no outcome. Where a loss must be told, and it is
+    /// durable that the run may have begun, it is told.
     pub(super) fn forsake_old_bids(&mut self) {
         for (id, segment) in &mut self.segments {
             let lost = std::mem::take(&mut segment.own_live);
@@ -94,13 +98,20 @@ impl Replica {
             let Some(bid) = task.registers.bid(self.tag) else {
                 continue;
             };
-            if task.claim.is_none() && !task.registers.is_over(self.tag, bid.epoch) {
+            if task.claim.is_some() || task.registers.is_over(self.tag, bid.epoch) {
+                continue;
+            }
+            let ix = index(ix);
+            if self.minds_loss(ix) && self.own_mark(ix, bid.epoch).is_some() {
+                let outcome = self.loss(ix, bid.epoch);
+                self.write_outcome(ix, bid.epoch, outcome);
+            } else {
                 let bid = Bid {
                     index: task.index,
                     epoch: bid.epoch,
                     gave_up: true,
                 };
-                self.stage_bid(index(ix), bid);
+                self.stage_bid(ix, bid);
             }
         }
     }

@@ -10,7 +10,6 @@ use crate::graph::TaskIx;
 use crate::history::{Attempt, Statements};
 use crate::ids::{DocId, PeerId, Tag, TaskId};
 use crate::registers::{BidRegister, VoteRegister};
-use crate::resolve;
 use crate::task::{TaskView, Verdict};
 
 macro_rules! counters {
@@ -161,7 +160,7 @@ impl Replica {
     pub fn task(&self, id: TaskId) -> Option<TaskView> {
         let ix = *self.ids.get(&id)?;
         let task = self.known(ix);
-        let started = task.registers.mark.map(|(_, mark)| mark.started);
+        let started = task.registers.mark().and_then(|(_, mark)| mark.started);
         Some(TaskView {
             id,
             spec: Arc::clone(task.spec.as_ref()?),
@@ -189,8 +188,7 @@ impl Replica {
         {
             return Some(self.me);
         }
-        let holder = resolve::holder(&task.registers, &self.segment_of(ix).committee);
-        holder.and_then(|(tag, _)| self.roster.peer(tag))
+        self.holder(ix).and_then(|(tag, _)| self.roster.peer(tag))
     }
 
     /// Returns the committee that decides a task's claims.

@@ -8,7 +8,7 @@ use crdt::history::{Attempt, Freed};
 use crdt::ids::{PeerId, Tag, TaskId};
 use crdt::replica::Replica;
 use crdt::roster::MemberView;
-use crdt::task::{Arg, Environment, Exit, Membership, OnLost, TaskSpec, TaskState, TaskView, Work};
+use crdt::task::{Arg, Environment, Exit, Membership, TaskSpec, TaskState, TaskView, Work};
 use crdt::time::Wall;
 
 use super::ids::{self, IdError};
@@ -127,6 +127,9 @@ pub fn detail(replica: &Replica, view: &TaskView, names: &Names) -> Detail {
         argv,
         cwd: view.spec.cwd.clone(),
         needs: view.spec.needs,
+        retries: view.spec.retries,
+        on_lost: view.spec.on_lost,
+        on_partition: view.spec.on_partition,
         committee: committee.into_iter().map(|peer| names.name(peer)).collect(),
         registers: replica.explain_registers(view.id),
         attempts: attempts(replica, view.id, names),
@@ -312,7 +315,8 @@ fn new_task(
         uid: caller.uid,
         created: now,
         retries: task.retries,
-        on_lost: OnLost::Retry,
+        on_lost: task.on_lost,
+        on_partition: task.on_partition,
     };
     let env = env.filter(|_| task.inherit_env).map(Arc::clone);
     Ok(NewTask { spec, env, links })

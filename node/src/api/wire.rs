@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crdt::event::Durability;
-use crdt::task::{Arg, Captured, Environment, Needs, TaskState, Usage};
+use crdt::task::{Arg, Captured, Environment, Needs, OnLost, OnPartition, TaskState, Usage};
 use serde::{Deserialize, Serialize};
 
 /// The longest line, bytes.
@@ -88,6 +88,11 @@ pub enum Call {
         /// For people.
         #[serde(default)]
         reason: Option<String>,
+    },
+    /// A person's word that the runs of tasks that wait for their host are dead: they run again. Answered by [`Retried`].
+    Retry {
+        /// Which.
+        ids: Vec<String>,
     },
     /// The hosts of the mesh. Answered by [`Nodes`].
     Nodes {},
@@ -170,6 +175,12 @@ pub struct TaskRequest {
     /// Runs again so often after a failure.
     #[serde(default)]
     pub retries: u32,
+    /// What becomes of it when its host is lost.
+    #[serde(default)]
+    pub on_lost: OnLost,
+    /// Where it may run while the mesh is split.
+    #[serde(default)]
+    pub on_partition: OnPartition,
 }
 
 /// Membership of a group in a submission.
@@ -265,6 +276,8 @@ pub enum Body {
     Progress(Progress),
     /// To `kill`.
     Killed(Killed),
+    /// To `retry`.
+    Retried(Retried),
     /// To `nodes`.
     Nodes(Nodes),
     /// To `invite`.
@@ -399,6 +412,15 @@ pub struct Detail {
     pub cwd: Arg,
     /// Needs.
     pub needs: Needs,
+    /// How many more times it may run after a failure.
+    #[serde(default)]
+    pub retries: u32,
+    /// What becomes of it when its host is lost.
+    #[serde(default)]
+    pub on_lost: OnLost,
+    /// Where it may run while the mesh is split.
+    #[serde(default)]
+    pub on_partition: OnPartition,
     /// Names of the committee's members.
     pub committee: Vec<String>,
     /// Bids, votes and outcomes, each as a line for people.
@@ -478,6 +500,13 @@ pub struct Killed {
     /// Tasks that had ended before.
     pub ended: Vec<TaskLine>,
     /// How many were asked to end.
+    pub asked: u64,
+}
+
+/// What became of a retry.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Retried {
+    /// How many tasks run again.
     pub asked: u64,
 }
 

@@ -11,6 +11,7 @@ mod nodes;
 mod output;
 mod parse;
 mod problem;
+mod retry;
 mod show;
 mod status;
 mod submit;
@@ -94,6 +95,7 @@ enum Verb {
     Output(output::Options),
     Wait(wait::Options),
     Kill(kill::Options),
+    Retry(retry::Options),
     WhyTwice(why_twice::Options),
     Nodes(nodes::Options),
     Invite(invite::Options),
@@ -221,6 +223,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
         Some(Verb::Output(options)) => output::run(&context, &options),
         Some(Verb::Wait(options)) => wait::run(&context, options),
         Some(Verb::Kill(options)) => kill::run(&context, options),
+        Some(Verb::Retry(options)) => retry::run(&context, options),
         Some(Verb::WhyTwice(options)) => why_twice::run(&context, options),
         Some(Verb::Nodes(_)) => nodes::run(&context),
         Some(Verb::Invite(_)) => invite::run(&context),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crdt::task::Captured;
+use crdt::task::{Captured, OnLost, OnPartition};
 
 use super::parse::signal_name;
 use super::problem::Problem;
@@ -88,6 +88,9 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
         ("user", harmless(&line.user).into_owned()),
         ("needs", needs(detail)),
         ("priority", line.priority.to_string()),
+        ("retries", most(detail.retries)),
+        ("on lost", on_lost(detail.on_lost).to_owned()),
+        ("on partition", on_partition(detail.on_partition).to_owned()),
         ("submitted", instant(line.created_ms)),
         ("started", line.started_ms.map(instant).unwrap_or_default()),
         ("ended", ended(line)),
@@ -102,6 +105,30 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
             harmless(&detail.committee.join(" ")).into_owned(),
         ),
     ]
+}
+
+/// Nothing is said where there is nothing to say.
+fn most(retries: u32) -> String {
+    match retries {
+        0 => String::new(),
+        retries => format!("at most {retries}"),
+    }
+}
+
+/// The default is not worth a line.
+fn on_lost(on_lost: OnLost) -> &'static str {
+    match on_lost {
+        OnLost::Retry => "",
+        OnLost::Wait => "wait for its host",
+        OnLost::Fail => "end it",
+    }
+}
+
+fn on_partition(on_partition: OnPartition) -> &'static str {
+    match on_partition {
+        OnPartition::Wait => "",
+        OnPartition::Run => "run on either side",
+    }
 }
 
 /// One claim: whose, whether it ran, who voted for it, how it ended.
@@ -190,6 +217,9 @@ mod tests {
             },
             argv: ["sh", "-c", "exit 3"].map(Arg::from).to_vec(),
             cwd: Arg::from("/home/ann"),
+            retries: 0,
+            on_lost: Default::default(),
+            on_partition: Default::default(),
             needs: Needs {
                 cpu_milli: 500,
                 memory_bytes: 1 << 30,

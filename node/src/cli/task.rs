@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use clap::builder::TypedValueParser as _;
-use crdt::task::{Arg, Environment, Needs, TaskState};
+use crdt::task::{Arg, Environment, Needs, OnLost, OnPartition, TaskState};
 
 use super::parse::{self, Variable};
 use super::problem::Problem;
@@ -49,6 +49,12 @@ pub(crate) struct TaskOptions {
     /// Run again so often after a failure
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     retries: u32,
+    /// When its host is lost: run it elsewhere, wait for that host, or end it as lost
+    #[arg(long, value_name = "HOW", default_value = "retry")]
+    on_lost: LostWord,
+    /// While the mesh is split: wait for a majority, or run it on either side, perhaps on both
+    #[arg(long, value_name = "HOW", default_value = "wait")]
+    on_partition: PartitionWord,
     /// Answer once it is on this host's disk, or on a majority of its committee's
     #[arg(long, value_name = "HOW", default_value = "quorum")]
     durable: Durable,
@@ -62,6 +68,28 @@ pub(crate) enum EnvMode {
     Inherit,
     /// Only what is set by -e and KEY=VALUE
     Clean,
+}
+
+/// What becomes of a task whose host is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LostWord {
+    /// It runs again elsewhere, once the run that was lost is dead for certain
+    #[default]
+    Retry,
+    /// It waits for that host, or for 'aque retry'; never two runs, whatever clocks do
+    Wait,
+    /// It ends as lost, unless it has --retries left
+    Fail,
+}
+
+/// Where a task may run while the mesh is split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PartitionWord {
+    /// Only where a majority of its committee answers
+    #[default]
+    Wait,
+    /// Anywhere, on two sides even twice; one result counts
+    Run,
 }
 
 /// When a submission is answered.
@@ -97,6 +125,11 @@ impl TaskOptions {
     /// The directory is missing.
     pub(crate) fn template(&self, assigned: Vec<(Arg, Arg)>) -> Result<TaskRequest, Problem> {
         let needs = Needs::default();
+        if self.on_partition == PartitionWord::Run && self.on_lost != LostWord::Retry {
+            return Err(Problem::usage(
+                "--on-partition run goes with --on-lost retry alone: where both sides of a split run a task, nobody knows of a loss",
+            ));
+        }
         Ok(TaskRequest {
             argv: Vec::new(),
             shell: self.shell.then(shell),
@@ -114,6 +147,15 @@ impl TaskOptions {
             after_places: Vec::new(),
             member: None,
             retries: self.retries,
+            on_lost: match self.on_lost {
+                LostWord::Retry => OnLost::Retry,
+                LostWord::Wait => OnLost::Wait,
+                LostWord::Fail => OnLost::Fail,
+            },
+            on_partition: match self.on_partition {
+                PartitionWord::Wait => OnPartition::Wait,
+                PartitionWord::Run => OnPartition::Run,
+            },
         })
     }
 

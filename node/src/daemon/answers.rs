@@ -1,8 +1,8 @@
 //! Answers to clients: each request is answered from the replica at once, or when its reply comes.
 
 use crdt::event::{Input, Refusal, Reply, Token};
-use crdt::ids::TaskId;
-use crdt::task::{TaskView, Wish, Work};
+use crdt::ids::{Epoch, TaskId};
+use crdt::task::{OnLost, TaskState, TaskView, Wish, Work};
 use net::PeerKey;
 use tracing::debug;
 
@@ -14,8 +14,8 @@ use crate::api::answers::{Answers, Question, Taken, failure};
 use crate::api::ids;
 use crate::api::lines::{Caller, Names, detail, new_tasks, node_line, task_line};
 use crate::api::wire::{
-    Body, Call, Closed, Details, FailureKind, Invitation, Killed, Nodes, Stats, StatusQuery,
-    Submission, Submitted, TaskLine, Tasks,
+    Body, Call, Closed, Details, FailureKind, Invitation, Killed, Nodes, Retried, Stats,
+    StatusQuery, Submission, Submitted, TaskLine, Tasks,
 };
 
 /// One line of a status lists at most so many tasks.
@@ -28,13 +28,16 @@ const PENDING_LIMIT: usize = 20_000;
 pub(super) enum Pending {
     Submit(Answers),
     Kill { answers: Answers, asked: u64 },
+    Retry { answers: Answers, asked: u64 },
     Close { answers: Answers, closed: Closed },
 }
 
 impl Pending {
     fn answers(self) -> Answers {
-        let (Self::Submit(answers) | Self::Kill { answers, .. } | Self::Close { answers, .. }) =
-            self;
+        let (Self::Submit(answers)
+        | Self::Kill { answers, .. }
+        | Self::Retry { answers, .. }
+        | Self::Close { answers, .. }) = self;
         answers
     }
 }
@@ -99,6 +102,11 @@ impl Node {
                         },
                         answers,
                     );
+                }
+            }
+            Call::Retry { ids } => {
+                if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
+                    self.retry(ids, &caller, answers);
                 }
             }
             Call::Close { group, size } => self.close(&group, size, &caller, answers),
@@ -170,6 +178,47 @@ impl Node {
         }
     }
 
+    fn retry(&mut self, tasks: Vec<TaskId>, caller: &Caller, answers: Answers) {
+        if let Some(why) = tasks.iter().find_map(|id| self.why_not_retry(*id)) {
+            let hint =
+                "'aque show ID' tells the claims of a task, 'aque nodes' which hosts are heard of";
+            return answers.fail(FailureKind::Request, why, Some(hint));
+        }
+        let asked = tasks.len() as u64;
+        if let Some(token) = self.expect_reply(Pending::Retry { answers, asked }) {
+            // The replica puts in the epoch.
+            let lost = Epoch::NONE;
+            self.feed(Input::Control {
+                token,
+                tasks,
+                by: caller.user.clone(),
+                wish: Wish::Retry { lost },
+            });
+        }
+    }
+
+    /// Says why a person's word that a run is dead is not needed, or not believed.
+    fn why_not_retry(&self, id: TaskId) -> Option<String> {
+        let view = self.replica.task(id)?;
+        if view.spec.on_lost != OnLost::Wait {
+            return Some(format!(
+                "{id} does not wait for a lost host (--on-lost wait): if its host is lost, that is dealt with by itself"
+            ));
+        }
+        let claimed = matches!(view.state, TaskState::Running | TaskState::Claimed);
+        let Some(host) = view.host.filter(|_| claimed) else {
+            return Some(format!("{id} is {}: no host has it", view.state));
+        };
+        let members = self.replica.members();
+        let member = members.iter().find(|member| member.peer == host)?;
+        member.alive.then(|| {
+            format!(
+                "{id} runs on {}, which is alive; end it with 'aque kill {id}' if it must end",
+                member.name
+            )
+        })
+    }
+
     fn close(&mut self, group: &str, size: u32, caller: &Caller, answers: Answers) {
         let id = match ids::one(&self.replica, group, &caller.user) {
             Ok(id) if ids::is_group(&self.replica, id) => id,
@@ -219,6 +268,10 @@ impl Node {
                 let ended: Vec<TaskLine> = views.map(|view| task_line(&view, &names)).collect();
                 let asked = asked.saturating_sub(ended.len() as u64);
                 answers.end(Body::Killed(Killed { ended, asked }));
+            }
+            (Pending::Retry { answers, asked }, Reply::Noted { ended }) => {
+                let asked = asked.saturating_sub(ended.len() as u64);
+                answers.end(Body::Retried(Retried { asked }));
             }
             (Pending::Close { answers, closed }, Reply::Noted { .. }) => {
                 answers.end(Body::Closed(closed));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crdt::ids::{Epoch, RunId, Tag, TaskId};
 use crdt::task::{Exit, Outcome, OutcomeDigest};
+use crdt::terms::Terms;
 
 use super::{Judge, StartFacts, Tally, Violation};
 use crate::queue::HostIx;
@@ -29,6 +30,10 @@ struct Truth {
     exits: Vec<(Epoch, Tag, Exit)>,
     commit: Option<Commit>,
     acked: bool,
+    /// Under which S1 to S4 are promised, or not.
+    terms: Terms,
+    /// How often people said that its run was dead.
+    written_off: u32,
     group: Option<(TaskId, u32)>,
 }
 
@@ -106,6 +111,11 @@ impl Oracle {
             .is_some_and(|truth| truth.commit.is_some())
     }
 
+    /// A person said that the run of a task is dead.
+    pub fn written_off(&mut self, task: TaskId) {
+        self.tasks.entry(task).or_default().written_off += 1;
+    }
+
     /// A person was told that a task is durable on a majority.
     pub fn acknowledged(&mut self, task: TaskId) {
         let truth = self.tasks.entry(task).or_default();
@@ -119,6 +129,7 @@ impl Oracle {
     pub fn started(&mut self, now: u64, run: RunId, facts: &StartFacts) {
         self.tally.starts += 1;
         let truth = self.tasks.entry(run.task).or_default();
+        truth.terms = facts.terms;
         self.tally.reruns += u64::from(!truth.started.is_empty());
         let mut wrong: Option<(Judge, String)> = None;
         if let Some((_, host)) = truth.started.iter().find(|(epoch, _)| *epoch == run.epoch) {
@@ -130,6 +141,16 @@ impl Oracle {
         } else if let Some(what) = no_majority(run, facts) {
             wrong = Some((Judge::S4, what));
         }
+        let most = facts.most_starts.map(|most| most + truth.written_off);
+        if most.is_some_and(|most| truth.started.len() >= most as usize) {
+            let what = format!(
+                "started at epoch {} on host {}, the {}. time",
+                run.epoch,
+                facts.host,
+                truth.started.len() + 1
+            );
+            wrong = Some((Judge::S5, what));
+        }
         if let Some(commit) = truth.commit {
             let when = seconds(commit.at);
             let what = format!(
@@ -140,7 +161,7 @@ impl Oracle {
         }
         truth.group = facts.group;
         truth.started.push((run.epoch, facts.host));
-        if let Some((judge, what)) = wrong {
+        if let Some((judge, what)) = wrong.filter(|_| facts.terms != Terms::Anywhere) {
             self.accuse(judge, now, Some(run.task), what);
         }
         self.execute(now, run, facts.host);
@@ -149,13 +170,14 @@ impl Oracle {
     /// A process executes from now on. Judges S1 and N1.
     fn execute(&mut self, now: u64, run: RunId, host: HostIx) {
         let truth = self.tasks.entry(run.task).or_default();
+        let promised = truth.terms != Terms::Anywhere;
         let other = truth.executing.first().copied();
         truth.executing.push(Executing {
             epoch: run.epoch,
             host,
             since: now,
         });
-        if let Some(other) = other {
+        if let Some(other) = other.filter(|_| promised) {
             let what = format!(
                 "epoch {} on host {host} while epoch {} runs on host {} since {}",
                 run.epoch,
@@ -189,9 +211,8 @@ impl Oracle {
             .position(|other| (other.epoch, other.host) == (run.epoch, host));
         let Some(place) = found else { return false };
         truth.executing.remove(place);
-        if let Some(count) = truth
-            .group
-            .and_then(|(group, _)| self.groups.get_mut(&group))
+        if let Some((group, _)) = truth_group(&self.tasks, run.task)
+            && let Some(count) = self.groups.get_mut(&group)
         {
             *count = count.saturating_sub(1);
         }
@@ -236,10 +257,19 @@ impl Oracle {
         self.execute(now, run, host);
     }
 
-    /// A replica shows a committed outcome. Judges S2 and S3.
-    pub fn committed(&mut self, now: u64, task: TaskId, host: HostIx, outcome: &Outcome) {
+    /// A replica shows a committed outcome. Judges S2 and S3; of a task that may run anywhere only that it was not invented:
+    /// its outcome may give way to another, and that all agree in the end is C1's to judge.
+    pub fn committed(
+        &mut self,
+        now: u64,
+        task: TaskId,
+        host: HostIx,
+        (outcome, terms): (&Outcome, Terms),
+    ) {
         let digest = outcome.digest();
         let truth = self.tasks.entry(task).or_default();
+        truth.terms = terms;
+        let promised = terms != Terms::Anywhere;
         let Some(commit) = truth.commit else {
             truth.commit = Some(Commit {
                 digest,
@@ -249,7 +279,7 @@ impl Oracle {
             let running = truth.executing.first().copied();
             let invented = invented(outcome, &truth.exits);
             self.tally.commits += 1;
-            if let Some(run) = running {
+            if let Some(run) = running.filter(|_| promised) {
                 let what = format!(
                     "host {host} sees {:?} committed while epoch {} runs on host {}",
                     outcome.verdict, run.epoch, run.host
@@ -261,7 +291,7 @@ impl Oracle {
             }
             return;
         };
-        if commit.digest != digest {
+        if commit.digest != digest && promised {
             let what = format!(
                 "host {host} sees {:?} of epoch {} committed ({digest:?}), host {} saw {:?} at {}",
                 outcome.verdict,
@@ -286,8 +316,10 @@ impl Oracle {
     }
 }
 
+/// The group whose window a task's runs count for. A window is not promised for what may run anywhere.
 fn truth_group(tasks: &BTreeMap<TaskId, Truth>, task: TaskId) -> Option<(TaskId, u32)> {
-    tasks.get(&task).and_then(|truth| truth.group)
+    let truth = tasks.get(&task)?;
+    truth.group.filter(|_| truth.terms != Terms::Anywhere)
 }
 
 /// Says why a majority cannot have voted for a run, by the votes that members hold now.
@@ -345,6 +377,8 @@ mod tests {
             tag: Tag(1),
             committee: 3,
             votes: Vec::new(),
+            terms: Terms::Lease,
+            most_starts: None,
             group: None,
         }
     }
@@ -373,7 +407,7 @@ mod tests {
             report: None,
             reason: None,
         };
-        oracle.committed(10, run(1).task, 0, &outcome);
+        oracle.committed(10, run(1).task, 0, (&outcome, Terms::Lease));
         oracle.started(20, run(2), &facts(1));
         assert_eq!(found(&oracle), Some(Judge::S3));
     }
@@ -387,10 +421,10 @@ mod tests {
             report: None,
             reason: None,
         };
-        oracle.committed(10, run(1).task, 0, &outcome(1));
-        oracle.committed(11, run(1).task, 1, &outcome(1));
+        oracle.committed(10, run(1).task, 0, (&outcome(1), Terms::Lease));
+        oracle.committed(11, run(1).task, 1, (&outcome(1), Terms::Lease));
         assert_eq!(found(&oracle), None);
-        oracle.committed(12, run(1).task, 1, &outcome(2));
+        oracle.committed(12, run(1).task, 1, (&outcome(2), Terms::Lease));
         assert_eq!(found(&oracle), Some(Judge::S2));
     }
 

@@ -9,6 +9,7 @@ use std::fmt;
 
 use crdt::entry::Vote;
 use crdt::ids::{Tag, TaskId};
+use crdt::terms::Terms;
 
 use crate::queue::HostIx;
 
@@ -25,6 +26,8 @@ pub enum Judge {
     S3,
     /// A run starts once at an epoch, and a majority may have voted for it there.
     S4,
+    /// A task whose loss is minded starts no more often than its retries, and people's word, allow.
+    S5,
     /// What was acknowledged as durable on a majority is never lost.
     D1,
     /// Once healed, all replicas are equal.
@@ -41,11 +44,12 @@ pub enum Judge {
 
 impl Judge {
     /// Every judge.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::S1,
         Self::S2,
         Self::S3,
         Self::S4,
+        Self::S5,
         Self::D1,
         Self::C1,
         Self::L1,
@@ -117,6 +121,10 @@ pub struct StartFacts {
     pub committee: usize,
     /// The own votes of those members that can be asked now.
     pub votes: Vec<(Tag, Option<Vote>)>,
+    /// On what its claim rests.
+    pub terms: Terms,
+    /// How often it may start, people's word apart; `None` = as often as its hosts are lost.
+    pub most_starts: Option<u32>,
     /// Its group and the group's window, if it has one.
     pub group: Option<(TaskId, u32)>,
 }

@@ -10,6 +10,7 @@ use super::directed::{
     power_cut, rival_behind_relay, slow_disks, stale_view, stopped_before_fork, vote_lost,
     windowed, witness_restarts, worst, worst_case,
 };
+use super::policies::{anywhere_better, fail_dead, wait_in_split};
 use super::{Control, Scenario, five, three, with_guard};
 use crate::host::GuardFlaw;
 use crate::oracle::Judge;
@@ -24,6 +25,39 @@ fn rule(setup: Setup, rule: Sabotage) -> Setup {
 
 /// Every negative control.
 pub const CONTROLS: &[Control] = &[
+    Control {
+        name: "silence_frees",
+        breaks: |setup| rule(setup, Sabotage::SilenceFrees),
+        judge: Judge::S3,
+        scenario: Scenario {
+            name: "on_lost_wait_outlives_a_split",
+            about: "a run that waits for its host goes on alone for many leases",
+            setup: three,
+            script: wait_in_split,
+        },
+    },
+    Control {
+        name: "loss_passed_over",
+        breaks: |setup| rule(setup, Sabotage::LossPassedOver),
+        judge: Judge::S5,
+        scenario: Scenario {
+            name: "on_lost_fail_of_a_dead_host",
+            about: "a host dies with its run for ever",
+            setup: three,
+            script: fail_dead,
+        },
+    },
+    Control {
+        name: "any_outcome",
+        breaks: |setup| rule(setup, Sabotage::AnyOutcome),
+        judge: Judge::C1,
+        scenario: Scenario {
+            name: "run_anywhere_better_result_wins",
+            about: "one side of a split fails, the other succeeds",
+            setup: three,
+            script: anywhere_better,
+        },
+    },
     Control {
         name: "votes_not_durable",
         breaks: |setup| rule(setup, Sabotage::VotesNotDurable),

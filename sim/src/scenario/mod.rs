@@ -9,6 +9,7 @@ mod crashes;
 mod directed;
 mod large;
 mod pauses;
+mod policies;
 mod splits;
 
 use std::time::Duration;
@@ -115,6 +116,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         pauses::SCENARIOS,
         crashes::SCENARIOS,
         large::SCENARIOS,
+        policies::SCENARIOS,
     ]
     .into_iter()
     .flatten()

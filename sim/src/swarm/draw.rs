@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crdt::task::{Arg, Environment};
+use crdt::task::{Arg, Environment, OnLost, OnPartition};
 use crdt::time::Timing;
 use fastrand::Rng;
 
@@ -68,8 +68,11 @@ pub fn draw(seed: u64) -> Drawn {
     setup.late = (0..setup.hosts)
         .filter(|host| !submitters.contains(host) && joins.u32(0..6) == 0)
         .collect();
-    let work = draw_work(&setup, &submitters, calm_at);
+    let mut work = draw_work(&setup, &submitters, calm_at);
     let (deeds, absent) = draw_deeds(&setup, &submitters, calm_at, &mut rng);
+    let identity_ends = |(_, deed): &(Duration, Deed)| matches!(deed, Deed::LoseDisk(..));
+    let all_return = absent.is_empty() && !deeds.iter().any(identity_ends);
+    draw_policies(&setup, &mut work, all_return);
     let spite = if rng.bool() { 0 } else { rng.u32(20..200) };
     Drawn {
         setup,
@@ -191,6 +194,20 @@ fn draw_batch(setup: &Setup, rng: &mut Rng) -> Batch {
         task.env = with_env.then(|| env.clone());
     }
     batch
+}
+
+/// What tasks say of lost hosts and splits; none waits for a host that never comes back.
+fn draw_policies(setup: &Setup, work: &mut [(Duration, HostIx, Batch)], all_return: bool) {
+    let mut rng = chance::stream(setup.seed, Purpose::Work, 1, 0);
+    let tasks = work.iter_mut().flat_map(|(.., batch)| batch.tasks_mut());
+    for task in tasks {
+        match rng.u32(0..12) {
+            0 if all_return => task.spec.on_lost = OnLost::Wait,
+            1 => task.spec.on_lost = OnLost::Fail,
+            2 => task.spec.on_partition = OnPartition::Run,
+            _ => {}
+        }
+    }
 }
 
 struct Dice<'a> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crdt::entry::Total;
 use crdt::ids::{PeerId, TaskId};
 use crdt::task::TaskState;
+use crdt::terms::Terms;
 
 use super::World;
 use crate::oracle::Judge;
@@ -247,10 +248,13 @@ impl World {
                 return self.oracle.accuse(Judge::D1, self.now, Some(*task), what);
             }
             for id in replica.task_ids() {
-                let Some(outcome) = replica.task(id).and_then(|view| view.outcome) else {
+                let Some(view) = replica.task(id) else {
                     continue;
                 };
-                self.oracle.committed(self.now, id, *host, &outcome);
+                if let Some(outcome) = &view.outcome {
+                    let terms = Terms::of(&view.spec);
+                    self.oracle.committed(self.now, id, *host, (outcome, terms));
+                }
             }
         }
     }

@@ -6,6 +6,8 @@
 
 use crdt::event::{Input, RunEnd, StartOrder};
 use crdt::ids::RunId;
+use crdt::task::OnLost;
+use crdt::terms::Terms;
 use crdt::time::Mono;
 
 use super::{GuardPace, World};
@@ -165,6 +167,10 @@ impl World {
             until: self.now + length,
         };
         let (serial, freezes, deadline) = (guard.serial, guard.freezes, guard.order.deadline);
+        let spec = &guard.order.spec;
+        let terms = Terms::of(spec);
+        let minded = spec.on_lost != OnLost::Retry && terms != Terms::Anywhere;
+        let most_starts = minded.then_some(spec.retries.saturating_add(1));
         let group = guard
             .order
             .spec
@@ -181,7 +187,12 @@ impl World {
         );
         self.arm_deadline(host, run, serial, deadline);
         self.last_start = Some((host, run));
-        let facts = self.start_facts(host, run, group);
+        let facts = StartFacts {
+            terms,
+            most_starts,
+            group,
+            ..self.start_facts(host, run)
+        };
         let until = self.hosts[host].clock.when(deadline, self.now);
         self.timeline.note(self.now, Some(host), Mark::Start, || {
             format!("{} starts", name(run))
@@ -195,12 +206,7 @@ impl World {
         }
     }
 
-    fn start_facts(
-        &self,
-        host: HostIx,
-        run: RunId,
-        group: Option<(crdt::ids::TaskId, u32)>,
-    ) -> StartFacts {
+    fn start_facts(&self, host: HostIx, run: RunId) -> StartFacts {
         // A guard starts what its node has ordered even if that has died meanwhile: any node's word will do.
         let committee = self
             .hosts
@@ -222,7 +228,9 @@ impl World {
             tag,
             committee: committee.len(),
             votes,
-            group,
+            terms: Terms::default(),
+            most_starts: None,
+            group: None,
         }
     }
 
@@ -232,7 +240,10 @@ impl World {
             GuardPace::Usual => chance::up_to(&mut self.hosts[host].chance, grain),
             GuardPace::Worst => grain,
         };
-        let at = self.hosts[host].clock.when(deadline, self.now) + late;
+        let at = self.hosts[host]
+            .clock
+            .when(deadline, self.now)
+            .saturating_add(late);
         self.queue.push(
             at,
             Event::Run {

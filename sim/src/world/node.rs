@@ -9,6 +9,7 @@ use crdt::ids::{Incarnation, TaskId};
 use crdt::registers::BidRegister;
 use crdt::replica::Replica;
 use crdt::task::TaskState;
+use crdt::terms::Terms;
 
 use super::{Flaw, World};
 use crate::chance::{self, Purpose};
@@ -193,8 +194,10 @@ impl World {
             .replica
             .as_ref()
             .and_then(|replica| replica.task(id));
-        if let Some(outcome) = view.and_then(|view| view.outcome) {
-            self.oracle.committed(self.now, id, host, &outcome);
+        let Some(view) = view else { return };
+        if let Some(outcome) = &view.outcome {
+            let terms = Terms::of(&view.spec);
+            self.oracle.committed(self.now, id, host, (outcome, terms));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crdt::event::{Durability, Input, Reply, Token};
-use crdt::ids::TaskId;
+use crdt::ids::{Epoch, TaskId};
 use crdt::task::Wish;
 
 use super::World;
@@ -67,6 +67,26 @@ impl World {
             tasks: tasks.to_vec(),
             by: "sim".to_owned(),
             wish,
+        };
+        self.tell_now(host, input);
+        token
+    }
+
+    /// A person says at a host that the runs of tasks which cannot be asked about are dead.
+    pub fn write_off(&mut self, host: HostIx, tasks: &[TaskId]) -> Token {
+        let token = self.ask(host);
+        let lost = Epoch::NONE;
+        for task in tasks {
+            self.oracle.written_off(*task);
+        }
+        self.timeline.note(self.now, Some(host), Mark::Asked, || {
+            format!("retry {tasks:?}")
+        });
+        let input = Input::Control {
+            token,
+            tasks: tasks.to_vec(),
+            by: "sim".to_owned(),
+            wish: Wish::Retry { lost },
         };
         self.tell_now(host, input);
         token

@@ -53,7 +53,7 @@ fn bid(index: u16, epoch: u32) -> Bid {
 fn mark(epoch: u32) -> ClaimMark {
     ClaimMark {
         epoch: Epoch(epoch),
-        started: Wall(5),
+        started: Some(Wall(5)),
     }
 }
 
