@@ -13,7 +13,7 @@ use crate::disk::DiskModel;
 use crate::link::{Lanes, LinkModel, Order};
 use crate::plan::{Batch, Fate, Manners, Plan};
 use crate::queue::HostIx;
-use crate::world::{Clocks, Setup};
+use crate::world::{Clocks, Notice, Setup};
 
 /// The kinds of faults that a seed switches on or off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -196,6 +196,7 @@ fn draw_batch(setup: &Setup, rng: &mut Rng) -> Batch {
 struct Dice<'a> {
     setup: &'a Setup,
     rng: &'a mut Rng,
+    notices: Rng,
     calm_at: Duration,
     quiet: (Duration, Duration),
 }
@@ -257,7 +258,13 @@ impl Dice<'_> {
             Kind::Cut => (Deed::Cut(a, b), Some(Deed::HealLinks)),
             Kind::OneWay => {
                 let lanes = [Lanes::All, Lanes::Gossip, Lanes::Claims][self.rng.usize(0..3)];
-                (Deed::CutWay(a, b, lanes), Some(Deed::HealLinks))
+                let notice = if self.notices.bool() {
+                    Notice::Later
+                } else {
+                    Notice::Never
+                };
+                let cut = Deed::CutWay(a, b, lanes, notice);
+                (cut, Some(Deed::HealLinks))
             }
             Kind::Split => (Deed::Split(self.side()), Some(Deed::HealLinks)),
             Kind::Break => (Deed::Break(a, b), None),
@@ -297,6 +304,7 @@ fn draw_deeds(
     let mut dice = Dice {
         setup,
         rng,
+        notices: chance::stream(setup.seed, Purpose::Faults, 3, 0),
         calm_at,
         quiet,
     };
