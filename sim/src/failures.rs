@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
 
-use sim::scenario::CONTROLS;
+use sim::scenario;
 use sim::swarm::{self, Drawn, Size};
 use sim::timeline::Keep;
 use sim::world::{Setup, World};
@@ -93,10 +93,10 @@ pub(crate) fn shrink(
 ) -> io::Result<bool> {
     let alter = match rule {
         None => |setup| setup,
-        Some(name) => match CONTROLS.iter().find(|control| control.name == name) {
+        Some(name) => match scenario::controls().find(|control| control.name == name) {
             Some(control) => control.breaks,
             None => {
-                let names: Vec<&str> = CONTROLS.iter().map(|control| control.name).collect();
+                let names: Vec<&str> = scenario::controls().map(|control| control.name).collect();
                 writeln!(out, "no such rule; there are: {}", names.join(", "))?;
                 return Ok(false);
             }

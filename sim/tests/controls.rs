@@ -39,7 +39,7 @@ macro_rules! controls {
         #[test]
         fn every_control_has_its_test() {
             let tested = [$(stringify!($name)),*];
-            for control in scenario::CONTROLS {
+            for control in scenario::controls() {
                 assert!(tested.contains(&control.name), "{} has no test", control.name);
             }
         }
@@ -67,6 +67,35 @@ controls! {
     restless
     disk_lies
     deaf_host
+    minority_holds
+    no_margin
+    starts_again
+    no_heartbeats
+    kill_is_outcome
+    nothing_binds
+    acks_forgotten
+    votes_twice
+    absence_frees
+    accepts_freeze
+    any_outcome_accepted
+    retry_accepted
+    epochs_mixed
+    oldest_adopted
+    wish_is_final
+    endless_bids
+    no_stagger
+    nobody_takes_up
+    no_relay
+    no_repair
+    ends_not_counted
+}
+
+#[test]
+fn every_judge_has_a_control() {
+    for judge in Judge::ALL {
+        let has = scenario::controls().any(|control| control.judge == judge);
+        assert!(has, "nothing shows that {judge} ever objects");
+    }
 }
 
 /// The judge of liveness must fire where there is no majority.

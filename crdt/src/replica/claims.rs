@@ -14,7 +14,7 @@ use crate::ids::{RunId, SegmentId};
 use crate::message::{Heartbeat, Message};
 use crate::registers::BidRegister;
 use crate::resolve;
-use crate::task::{Exit, Needs, Outcome, RunReport, Verdict, Wish};
+use crate::task::{Captured, Exit, Needs, Outcome, RunReport, Usage, Verdict, Wish};
 use crate::time::Mono;
 
 /// A host on which a task could not be started tries it again after the first of these, and then ever more rarely down to the second.
@@ -112,7 +112,11 @@ impl Replica {
             return;
         }
         match self.as_claimant(ix).promise(claim.epoch) {
-            Promise::None if self.is_outvoted(ix, &claim) => return self.give_up(ix),
+            Promise::None
+                if self.is_outvoted(ix, &claim) && self.broken != Some(Sabotage::EndlessBids) =>
+            {
+                return self.give_up(ix);
+            }
             Promise::None | Promise::Await(_) => {}
             Promise::Adopt(outcome) => {
                 self.counters.adoptions += 1;
@@ -137,10 +141,10 @@ impl Replica {
         if claim.phase != Phase::Bidding || claim.lost {
             return;
         }
-        if self.now.mono >= patience {
+        if self.now.mono >= patience && self.broken != Some(Sabotage::EndlessBids) {
             self.counters.bids_timed_out += 1;
             self.give_up(ix);
-        } else {
+        } else if self.now.mono < patience {
             self.wake_task(ix, patience);
         }
     }
@@ -360,7 +364,7 @@ impl Replica {
             .known(ix)
             .claim
             .is_some_and(|claim| claim.phase == Phase::Running);
-        if ran {
+        if ran && self.broken != Some(Sabotage::EndsNotCounted) {
             self.stage(ix).live -= 1;
         }
         match end {
@@ -368,7 +372,11 @@ impl Replica {
             RunEnd::Expired => {
                 self.stage(ix).count(Total::Lost);
                 self.counters.runs_expired += 1;
-                self.give_up(ix);
+                match self.broken {
+                    Some(Sabotage::StartsAgain) => self.hold_on(ix),
+                    Some(Sabotage::KillIsOutcome) => self.exited(ix, self.killed()),
+                    Some(_) | None => self.give_up(ix),
+                }
             }
             RunEnd::TooLate => {
                 self.counters.starts_too_late += 1;
@@ -389,6 +397,26 @@ impl Replica {
                 let outcome = self.outcome(ix, Verdict::Failure(Some(text)), None);
                 self.conclude(ix, outcome);
             }
+        }
+    }
+
+    /// Sabotage: waits for acks at an epoch at which a run was started already.
+    fn hold_on(&mut self, ix: TaskIx) {
+        let needs = self.needs(ix);
+        self.schedule.finished(needs, self.now.mono);
+        self.schedule.ahead.take(needs);
+        self.set_phase(ix, Phase::Bidding);
+    }
+
+    /// Sabotage: what the kill at a deadline looks like to somebody who takes it for an end.
+    fn killed(&self) -> RunReport {
+        RunReport {
+            exit: Exit::Signal(9),
+            started: self.now.wall,
+            ended: self.now.wall,
+            usage: Usage::default(),
+            stdout: Captured::default(),
+            stderr: Captured::default(),
         }
     }
 
@@ -415,7 +443,12 @@ impl Replica {
         self.conclude(ix, outcome);
     }
 
-    fn outcome(&self, ix: TaskIx, verdict: Verdict, report: Option<RunReport>) -> Outcome {
+    pub(super) fn outcome(
+        &self,
+        ix: TaskIx,
+        verdict: Verdict,
+        report: Option<RunReport>,
+    ) -> Outcome {
         let task = self.known(ix);
         let epoch = task.claim.map_or(task.registers.top(), |claim| claim.epoch);
         let asked = matches!(verdict, Verdict::Killed | Verdict::Cancelled);
@@ -505,7 +538,8 @@ impl Replica {
             .collect();
         segments.sort_unstable();
         segments.dedup();
-        let peers: Vec<_> = self.roster.connected().collect();
+        let mute = self.broken == Some(Sabotage::NoHeartbeats);
+        let peers: Vec<_> = self.roster.connected().filter(|_| !mute).collect();
         for peer in peers {
             let witnessed: Vec<SegmentId> = segments
                 .iter()
