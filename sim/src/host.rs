@@ -141,7 +141,7 @@ pub struct Host {
 }
 
 /// More frames than this are not kept for a node that stands still: its sockets' buffers are full.
-const INBOX_FRAMES: usize = 4_096;
+pub const INBOX_FRAMES: usize = 4_096;
 
 impl Host {
     /// Says whether the node is alive.

@@ -88,6 +88,9 @@ controls! {
     no_relay
     no_repair
     ends_not_counted
+    drift_beyond_its_bound
+    clock_is_set
+    disk_rolls_back
 }
 
 #[test]
@@ -96,6 +99,22 @@ fn every_judge_has_a_control() {
         let has = scenario::controls().any(|control| control.judge == judge);
         assert!(has, "nothing shows that {judge} ever objects");
     }
+}
+
+/// Two of three disks are lost: what was acknowledged is gone or stuck, and a judge says so; only a person can go on.
+#[test]
+fn two_lost_disks_of_three_are_seen() {
+    let mut world = World::new(Setup::new(1, 3));
+    world.run_for(Duration::from_secs(3));
+    let length = Duration::from_secs(20);
+    let acked = world.submit_and_wait(0, Batch::many(2, Plan::succeed(length)));
+    assert_eq!(acked.len(), 2);
+    for host in [1, 2] {
+        world.lose_disk(host, Duration::from_millis(100));
+    }
+    world.finish();
+    let violation = world.report().violation.expect("nothing can end");
+    assert_eq!(violation.judge, Judge::L1, "{violation}");
 }
 
 /// The judge of liveness must fire where there is no majority.

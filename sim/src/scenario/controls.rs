@@ -1,6 +1,7 @@
 //! Negative controls: for each rule a directed scenario that needs it. Played with the rule broken, the judge that the rule
 //! serves must see it; played with the rule kept, the very same script must pass. Traces after `docs/protocol.md`, section 7.
 
+mod assumed;
 mod claimant;
 mod observer;
 mod progress;
@@ -28,6 +29,7 @@ pub fn controls() -> impl Iterator<Item = Control> {
         witness::CONTROLS,
         observer::CONTROLS,
         progress::CONTROLS,
+        assumed::CONTROLS,
     ]
     .into_iter()
     .flatten()

@@ -4,12 +4,14 @@
 //! Negative controls play a directed scenario with one rule broken, and again unbroken: the first must be caught, the second not.
 
 mod calm;
+mod churn;
 mod controls;
 mod crashes;
 mod directed;
 mod large;
 mod pauses;
 mod splits;
+mod weather;
 
 use std::time::Duration;
 
@@ -119,6 +121,8 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         splits::SCENARIOS,
         pauses::SCENARIOS,
         crashes::SCENARIOS,
+        weather::SCENARIOS,
+        churn::SCENARIOS,
         large::SCENARIOS,
     ]
     .into_iter()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crdt::event::Input;
 use crdt::keys::Keys;
 
-use super::World;
+use super::{Flaw, World};
 use crate::chance;
 use crate::host::Mode;
 use crate::keys::SimKeys;
@@ -146,6 +146,9 @@ impl World {
         match unsynced {
             Unsynced::Drawn => node.disk.crash(),
             Unsynced::Lost => node.disk.crash_and_lose(),
+        }
+        if self.setup.flaw == Some(Flaw::DiskRollsBack) {
+            node.disk.roll_back();
         }
         self.timeline.band_ends(self.now, host, BandKind::Paused);
         self.timeline.band_begins(self.now, host, BandKind::Down);
@@ -306,10 +309,20 @@ impl World {
         self.deed(Some(host), Mark::Disk, &format!("{model:?}"));
     }
 
+    /// Makes a copy of a host's disk, which is never used in place of it unless that is what is broken.
+    pub fn copy_disk(&mut self, host: HostIx) {
+        self.hosts[host].disk.copy();
+        self.deed(Some(host), Mark::Disk, "disk copied");
+    }
+
     /// Gives a host's clock another rate.
     pub fn set_rate(&mut self, host: HostIx, rate_ppm: i32) {
         self.hosts[host].clock.set_rate(self.now, rate_ppm);
         self.deed(Some(host), Mark::Clock, &format!("rate {rate_ppm} ppm"));
+        self.clock_changed(host);
+    }
+
+    fn clock_changed(&mut self, host: HostIx) {
         // Timers were set by the old rate; those that are early set themselves anew.
         self.hosts[host].wake_at = None;
         self.arm(host);
@@ -326,6 +339,10 @@ impl World {
     /// Steps a host's wall clock.
     pub fn step_wall(&mut self, host: HostIx, by_ms: i64) {
         self.hosts[host].clock.step_wall(by_ms);
+        if self.setup.flaw == Some(Flaw::ClockIsSet) {
+            self.hosts[host].clock.jump(self.now, by_ms);
+            self.clock_changed(host);
+        }
         self.deed(
             Some(host),
             Mark::Clock,

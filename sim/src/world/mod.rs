@@ -72,6 +72,10 @@ pub enum Flaw {
     DiskLies,
     /// Documents never reach the last host.
     Deaf,
+    /// The node counts its leases by a clock that people set (A3).
+    ClockIsSet,
+    /// A host that dies comes back with the newest copy of its disk, under its old name (A3).
+    DiskRollsBack,
 }
 
 /// How a world is set up. Public fields; start from [`Setup::new`].
@@ -274,6 +278,12 @@ impl World {
         self.tags.iter().position(|other| *other == tag)
     }
 
+    /// Returns where a process of this task executes.
+    #[must_use]
+    pub fn host_of_run(&self, task: TaskId) -> Option<HostIx> {
+        self.oracle.executing(task).next().map(|(_, host)| host)
+    }
+
     /// Returns the judges.
     #[must_use]
     pub fn oracle(&self) -> &Oracle {
@@ -379,7 +389,14 @@ impl World {
     fn guard_flaw(&self) -> Option<GuardFlaw> {
         match self.setup.flaw {
             Some(Flaw::Guard(flaw)) => Some(flaw),
-            Some(Flaw::Rule(_) | Flaw::DiskLies | Flaw::Deaf) | None => None,
+            Some(
+                Flaw::Rule(_)
+                | Flaw::DiskLies
+                | Flaw::Deaf
+                | Flaw::ClockIsSet
+                | Flaw::DiskRollsBack,
+            )
+            | None => None,
         }
     }
 
