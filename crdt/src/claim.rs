@@ -183,6 +183,7 @@ impl Claimant<'_> {
             let acked = answers.counted((self.segment, member));
             match claim.since {
                 Since::Bid(since) => Some(acked.map_or(since, |acked| acked.max(since))),
+                Since::Found if self.broken == Some(Sabotage::FoundIsHeld) => Some(now),
                 Since::Found => acked,
             }
         };

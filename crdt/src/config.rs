@@ -102,6 +102,12 @@ pub enum Sabotage {
     NobodyTakesUp,
     /// Only own changes are passed on (L6).
     NoRelay,
+    /// A claimant gives up what it would have to adopt (C5, L5).
+    AdoptionRefused,
+    /// A witness gives no vote to a task that a person wants ended (V5, F8).
+    WishBarsVotes,
+    /// A run that a restarted node finds is held without anybody's answer (C2, G3).
+    FoundIsHeld,
     /// The end of a run is not taken off the counter of live runs.
     EndsNotCounted,
     /// Digests are not compared: what was lost on its way stays lost.

@@ -98,6 +98,9 @@ impl Witness<'_> {
         if twice.is_some() || self.binding(now) != Binding::Free {
             return twice;
         }
+        if self.broken == Some(Sabotage::WishBarsVotes) && self.registers.want.is_some() {
+            return None;
+        }
         let least = own.map_or(Epoch::NONE, |vote| vote.epoch);
         let (claimant, bid) = self
             .registers

@@ -44,6 +44,8 @@ pub enum Cause {
     Deadline,
     /// Its node ordered so.
     Ordered,
+    /// Its guard was killed.
+    Guardless,
 }
 
 /// Where a run stands on its host.

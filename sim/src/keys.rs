@@ -1,5 +1,5 @@
 //! Keys of a simulated mesh: a keyed hash under one secret that all share, so that a change costs a fraction of a microsecond
-//! to sign or to check. Nobody in a simulated world forges; what a forger can do is the ledger's own tests' business.
+//! to sign or to check. A forger has another secret; what else a forger can do is the ledger's own tests' business.
 
 use crdt::ids::PeerId;
 use crdt::keys::{Keys, SignatureBytes};
@@ -24,6 +24,15 @@ impl SimKeys {
         Self {
             me: PeerId(me),
             secret,
+        }
+    }
+
+    /// Returns the keys of somebody who goes by another's name, and knows no secret but its own.
+    #[must_use]
+    pub fn stolen_name(me: PeerId, secret: u64) -> Self {
+        Self {
+            me,
+            secret: *blake3::hash(&secret.to_le_bytes()).as_bytes(),
         }
     }
 
@@ -67,6 +76,8 @@ mod tests {
         assert!(other.verify(&one.me(), b"bid", &signature));
         assert!(!other.verify(&one.me(), b"vote", &signature));
         assert!(!other.verify(&other.me(), b"bid", &signature));
+        let forged = SimKeys::stolen_name(one.me(), 1).sign(b"bid");
+        assert!(!other.verify(&one.me(), b"bid", &forged));
         assert!(!SimKeys::new(2, 0, 0).verify(&one.me(), b"bid", &signature));
     }
 }

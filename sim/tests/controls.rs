@@ -85,6 +85,9 @@ controls! {
     endless_bids
     no_stagger
     nobody_takes_up
+    adoption_refused
+    wish_bars_votes
+    found_is_held
     no_relay
     no_repair
     ends_not_counted

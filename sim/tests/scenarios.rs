@@ -98,6 +98,12 @@ scenarios! {
     witness_slow_to_sync_dies
     swizzled_links
     garbage_among_claims
+    forged_frames
+    guard_killed
+    guard_killed_under_a_stopped_node
+    guard_and_node_killed
+    guard_killed_with_an_end_untold
+    guards_killed_again_and_again
     two_witnesses_down_one_back
     restarted_in_every_order
     leave_during_a_split

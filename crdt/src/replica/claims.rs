@@ -118,6 +118,9 @@ impl Replica {
                 return self.give_up(ix);
             }
             Promise::None | Promise::Await(_) => {}
+            Promise::Adopt(_) if self.broken == Some(Sabotage::AdoptionRefused) => {
+                return self.give_up(ix);
+            }
             Promise::Adopt(outcome) => {
                 self.counters.adoptions += 1;
                 return self.conclude(ix, (*outcome).clone());

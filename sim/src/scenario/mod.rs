@@ -8,6 +8,7 @@ mod churn;
 mod controls;
 mod crashes;
 mod directed;
+mod guards;
 mod large;
 mod pauses;
 mod splits;
@@ -121,6 +122,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         splits::SCENARIOS,
         pauses::SCENARIOS,
         crashes::SCENARIOS,
+        guards::SCENARIOS,
         weather::SCENARIOS,
         churn::SCENARIOS,
         large::SCENARIOS,

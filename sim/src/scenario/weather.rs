@@ -61,6 +61,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         setup: five,
         script: garbage,
     },
+    Scenario {
+        name: "forged_frames",
+        about: "a peer passes on what somebody signed who goes by a member's name without its key",
+        setup: five,
+        script: forged,
+    },
 ];
 
 fn drifting(seed: u64) -> Setup {
@@ -233,4 +239,27 @@ fn garbage(world: &mut World) -> Course {
         .sum::<u64>();
     expect(bad > 0, "nonsense is counted")?;
     expect(world.oracle().tally().commits == 8, "every task ends")
+}
+
+fn forged(world: &mut World) -> Course {
+    warm(world);
+    submit(world, 0, Batch::many(8, Plan::succeed(world.lease())))?;
+    for round in 0..20 {
+        for to in 0..5 {
+            world.send_forged((to + 1 + round % 4) % 5, to);
+        }
+        world.run_for(world.lease() / 10);
+    }
+    world.finish();
+    let refused = |host| {
+        let replica = world.replica(host);
+        replica.map_or(0, |replica| replica.counters().refused_changes)
+    };
+    let least = (0..5).map(refused).min().unwrap_or(0);
+    expect(least > 0, "every host refuses what is forged")?;
+    let tally = world.oracle().tally();
+    expect(
+        (tally.starts, tally.reruns, tally.commits) == (8, 0, 8),
+        "nothing forged counts, and each task runs once",
+    )
 }

@@ -35,9 +35,12 @@ enum Kind {
     Garbage,
     Kill,
     Drain,
+    Guard,
+    SlowDisk,
+    Forged,
 }
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 20] = [
     Kind::Stop,
     Kind::Freeze,
     Kind::CrashNode,
@@ -55,6 +58,9 @@ const KINDS: [Kind; 17] = [
     Kind::Garbage,
     Kind::Kill,
     Kind::Drain,
+    Kind::Guard,
+    Kind::SlowDisk,
+    Kind::Forged,
 ];
 
 /// Draws what a seed means.
@@ -283,10 +289,20 @@ impl Dice<'_> {
             }
             Kind::Disk => (Deed::FillDisk(host), Some(Deed::FreeDisk(host))),
             Kind::Rate => (Deed::Rate(host, self.rng.i32(-bound..=bound)), None),
-            Kind::Wall => (Deed::Wall(host, self.rng.i64(-90_000..90_000)), None),
+            Kind::Wall => {
+                let reach = [90_000, 86_400_000][self.rng.usize(0..2)];
+                (Deed::Wall(host, self.rng.i64(-reach..reach)), None)
+            }
             Kind::Garbage => (Deed::Garbage(a, b), None),
             Kind::Kill => (Deed::Kill(host, self.rng.usize(0..20)), None),
             Kind::Drain => (Deed::Drain(host), Some(Deed::Undrain(host))),
+            Kind::Guard => (Deed::KillGuard(host), None),
+            Kind::SlowDisk => {
+                let by = self.length() / 2;
+                let usual = Deed::SlowDisk(host, Duration::ZERO);
+                (Deed::SlowDisk(host, by), Some(usual))
+            }
+            Kind::Forged => (Deed::Forged(a, b), None),
         };
         deeds.push((at, begun));
         deeds.extend(ended.map(|deed| (end, deed)));

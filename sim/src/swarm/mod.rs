@@ -63,6 +63,12 @@ pub enum Deed {
     Wall(HostIx, i64),
     /// Nonsense is sent.
     Garbage(HostIx, HostIx),
+    /// Forged frames are sent.
+    Forged(HostIx, HostIx),
+    /// A guard is killed, and its runs with it.
+    KillGuard(HostIx),
+    /// Each sync of a disk takes so much longer.
+    SlowDisk(HostIx, Duration),
     /// A person wants a task ended: the n-th of those that were acknowledged.
     Kill(HostIx, usize),
     /// A host takes no new tasks.

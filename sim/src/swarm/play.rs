@@ -163,11 +163,12 @@ impl Player {
         let short = chance::span(&mut self.rng, Duration::from_millis(1), lease / 4);
         let long = chance::span(&mut self.rng, lease / 2, lease * 2);
         let end = world.now() + long;
-        let (deed, after) = match self.rng.u32(0..5) {
+        let (deed, after) = match self.rng.u32(0..6) {
             0 => (Deed::CrashHost(host, short), None),
             1 => (Deed::CrashNode(host, short), None),
             2 => (Deed::Stop(host), Some(Deed::Resume(host))),
             3 => (Deed::Split(vec![host]), Some(Deed::HealLinks)),
+            4 => (Deed::KillGuard(host), None),
             _ => {
                 let other = self.rng.usize(0..self.hosts);
                 (Deed::Split(vec![host, other]), Some(Deed::HealLinks))
@@ -226,6 +227,9 @@ impl Player {
             Deed::Rate(host, ppm) => world.set_rate(host, ppm),
             Deed::Wall(host, ms) => world.step_wall(host, ms),
             Deed::Garbage(a, b) if a != b => world.send_garbage(a, b),
+            Deed::Forged(a, b) if a != b => world.send_forged(a, b),
+            Deed::KillGuard(host) => world.kill_guard(host),
+            Deed::SlowDisk(host, by) => world.slow_disk(host, by),
             Deed::Kill(host, nth) => {
                 let target: Option<TaskId> = world.oracle().acked().nth(nth);
                 if let Some(task) = target {
@@ -240,6 +244,7 @@ impl Player {
             | Deed::CutWay(..)
             | Deed::Break(..)
             | Deed::Slow(..)
+            | Deed::Forged(..)
             | Deed::Garbage(..) => {}
         }
     }

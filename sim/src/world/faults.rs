@@ -1,6 +1,5 @@
-//! What can be done to a world: pauses, crashes, cuts, full disks, bad clocks, nonsense; and the undoing of all that.
+//! What can be done to a world: pauses, crashes, cuts, full disks, bad clocks; and the undoing of all that.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crdt::event::Input;
@@ -8,6 +7,7 @@ use crdt::keys::Keys;
 
 use super::{Flaw, World};
 use crate::chance;
+use crate::disk::DiskModel;
 use crate::host::Mode;
 use crate::keys::SimKeys;
 use crate::link::{Lanes, LinkModel};
@@ -33,7 +33,7 @@ pub enum Notice {
 }
 
 impl World {
-    fn deed(&mut self, host: Option<HostIx>, mark: Mark, what: &str) {
+    pub(super) fn deed(&mut self, host: Option<HostIx>, mark: Mark, what: &str) {
         self.timeline.note(self.now, host, mark, || what.to_owned());
     }
 
@@ -304,9 +304,16 @@ impl World {
     }
 
     /// Makes a host's disk faster or slower.
-    pub fn set_disk(&mut self, host: HostIx, model: crate::disk::DiskModel) {
+    pub fn set_disk(&mut self, host: HostIx, model: DiskModel) {
         self.hosts[host].disk.model = model;
         self.deed(Some(host), Mark::Disk, &format!("{model:?}"));
+    }
+
+    /// Lets each sync of a host's disk take so much longer than it would.
+    pub fn slow_disk(&mut self, host: HostIx, by: Duration) {
+        let usual = self.setup.disks;
+        let least = usual.least + by;
+        self.set_disk(host, DiskModel { least, ..usual });
     }
 
     /// Makes a copy of a host's disk, which is never used in place of it unless that is what is broken.
@@ -350,49 +357,6 @@ impl World {
         );
     }
 
-    /// A peer sends nonsense to another: random bytes, or a frame of changes with some bits turned.
-    pub fn send_garbage(&mut self, from: HostIx, to: HostIx) {
-        let mut bytes = match &self.sample {
-            Some(frame) if self.garbage.bool() => frame.to_vec(),
-            Some(_) | None => {
-                let mut bytes = vec![0; self.garbage.usize(0..512)];
-                self.garbage.fill(&mut bytes);
-                if let Some(first) = bytes.first_mut() {
-                    *first = crdt::message::VERSION;
-                }
-                bytes
-            }
-        };
-        if bytes.len() > 3 {
-            for _ in 0..self.garbage.usize(1..8) {
-                // Not the version and not the kind: a forged ack is not nonsense but treason.
-                let place = self.garbage.usize(2..bytes.len());
-                bytes[place] ^= 1 << self.garbage.u32(0..8);
-            }
-            if self.garbage.bool() {
-                bytes.truncate(self.garbage.usize(2..bytes.len()));
-            }
-        }
-        if self.network.is_up(from, to) {
-            let bytes: Arc<[u8]> = bytes.into();
-            let connection = self.network.connection(from, to);
-            self.deed(
-                Some(to),
-                Mark::Deed,
-                &format!("{} bytes of nonsense", bytes.len()),
-            );
-            self.after(
-                1_000,
-                Event::Deliver {
-                    from,
-                    to,
-                    connection,
-                    bytes,
-                },
-            );
-        }
-    }
-
     /// Ends every fault: links are whole, disks have room, and every node runs, but for those that stay away.
     pub fn heal(&mut self, absent: &[HostIx]) {
         self.deed(None, Mark::Mend, "all faults end");
@@ -402,6 +366,7 @@ impl World {
                 continue;
             }
             self.hosts[host].disk.free();
+            self.hosts[host].disk.model = self.setup.disks;
             self.resume(host);
             self.start_node(host, Duration::from_millis(10));
         }

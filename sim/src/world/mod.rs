@@ -2,11 +2,12 @@
 //! the replicas in it are the shipped ones and see only what the seam shows them.
 //!
 //! Reading order: this file (state, the step), `node` (what goes into a replica and comes out), `guards` and `endings` (runs), `network`,
-//! `people` (submissions), `faults` (what can be done to a world), `finish` (healing and the judges of the end).
+//! `people` (submissions), `faults` (what can be done to a world), `forgery` (what no honest peer sends), `finish` (healing and the judges of the end).
 
 mod endings;
 mod faults;
 mod finish;
+mod forgery;
 mod guards;
 mod network;
 mod node;

@@ -55,7 +55,7 @@ impl World {
         self.connect_all(host);
     }
 
-    fn config(&self, host: HostIx) -> Config {
+    pub(super) fn config(&self, host: HostIx) -> Config {
         let seed = self.setup.seed;
         let draw = |kind| {
             let life = u64::from(self.hosts[host].life) << 1 | kind;

@@ -6,13 +6,14 @@ use crdt::config::Sabotage;
 
 use super::super::directed::{heartbeats_cut, worst, worst_case};
 use super::super::{
-    Control, Course, Scenario, expect, one_running, only, others, submit, three, until, warm,
+    Control, Course, Scenario, expect, next_start, one_running, only, others, submit, three, until,
+    warm,
 };
 use super::rule;
 use crate::link::Lanes;
 use crate::oracle::Judge;
 use crate::plan::{Batch, Plan};
-use crate::world::{Notice, World};
+use crate::world::{Notice, Unsynced, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -67,6 +68,18 @@ pub(super) const CONTROLS: &[Control] = &[
         },
     },
     Control {
+        name: "found_is_held",
+        rule: "C2, G3",
+        breaks: |setup| rule(setup, Sabotage::FoundIsHeld),
+        judge: Judge::S1,
+        scenario: Scenario {
+            name: "found_where_nobody_answers",
+            about: "a node comes back to its run, cut off from all others",
+            setup: three,
+            script: found_alone,
+        },
+    },
+    Control {
         name: "kill_is_outcome",
         rule: "C7",
         breaks: |setup| rule(setup, Sabotage::KillIsOutcome),
@@ -113,4 +126,20 @@ fn long_run(world: &mut World) -> Course {
     submit(world, 0, Batch::one(Plan::succeed(world.lease() * 3)))?;
     world.finish();
     expect(world.oracle().tally().starts == 1, "it runs once")
+}
+
+/// C2. What the old start had heard lets the run go on until its deadline, and no longer.
+fn found_alone(world: &mut World) -> Course {
+    warm(world);
+    let (claimant, _) = one_running(world, 0, Plan::succeed(world.lease() * 8))?;
+    world.isolate(claimant);
+    world.crash_node(claimant, Some(world.lease() / 8), Unsynced::Drawn);
+    let (other, _) = next_start(world, world.lease() * 4)?;
+    expect(other != claimant, "another host takes over")?;
+    expect(
+        world.oracle().tally().expired == 1,
+        "the guard ended the first",
+    )?;
+    world.finish();
+    Ok(())
 }

@@ -47,6 +47,25 @@ pub(super) const CONTROLS: &[Control] = &[
         scenario: ACCEPT_IN_A_MINORITY,
     },
     Control {
+        name: "adoption_refused",
+        rule: "C5, L5",
+        breaks: |setup| rule(setup, Sabotage::AdoptionRefused),
+        judge: Judge::L1,
+        scenario: ACCEPT_IN_A_MINORITY,
+    },
+    Control {
+        name: "wish_bars_votes",
+        rule: "V5, F8",
+        breaks: |setup| rule(setup, Sabotage::WishBarsVotes),
+        judge: Judge::L1,
+        scenario: Scenario {
+            name: "cancelled_before_it_runs",
+            about: "a person wants a task ended that nobody has claimed",
+            setup: three,
+            script: cancelled,
+        },
+    },
+    Control {
         name: "no_relay",
         rule: "L6",
         breaks: |setup| rule(setup, Sabotage::NoRelay),
@@ -114,6 +133,16 @@ fn split_vote(world: &mut World) -> Course {
     world.mend_way(1, 0);
     world.finish_without(&[2]);
     expect(world.oracle().tally().commits == 1, "it ends")
+}
+
+/// F8. A cancellation goes through a ballot as any other outcome, and needs its votes.
+fn cancelled(world: &mut World) -> Course {
+    warm(world);
+    let task = parked_task(world, 0, Plan::succeed(SECOND))?;
+    world.kill(1, &[task], SECOND);
+    world.finish();
+    let tally = world.oracle().tally();
+    expect((tally.starts, tally.commits) == (0, 1), "it ends unstarted")
 }
 
 /// L6. h2 can know of the task only by h1.
