@@ -24,7 +24,7 @@ fn swarm_of_forty_other_seeds() {
     play(1_000..1_040);
 }
 
-/// Seeds at which something was wrong once.
+/// Seeds at which something was wrong once. (What they draw has changed since.)
 #[test]
 fn seeds_that_found_something() {
     // Holds that rest on the own answer alone were not renewed: 7, 15, 28. A commit seen as a mixture of views was not seen by
