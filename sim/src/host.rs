@@ -35,6 +35,8 @@ pub enum GuardFlaw {
     NoStartCheck,
     /// It takes the lease's whole length to kill.
     Slow,
+    /// It stands still whenever its node does.
+    StopsToo,
 }
 
 /// Why a process is being killed.
@@ -173,7 +175,7 @@ impl Host {
             (Mode::Frozen, _) => true,
             (Mode::NodeStopped, Event::Run { what, .. }) => {
                 // Without guards it is the node that watches deadlines.
-                flaw == Some(GuardFlaw::Absent)
+                matches!(flaw, Some(GuardFlaw::Absent | GuardFlaw::StopsToo))
                     && matches!(
                         what,
                         RunEvent::Deadline | RunEvent::Extend(_) | RunEvent::Kill

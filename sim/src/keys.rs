@@ -11,6 +11,7 @@ use crate::chance::{self, Purpose};
 pub struct SimKeys {
     me: PeerId,
     secret: [u8; 32],
+    gullible: bool,
 }
 
 impl SimKeys {
@@ -24,6 +25,16 @@ impl SimKeys {
         Self {
             me: PeerId(me),
             secret,
+            gullible: false,
+        }
+    }
+
+    /// Breaks these keys: they take every signature for a good one.
+    #[must_use]
+    pub fn gullible(self) -> Self {
+        Self {
+            gullible: true,
+            ..self
         }
     }
 
@@ -33,6 +44,7 @@ impl SimKeys {
         Self {
             me,
             secret: *blake3::hash(&secret.to_le_bytes()).as_bytes(),
+            gullible: false,
         }
     }
 
@@ -57,7 +69,7 @@ impl Keys for SimKeys {
     }
 
     fn verify(&self, author: &PeerId, message: &[u8], signature: &SignatureBytes) -> bool {
-        self.signature(author, message) == *signature
+        self.gullible || self.signature(author, message) == *signature
     }
 
     fn admission(&self, peer: &PeerId) -> [u8; 32] {

@@ -92,6 +92,8 @@ controls! {
     no_repair
     ends_not_counted
     drift_beyond_its_bound
+    guard_stops_too
+    signatures_unchecked
     clock_is_set
     disk_rolls_back
 }

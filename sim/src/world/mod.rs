@@ -77,6 +77,8 @@ pub enum Flaw {
     ClockIsSet,
     /// A host that dies comes back with the newest copy of its disk, under its old name (A3).
     DiskRollsBack,
+    /// Replicas take every signature for a good one (A1).
+    Gullible,
 }
 
 /// How a world is set up. Public fields; start from [`Setup::new`].
@@ -395,7 +397,8 @@ impl World {
                 | Flaw::DiskLies
                 | Flaw::Deaf
                 | Flaw::ClockIsSet
-                | Flaw::DiskRollsBack,
+                | Flaw::DiskRollsBack
+                | Flaw::Gullible,
             )
             | None => None,
         }

@@ -62,7 +62,11 @@ impl World {
             chance::number(seed, Purpose::Replica, host as u64, life)
         };
         Config {
-            keys: Box::new(self.hosts[host].keys.clone()),
+            keys: Box::new(if self.setup.flaw == Some(Flaw::Gullible) {
+                self.hosts[host].keys.clone().gullible()
+            } else {
+                self.hosts[host].keys.clone()
+            }),
             incarnation: Incarnation(draw(0)),
             name: format!("h{host}"),
             version: "sim".to_owned(),

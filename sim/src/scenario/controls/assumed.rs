@@ -1,14 +1,16 @@
-//! What the protocol assumes of clocks and disks, taken away one at a time: the judges must see that it was needed.
+//! What the protocol assumes of clocks, disks, guards and signatures, taken away one at a time: the judges must see that it was needed.
 
 use std::time::Duration;
 
-use super::super::directed::{parked_task, worst, worst_case};
+use super::super::directed::{node_stopped, parked_task, worst, worst_case};
 use super::super::{
-    Control, Course, SOON, Scenario, next_start, one_running, only, three, until, warm,
+    Control, Course, SOON, Scenario, expect, next_start, one_running, only, submit, three, until,
+    warm, with_guard,
 };
+use crate::host::GuardFlaw;
 use crate::link::Lanes;
 use crate::oracle::Judge;
-use crate::plan::Plan;
+use crate::plan::{Batch, Plan};
 use crate::world::{Clocks, Flaw, Notice, Setup, Unsynced, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,6 +27,33 @@ pub(super) const CONTROLS: &[Control] = &[
             about: "the claimant's clock is slow, the witness's fast, every kill takes its bound",
             setup: worst,
             script: worst_case,
+        },
+    },
+    Control {
+        name: "guard_stops_too",
+        rule: "A4",
+        breaks: |setup| with_guard(setup, GuardFlaw::StopsToo),
+        judge: Judge::S1,
+        scenario: Scenario {
+            name: "node_and_guard_stopped",
+            about: "the claimant's node and guard stand still beyond its lease, its run does not",
+            setup: three,
+            script: node_stopped,
+        },
+    },
+    Control {
+        name: "signatures_unchecked",
+        rule: "A1",
+        breaks: |setup| Setup {
+            flaw: Some(Flaw::Gullible),
+            ..setup
+        },
+        judge: Judge::C1,
+        scenario: Scenario {
+            name: "forged_changes",
+            about: "somebody signs in the name of members whose keys it does not have",
+            setup: three,
+            script: forged,
         },
     },
     Control {
@@ -103,4 +132,16 @@ fn voter_returns(world: &mut World) -> Course {
     world.run_for(world.lease());
     world.finish();
     Ok(())
+}
+
+/// A1. What a forger says of members is refused, and does the members no harm.
+fn forged(world: &mut World) -> Course {
+    warm(world);
+    submit(world, 0, Batch::many(3, Plan::succeed(SECOND)))?;
+    for to in [0, 1, 2, 0, 1, 2] {
+        world.send_forged((to + 1) % 3, to);
+        world.run_for(SECOND / 10);
+    }
+    world.finish();
+    expect(world.oracle().tally().commits == 3, "every task ends")
 }
