@@ -144,7 +144,12 @@ pub enum Promise {
 
 impl Claimant<'_> {
     fn majority(&self) -> usize {
-        self.committee.len() / 2 + 1
+        let half = self.committee.len() / 2;
+        if self.broken == Some(Sabotage::MinorityHolds) {
+            half.max(1)
+        } else {
+            half + 1
+        }
     }
 
     /// The members whose seen vote is for this claimant at `epoch`.
@@ -173,7 +178,8 @@ impl Claimant<'_> {
         timing: &Timing,
         now: Mono,
     ) -> Option<Mono> {
-        if claim.lost && self.broken != Some(Sabotage::NoLatch) {
+        let latched = !matches!(self.broken, Some(Sabotage::NoLatch | Sabotage::StartsAgain));
+        if claim.lost && latched {
             return None;
         }
         match self.terms {
@@ -189,6 +195,7 @@ impl Claimant<'_> {
             let acked = answers.counted((self.segment, member));
             match claim.since {
                 Since::Bid(since) => Some(acked.map_or(since, |acked| acked.max(since))),
+                Since::Found if self.broken == Some(Sabotage::FoundIsHeld) => Some(now),
                 Since::Found => acked,
             }
         };
@@ -201,7 +208,12 @@ impl Claimant<'_> {
             self.voters(claim.epoch).filter_map(answer).collect()
         };
         times.sort_unstable_by(|a, b| b.cmp(a));
-        let deadline = *times.get(self.majority() - 1)? + timing.hold();
+        let span = if self.broken == Some(Sabotage::NoMargin) {
+            timing.lease
+        } else {
+            timing.hold()
+        };
+        let deadline = *times.get(self.majority() - 1)? + span;
         (now < deadline).then_some(deadline)
     }
 
@@ -214,10 +226,14 @@ impl Claimant<'_> {
         if !self.has_majority(epoch) {
             return Promise::None;
         }
-        let accepted = self
+        let accepts = self
             .voters(epoch)
-            .filter_map(|member| self.registers.vote(member)?.accepted)
-            .max_by_key(|accept| accept.epoch);
+            .filter_map(|member| self.registers.vote(member)?.accepted);
+        let accepted = if self.broken == Some(Sabotage::OldestAdopted) {
+            accepts.min_by_key(|accept| accept.epoch)
+        } else {
+            accepts.max_by_key(|accept| accept.epoch)
+        };
         match accepted {
             None => Promise::Fresh,
             Some(_) if self.broken == Some(Sabotage::NoAdoption) => Promise::Fresh,

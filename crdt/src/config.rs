@@ -70,4 +70,52 @@ pub enum Sabotage {
     NoWindow,
     /// The replica wants to be woken all the time.
     Restless,
+    /// One vote less than a majority holds (C4).
+    MinorityHolds,
+    /// The kill margin is not taken off the lease (C4, F10).
+    NoMargin,
+    /// Of several accepted outcomes the oldest is adopted (C5).
+    OldestAdopted,
+    /// A person's wish is final at sight (C5, F8).
+    WishIsFinal,
+    /// A run that was killed at its deadline starts again at its epoch when acks come back (C5, n5b).
+    StartsAgain,
+    /// Claims are not renewed (C6).
+    NoHeartbeats,
+    /// The kill at a deadline counts as the end of the run (C7).
+    KillIsOutcome,
+    /// A witness votes twice at an epoch (V1, I1).
+    VotesTwice,
+    /// A witness does not ask whether its vote still binds (V2).
+    NothingBinds,
+    /// An accepted outcome binds a vote for ever (V2 0, F2).
+    AcceptsFreeze,
+    /// A vote is free when no majority for its claimant is in sight (V2 c, n9).
+    AbsenceFrees,
+    /// An ack does not renew the promise of a vote (V2 d, V5).
+    AcksForgotten,
+    /// A final outcome of another claim is accepted (V4).
+    AnyOutcomeAccepted,
+    /// An outcome that asks for another try is accepted (V4, F11).
+    RetryAccepted,
+    /// Equal outcomes accepted at different epochs count together (O1).
+    EpochsMixed,
+    /// A bid is never given up for want of votes (L2).
+    EndlessBids,
+    /// Nobody lets anybody go first, or waits for a rival (L3).
+    NoStagger,
+    /// A final outcome that lacks a majority is left to its writer (L5).
+    NobodyTakesUp,
+    /// Only own changes are passed on (L6).
+    NoRelay,
+    /// A claimant gives up what it would have to adopt (C5, L5).
+    AdoptionRefused,
+    /// A witness gives no vote to a task that a person wants ended (V5, F8).
+    WishBarsVotes,
+    /// A run that a restarted node finds is held without anybody's answer (C2, G3).
+    FoundIsHeld,
+    /// The end of a run is not taken off the counter of live runs.
+    EndsNotCounted,
+    /// Digests are not compared: what was lost on its way stays lost.
+    NoRepair,
 }

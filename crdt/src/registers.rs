@@ -69,8 +69,8 @@ pub struct Registers {
     pub starts: u32,
     /// How many runs asked for another one.
     pub retries: u32,
-    /// Sabotage: accepts may be taken back.
-    pub(crate) forgetful: bool,
+    /// The rule that is broken on purpose.
+    pub(crate) broken: Option<Sabotage>,
 }
 
 /// That a run may have been lost with its host.
@@ -109,7 +109,7 @@ impl Registers {
     #[must_use]
     pub(crate) fn under(broken: Option<Sabotage>) -> Self {
         Self {
-            forgetful: broken == Some(Sabotage::AcceptsDropped),
+            broken,
             ..Self::default()
         }
     }
@@ -246,8 +246,11 @@ impl Registers {
         let old = slot(&mut self.votes, writer, &new);
         let accepts =
             |vote: &VoteRegister| vote.accepted.map_or(Epoch::NONE, |accept| accept.epoch);
-        let moved = new.epoch > old.epoch || new.epoch == old.epoch && new.claimant == old.claimant;
-        let taken_back = accepts(&new) < accepts(old) && !self.forgetful;
+        let twice = self.broken == Some(Sabotage::VotesTwice);
+        let moved = new.epoch > old.epoch
+            || new.epoch == old.epoch && (new.claimant == old.claimant || twice);
+        let forgetful = self.broken == Some(Sabotage::AcceptsDropped);
+        let taken_back = accepts(&new) < accepts(old) && !forgetful;
         if !moved || taken_back || accepts(&new) > new.epoch {
             return Err(WentBack);
         }

@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use crate::config::Sabotage;
 use crate::entry::Accept;
 use crate::ids::{Epoch, Tag};
 use crate::registers::Registers;
@@ -17,14 +18,27 @@ pub fn complete(
     committee: &[Tag],
     uncounted: Option<Tag>,
 ) -> Option<Accept> {
-    let accepts = || {
-        registers
-            .accepts()
-            .filter(|(member, _)| Some(*member) != uncounted && committee.contains(member))
-            .map(|(_, accept)| accept)
-    };
     let majority = committee.len() / 2 + 1;
-    accepts().find(|accept| accepts().filter(|other| other == accept).count() >= majority)
+    let mixed = registers.broken == Some(Sabotage::EpochsMixed);
+    let alike = |one: &Accept, other: &Accept| {
+        one.digest == other.digest && (mixed || one.epoch == other.epoch)
+    };
+    let stands_behind = |member: Tag, accept: &Accept| {
+        Some(member) != uncounted
+            && registers
+                .accepts()
+                .any(|(other, accepted)| other == member && alike(accept, &accepted))
+    };
+    registers
+        .accepts()
+        .map(|(_, accept)| accept)
+        .find(|accept| {
+            let members = committee.iter();
+            members
+                .filter(|member| stands_behind(**member, accept))
+                .count()
+                >= majority
+        })
 }
 
 /// Returns a claimant whose run may be alive because a majority still stands behind it, at whatever epoch: nobody else can

@@ -48,19 +48,30 @@ impl Witness<'_> {
     /// Says whether the present vote still binds at `now`: rule V2 (0), (a), (b), (c), (d).
     #[must_use]
     pub fn binding(&self, now: Mono) -> Binding {
+        if self.broken == Some(Sabotage::NothingBinds) {
+            return Binding::Free;
+        }
         let Some(vote) = self.registers.vote(self.me) else {
             return Binding::Free;
         };
+        if vote.is_done() && self.broken == Some(Sabotage::AcceptsFreeze) {
+            return Binding::Open;
+        }
         if vote.is_done() || self.registers.is_over(vote.claimant, vote.epoch) {
             return Binding::Free;
         }
-        let against = self
-            .committee
-            .iter()
-            .filter_map(|member| self.registers.vote(*member))
-            .filter(|other| other.epoch == vote.epoch && other.claimant != vote.claimant)
-            .count();
-        if against > self.committee.len() - self.majority() {
+        let at_its_epoch = || {
+            self.committee
+                .iter()
+                .filter_map(|member| self.registers.vote(*member))
+                .filter(|other| other.epoch == vote.epoch)
+        };
+        let against = at_its_epoch().filter(|other| other.claimant != vote.claimant);
+        if against.count() > self.committee.len() - self.majority() {
+            return Binding::Free;
+        }
+        let behind = at_its_epoch().filter(|other| other.claimant == vote.claimant);
+        if self.broken == Some(Sabotage::AbsenceFrees) && behind.count() < self.majority() {
             return Binding::Free;
         }
         if self.terms == Terms::Votes && self.broken != Some(Sabotage::SilenceFrees) {
@@ -90,10 +101,16 @@ impl Witness<'_> {
         if let Some(accepting) = self.accept() {
             return Some(accepting);
         }
-        if self.binding(now) != Binding::Free {
+        let own = self.registers.vote(self.me);
+        let twice = own
+            .filter(|_| self.broken == Some(Sabotage::VotesTwice))
+            .and_then(|own| self.second_vote(own));
+        if twice.is_some() || self.binding(now) != Binding::Free {
+            return twice;
+        }
+        if self.broken == Some(Sabotage::WishBarsVotes) && self.registers.want.is_some() {
             return None;
         }
-        let own = self.registers.vote(self.me);
         let least = own.map_or(Epoch::NONE, |vote| vote.epoch);
         let (claimant, bid) = self
             .registers
@@ -119,12 +136,29 @@ impl Witness<'_> {
         })
     }
 
+    /// Sabotage: a vote for another bid at the epoch of the own vote.
+    fn second_vote(&self, own: VoteRegister) -> Option<VoteRegister> {
+        let (claimant, _) = self.registers.bids().find(|(claimant, bid)| {
+            bid.epoch == own.epoch && !bid.gave_up && *claimant > own.claimant
+        })?;
+        Some(VoteRegister { claimant, ..own })
+    }
+
     /// V4: accepts the final outcome of the present vote's own claimant and epoch.
     fn accept(&self) -> Option<VoteRegister> {
         let vote = self.registers.vote(self.me)?;
-        let outcome = self.registers.outcome(vote.claimant)?;
-        let fits = outcome.epoch == vote.epoch && outcome.outcome.verdict.is_final();
-        if vote.is_done() || !fits {
+        let of_its_claim = self
+            .registers
+            .outcome(vote.claimant)
+            .filter(|outcome| outcome.epoch == vote.epoch);
+        let mut of_all = self.registers.outcomes().map(|(_, outcome)| outcome);
+        let outcome = match self.broken {
+            Some(Sabotage::AnyOutcomeAccepted) => of_its_claim.or_else(|| of_all.next()),
+            Some(_) | None => of_its_claim,
+        }?;
+        let is_final =
+            outcome.outcome.verdict.is_final() || self.broken == Some(Sabotage::RetryAccepted);
+        if vote.is_done() || !is_final {
             return None;
         }
         let accept = Accept {

@@ -81,6 +81,13 @@ impl Clock {
         self.rate_ppm = rate_ppm;
     }
 
+    /// Steps the monotonic clock, which no real one does.
+    pub fn jump(&mut self, now: u64, by_ms: i64) {
+        let by = by_ms.saturating_mul(1_000_000);
+        self.base_local = self.local(now).0.saturating_add_signed(by);
+        self.base_true = now;
+    }
+
     /// Steps the wall clock.
     pub fn step_wall(&mut self, by_ms: i64) {
         self.wall_error_ms = self.wall_error_ms.saturating_add(by_ms);

@@ -50,6 +50,7 @@ pub struct Disk {
     waiting: VecDeque<(PersistToken, Vec<Arc<[u8]>>)>,
     syncing: usize,
     full: bool,
+    copied: Option<usize>,
 }
 
 impl Disk {
@@ -63,6 +64,7 @@ impl Disk {
             waiting: VecDeque::new(),
             syncing: 0,
             full: false,
+            copied: None,
         }
     }
 
@@ -142,10 +144,23 @@ impl Disk {
         self.syncing = 0;
     }
 
+    /// Makes a copy of what is durable.
+    pub fn copy(&mut self) {
+        self.copied = Some(self.log.len());
+    }
+
+    /// The newest copy, if there is one, takes the disk's place: what nobody may do under the old identity.
+    pub fn roll_back(&mut self) {
+        if let Some(length) = self.copied {
+            self.log.truncate(length);
+        }
+    }
+
     /// Everything on it is gone.
     pub fn wipe(&mut self) {
         self.crash_and_lose();
         self.log.clear();
+        self.copied = None;
     }
 
     /// As [`Disk::crash`], with nothing kept that was not durable.

@@ -1,14 +1,15 @@
 //! What is told of a world in which a promise was broken: the promise, the seed, the commit, the last steps, and the whole
 //! timeline as text and picture.
 
+use std::any::Any;
 use std::fs;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
 
-use sim::scenario::CONTROLS;
-use sim::swarm::{self, Drawn};
+use sim::scenario;
+use sim::swarm::{self, Drawn, Size};
 use sim::timeline::Keep;
 use sim::world::{Setup, World};
 
@@ -17,23 +18,51 @@ const LAST_STEPS: usize = 20;
 
 /// Tells of a swarm seed that broke a promise, or panicked.
 pub(crate) fn tell(out: &mut impl Write, seed: u64, dir: &Path) -> io::Result<()> {
-    let again = format!("cargo run --release -p sim -- replay {seed} --trace");
-    let played = catch_unwind(AssertUnwindSafe(|| swarm::play(seed, Keep::Everything)));
-    let Ok(world) = played else {
-        return writeln!(out, "seed {seed}: panic, at commit {}\n  {again}", commit());
-    };
-    show(out, &world, &format!("seed-{seed}"), dir)?;
+    let drawn = swarm::draw(seed);
+    play_and_show(out, &drawn, |setup| setup, &format!("seed-{seed}"), dir)?;
     writeln!(
         out,
-        "  {again}\n  cargo run --release -p sim -- shrink {seed}"
+        "  again : cargo run --release -p sim -- replay {seed} --trace\n  \
+         shrink: cargo run --release -p sim -- shrink {seed}"
     )
 }
 
-/// Prints the broken promise and the last steps, and writes the timeline.
+/// Plays a history and shows what is wrong with it; a world that panics is shown as far as it came.
+fn play_and_show(
+    out: &mut impl Write,
+    drawn: &Drawn,
+    alter: fn(Setup) -> Setup,
+    name: &str,
+    dir: &Path,
+) -> io::Result<()> {
+    let mut world = World::new(Setup {
+        keep: Keep::Everything,
+        ..alter(drawn.setup.clone())
+    });
+    let lived = catch_unwind(AssertUnwindSafe(|| swarm::live(&mut world, drawn, None)));
+    let wrong = match (lived, world.oracle().violation()) {
+        (Err(panic), _) => format!("panic: {}", words(panic.as_ref())),
+        (Ok(_), Some(broken)) => format!("broken: {}\n  {broken}", broken.judge.promise()),
+        (Ok(_), None) => "nothing is wrong".to_owned(),
+    };
+    writeln!(
+        out,
+        "{name} (seed {}, commit {}): {wrong}",
+        drawn.setup.seed,
+        commit()
+    )?;
+    show(out, &world, name, dir)
+}
+
+/// Returns what a panic says.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without words")
+}
+
+/// Prints the last steps, and writes the timeline.
 fn show(out: &mut impl Write, world: &World, name: &str, dir: &Path) -> io::Result<()> {
-    let broken = world.oracle().violation();
-    let broken = broken.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-    writeln!(out, "{name}, at commit {}: {broken}", commit())?;
     let steps = world.timeline().to_text(world.hosts(), LAST_STEPS);
     for line in steps.lines() {
         writeln!(out, "  {line}")?;
@@ -64,10 +93,10 @@ pub(crate) fn shrink(
 ) -> io::Result<bool> {
     let alter = match rule {
         None => |setup| setup,
-        Some(name) => match CONTROLS.iter().find(|control| control.name == name) {
+        Some(name) => match scenario::controls().find(|control| control.name == name) {
             Some(control) => control.breaks,
             None => {
-                let names: Vec<&str> = CONTROLS.iter().map(|control| control.name).collect();
+                let names: Vec<&str> = scenario::controls().map(|control| control.name).collect();
                 writeln!(out, "no such rule; there are: {}", names.join(", "))?;
                 return Ok(false);
             }
@@ -77,39 +106,45 @@ pub(crate) fn shrink(
         writeln!(out, "seed {seed} breaks no promise")?;
         return Ok(false);
     };
-    let before = swarm::draw(seed);
-    tell_size(out, "drawn ", &before)?;
+    writeln!(out, "seed {seed}: {}", shrunk.wrong)?;
+    tell_size(out, "drawn ", &swarm::draw(seed))?;
     tell_size(out, "shrunk", &shrunk.drawn)?;
-    for (at, host, batch) in &shrunk.drawn.work {
-        writeln!(
-            out,
-            "  {:9.6} s  h{host} takes {} tasks",
-            at.as_secs_f64(),
-            batch.len()
-        )?;
-    }
-    for (at, deed) in &shrunk.drawn.deeds {
-        writeln!(out, "  {:9.6} s  {deed:?}", at.as_secs_f64())?;
-    }
+    tell_plan(out, &shrunk.drawn)?;
     writeln!(out, "{} worlds were played", shrunk.tries)?;
-    let world = swarm::play_drawn(&shrunk.drawn, |setup| Setup {
-        keep: Keep::Everything,
-        ..alter(setup)
-    });
-    show(out, &world, &format!("shrunk-{seed}"), dir)?;
+    play_and_show(out, &shrunk.drawn, alter, &format!("shrunk-{seed}"), dir)?;
     Ok(true)
 }
 
 fn tell_size(out: &mut impl Write, what: &str, drawn: &Drawn) -> io::Result<()> {
-    let tasks: usize = drawn.work.iter().map(|(_, _, batch)| batch.len()).sum();
+    let size = Size::of(drawn);
     let spite = if drawn.spite > 0 { " and spite" } else { "" };
     writeln!(
         out,
-        "{what}: {} hosts, {tasks} tasks, {} faults{spite} in {:.3} s",
-        drawn.setup.hosts,
-        drawn.deeds.len(),
-        drawn.calm_at.as_secs_f64()
+        "{what}: {} hosts, {} tasks, {} faults{spite} in {:.3} s",
+        size.hosts,
+        size.tasks,
+        size.deeds,
+        size.lasts.as_secs_f64()
     )
+}
+
+/// Prints what is done, in order.
+fn tell_plan(out: &mut impl Write, drawn: &Drawn) -> io::Result<()> {
+    let work = drawn
+        .work
+        .iter()
+        .map(|(at, host, batch)| (*at, format!("h{host} takes {} tasks", batch.len())));
+    let deeds = drawn
+        .deeds
+        .iter()
+        .map(|(at, deed)| (*at, format!("{deed:?}")));
+    let mut steps: Vec<_> = work.chain(deeds).collect();
+    steps.sort_by_key(|(at, _)| *at);
+    steps.push((drawn.calm_at, "all faults end".to_owned()));
+    for (at, what) in steps {
+        writeln!(out, "  {:10.6} s  {what}", at.as_secs_f64())?;
+    }
+    Ok(())
 }
 
 /// The commit that is checked out, where git knows.

@@ -35,6 +35,8 @@ pub enum GuardFlaw {
     NoStartCheck,
     /// It takes the lease's whole length to kill.
     Slow,
+    /// It stands still whenever its node does.
+    StopsToo,
 }
 
 /// Why a process is being killed.
@@ -44,6 +46,8 @@ pub enum Cause {
     Deadline,
     /// Its node ordered so.
     Ordered,
+    /// Its guard was killed.
+    Guardless,
 }
 
 /// Where a run stands on its host.
@@ -141,7 +145,7 @@ pub struct Host {
 }
 
 /// More frames than this are not kept for a node that stands still: its sockets' buffers are full.
-const INBOX_FRAMES: usize = 4_096;
+pub const INBOX_FRAMES: usize = 4_096;
 
 impl Host {
     /// Says whether the node is alive.
@@ -171,7 +175,7 @@ impl Host {
             (Mode::Frozen, _) => true,
             (Mode::NodeStopped, Event::Run { what, .. }) => {
                 // Without guards it is the node that watches deadlines.
-                flaw == Some(GuardFlaw::Absent)
+                matches!(flaw, Some(GuardFlaw::Absent | GuardFlaw::StopsToo))
                     && matches!(
                         what,
                         RunEvent::Deadline | RunEvent::Extend(_) | RunEvent::Kill

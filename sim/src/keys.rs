@@ -1,5 +1,5 @@
 //! Keys of a simulated mesh: a keyed hash under one secret that all share, so that a change costs a fraction of a microsecond
-//! to sign or to check. Nobody in a simulated world forges; what a forger can do is the ledger's own tests' business.
+//! to sign or to check. A forger has another secret; what else a forger can do is the ledger's own tests' business.
 
 use crdt::ids::PeerId;
 use crdt::keys::{Keys, SignatureBytes};
@@ -11,6 +11,7 @@ use crate::chance::{self, Purpose};
 pub struct SimKeys {
     me: PeerId,
     secret: [u8; 32],
+    gullible: bool,
 }
 
 impl SimKeys {
@@ -24,6 +25,26 @@ impl SimKeys {
         Self {
             me: PeerId(me),
             secret,
+            gullible: false,
+        }
+    }
+
+    /// Breaks these keys: they take every signature for a good one.
+    #[must_use]
+    pub fn gullible(self) -> Self {
+        Self {
+            gullible: true,
+            ..self
+        }
+    }
+
+    /// Returns the keys of somebody who goes by another's name, and knows no secret but its own.
+    #[must_use]
+    pub fn stolen_name(me: PeerId, secret: u64) -> Self {
+        Self {
+            me,
+            secret: *blake3::hash(&secret.to_le_bytes()).as_bytes(),
+            gullible: false,
         }
     }
 
@@ -48,7 +69,7 @@ impl Keys for SimKeys {
     }
 
     fn verify(&self, author: &PeerId, message: &[u8], signature: &SignatureBytes) -> bool {
-        self.signature(author, message) == *signature
+        self.gullible || self.signature(author, message) == *signature
     }
 
     fn admission(&self, peer: &PeerId) -> [u8; 32] {
@@ -67,6 +88,8 @@ mod tests {
         assert!(other.verify(&one.me(), b"bid", &signature));
         assert!(!other.verify(&one.me(), b"vote", &signature));
         assert!(!other.verify(&other.me(), b"bid", &signature));
+        let forged = SimKeys::stolen_name(one.me(), 1).sign(b"bid");
+        assert!(!other.verify(&one.me(), b"bid", &forged));
         assert!(!SimKeys::new(2, 0, 0).verify(&one.me(), b"bid", &signature));
     }
 }

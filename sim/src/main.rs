@@ -294,37 +294,47 @@ fn mutants(
     show: &Show,
 ) -> io::Result<bool> {
     let mut good = true;
-    for control in scenario::CONTROLS
-        .iter()
-        .filter(|c| name.is_none_or(|name| name == c.name))
-    {
+    for control in scenario::controls().filter(|c| name.is_none_or(|name| name == c.name)) {
         let (scenario, judge) = (control.scenario, control.judge);
         let kept = (0..seeds.min(10))
             .find(|seed| !matches!(scenario.play(*seed, Keep::Nothing).1, Verdict::Kept(_)));
         let caught = control.caught(0..seeds);
-        let text = match caught {
-            Some(seed) => format!("caught by {judge} at seed {seed}"),
+        let text = match &caught {
+            Some((seed, _)) => format!("caught by {judge} after {} seeds", seed + 1),
             None => format!("NOT caught by {judge} in {seeds} seeds"),
         };
-        writeln!(out, "{:32} {text}   ({})", control.name, scenario.about)?;
+        writeln!(
+            out,
+            "{:30} {:16} {text}   ({})",
+            control.name, control.rule, scenario.about
+        )?;
+        if let Some((_, violation)) = &caught {
+            let what = violation.what.lines().next().unwrap_or_default();
+            writeln!(out, "  {what}")?;
+        }
         if let Some(seed) = kept {
             writeln!(
                 out,
                 "  and its scenario does not pass unbroken at seed {seed}"
             )?;
         }
-        if let Some(seed) = caught.filter(|_| show.keep() == Keep::Everything) {
+        let first = caught.as_ref().map_or(0, |(seed, _)| *seed);
+        let shown = Some(first).filter(|_| show.keep() == Keep::Everything);
+        if let Some(seed) = shown {
             let setup = Setup {
                 keep: Keep::Everything,
                 ..(scenario.setup)(seed)
             };
-            let (world, _) = scenario.play_in((control.breaks)(setup));
+            let (world, verdict) = scenario.play_in((control.breaks)(setup));
             show.show(out, &world)?;
             tell(out, &world.report())?;
+            if let Verdict::Missed(_, missed) = verdict {
+                writeln!(out, "  did not happen: {}", missed.0)?;
+            }
         }
         if swarm > 0 {
             let seen = (0..swarm)
-                .filter(|seed| seen_by_swarm(control, *seed))
+                .filter(|seed| seen_by_swarm(&control, *seed))
                 .count();
             writeln!(out, "  seen in {seen} of {swarm} swarm seeds")?;
         }

@@ -193,10 +193,24 @@ impl Batch {
         task
     }
 
-    /// Keeps the first `count` tasks, which name only earlier ones; a group gets as many members less.
-    pub fn truncate(&mut self, count: usize) {
-        self.0.truncate(count);
-        let members = u32::try_from(self.0.len().saturating_sub(1)).unwrap_or(u32::MAX);
+    /// Leaves out the tasks from place `from` up to `until`, and what others say of them.
+    pub fn leave_out(&mut self, from: usize, until: usize) {
+        self.0.drain(from..until);
+        let (from, until) = (place(from), place(until));
+        let moved = |at: u32| match at {
+            at if at < from => Some(at),
+            at if at < until => None,
+            at => Some(at - (until - from)),
+        };
+        for task in &mut self.0 {
+            task.links.after = task.links.after.iter().copied().filter_map(moved).collect();
+            let group = task.links.group.take().map(moved);
+            task.links.group = group.flatten();
+            if group == Some(None) {
+                task.spec.member_of = None;
+            }
+        }
+        let members = place(self.0.len().saturating_sub(1));
         if let Some(task) = self.0.first_mut()
             && let Work::Group { size } = &mut task.spec.work
         {
@@ -228,9 +242,36 @@ impl Batch {
     }
 }
 
+fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_out_is_named_by_nobody() {
+        let plan = Plan::succeed(Duration::from_secs(1));
+        let mut batch = Batch::many(2, plan);
+        batch.add_after(plan, &[0, 1]);
+        batch.add_after(plan, &[2]);
+        batch.leave_out(1, 2);
+        let after: Vec<Vec<u32>> = batch
+            .0
+            .iter()
+            .map(|task| task.links.after.clone())
+            .collect();
+        assert_eq!(after, [vec![], vec![0], vec![1]]);
+        let mut group = Batch::group(3, 1, plan);
+        group.leave_out(0, 1);
+        assert!(
+            group
+                .0
+                .iter()
+                .all(|task| task.spec.member_of.is_none() && task.links.group.is_none())
+        );
+    }
 
     #[test]
     fn a_plan_survives_its_command() {

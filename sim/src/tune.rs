@@ -92,9 +92,7 @@ pub fn sweeps(worlds: u64) -> Vec<Sweep> {
 }
 
 fn worst_clocks() -> Scenario {
-    let control = scenario::CONTROLS
-        .iter()
-        .find(|control| control.name == "witness_wait_below_the_formula");
+    let control = scenario::find_control("witness_wait_below_the_formula");
     control
         .expect("the worst case is one of the controls")
         .scenario

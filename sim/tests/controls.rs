@@ -39,7 +39,7 @@ macro_rules! controls {
         #[test]
         fn every_control_has_its_test() {
             let tested = [$(stringify!($name)),*];
-            for control in scenario::CONTROLS {
+            for control in scenario::controls() {
                 assert!(tested.contains(&control.name), "{} has no test", control.name);
             }
         }
@@ -70,6 +70,59 @@ controls! {
     restless
     disk_lies
     deaf_host
+    minority_holds
+    no_margin
+    starts_again
+    no_heartbeats
+    kill_is_outcome
+    nothing_binds
+    acks_forgotten
+    votes_twice
+    absence_frees
+    accepts_freeze
+    any_outcome_accepted
+    retry_accepted
+    epochs_mixed
+    oldest_adopted
+    wish_is_final
+    endless_bids
+    no_stagger
+    nobody_takes_up
+    adoption_refused
+    wish_bars_votes
+    found_is_held
+    no_relay
+    no_repair
+    ends_not_counted
+    drift_beyond_its_bound
+    guard_stops_too
+    signatures_unchecked
+    clock_is_set
+    disk_rolls_back
+}
+
+#[test]
+fn every_judge_has_a_control() {
+    for judge in Judge::ALL {
+        let has = scenario::controls().any(|control| control.judge == judge);
+        assert!(has, "nothing shows that {judge} ever objects");
+    }
+}
+
+/// Two of three disks are lost: what was acknowledged is gone or stuck, and a judge says so; only a person can go on.
+#[test]
+fn two_lost_disks_of_three_are_seen() {
+    let mut world = World::new(Setup::new(1, 3));
+    world.run_for(Duration::from_secs(3));
+    let length = Duration::from_secs(20);
+    let acked = world.submit_and_wait(0, Batch::many(2, Plan::succeed(length)));
+    assert_eq!(acked.len(), 2);
+    for host in [1, 2] {
+        world.lose_disk(host, Duration::from_millis(100));
+    }
+    world.finish();
+    let violation = world.report().violation.expect("nothing can end");
+    assert_eq!(violation.judge, Judge::L1, "{violation}");
 }
 
 /// The judge of liveness must fire where there is no majority.

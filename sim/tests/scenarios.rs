@@ -101,7 +101,32 @@ scenarios! {
     restart_loop
     witness_disk_lost
     join_during_a_split
+    rates_flip_in_mid_lease
+    wall_clock_jumps_on_claimant_and_witness
+    slow_disk_on_the_claimant
+    all_disks_full
+    disk_full_then_power_cut
+    witness_slow_to_sync_dies
+    swizzled_links
+    garbage_among_claims
+    forged_frames
+    guard_killed
+    guard_killed_under_a_stopped_node
+    guard_and_node_killed
+    guard_killed_with_an_end_untold
+    guards_killed_again_and_again
+    two_witnesses_down_one_back
+    restarted_in_every_order
+    leave_during_a_split
+    two_join_and_one_is_replaced
+    retry_while_the_outcome_is_late
+    fan_in_across_a_split
+    group_across_crashes
+    priorities_under_churn
+    resumed_with_a_full_inbox
     ; large:
     more_tasks_than_a_segment_holds
     ten_minutes
+    away_for_an_hour
+    segments_closed_while_a_peer_is_away
 }

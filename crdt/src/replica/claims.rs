@@ -14,7 +14,7 @@ use crate::ids::{Epoch, RunId, SegmentId, Tag};
 use crate::message::{Heartbeat, Message};
 use crate::registers::{BidRegister, Loss};
 use crate::resolve;
-use crate::task::{Exit, Needs, OnLost, Outcome, RunReport, Verdict, Wish};
+use crate::task::{Captured, Exit, Needs, OnLost, Outcome, RunReport, Usage, Verdict, Wish};
 use crate::terms::Terms;
 use crate::time::{Mono, Wall};
 
@@ -144,8 +144,15 @@ impl Replica {
             return;
         }
         match self.as_claimant(ix).promise(claim.epoch) {
-            Promise::None if self.is_outvoted(ix, &claim) => return self.give_up(ix),
+            Promise::None
+                if self.is_outvoted(ix, &claim) && self.broken != Some(Sabotage::EndlessBids) =>
+            {
+                return self.give_up(ix);
+            }
             Promise::None | Promise::Await(_) => {}
+            Promise::Adopt(_) if self.broken == Some(Sabotage::AdoptionRefused) => {
+                return self.give_up(ix);
+            }
             Promise::Adopt(outcome) => {
                 self.counters.adoptions += 1;
                 return self.conclude(ix, (*outcome).clone());
@@ -172,10 +179,10 @@ impl Replica {
         if claim.phase != Phase::Bidding || claim.lost {
             return;
         }
-        if self.now.mono >= patience {
+        if self.now.mono >= patience && self.broken != Some(Sabotage::EndlessBids) {
             self.counters.bids_timed_out += 1;
             self.give_up(ix);
-        } else {
+        } else if self.now.mono < patience {
             self.wake_task(ix, patience);
         }
     }
@@ -489,7 +496,7 @@ impl Replica {
             .known(ix)
             .claim
             .is_some_and(|claim| claim.phase == Phase::Running);
-        if ran {
+        if ran && self.broken != Some(Sabotage::EndsNotCounted) {
             self.stage(ix).live -= 1;
         }
         match end {
@@ -497,7 +504,11 @@ impl Replica {
             RunEnd::Expired => {
                 self.stage(ix).count(Total::Lost);
                 self.counters.runs_expired += 1;
-                self.expired(ix);
+                match self.broken {
+                    Some(Sabotage::StartsAgain) => self.hold_on(ix),
+                    Some(Sabotage::KillIsOutcome) => self.exited(ix, self.killed()),
+                    Some(_) | None => self.expired(ix),
+                }
             }
             RunEnd::TooLate => {
                 self.counters.starts_too_late += 1;
@@ -540,6 +551,26 @@ impl Replica {
             .is_some_and(|spec| task.registers.retries < spec.retries)
     }
 
+    /// Sabotage: waits for acks at an epoch at which a run was started already.
+    fn hold_on(&mut self, ix: TaskIx) {
+        let needs = self.needs(ix);
+        self.schedule.finished(needs, self.now.mono);
+        self.schedule.ahead.take(needs);
+        self.set_phase(ix, Phase::Bidding);
+    }
+
+    /// Sabotage: what the kill at a deadline looks like to somebody who takes it for an end.
+    fn killed(&self) -> RunReport {
+        RunReport {
+            exit: Exit::Signal(9),
+            started: self.now.wall,
+            ended: self.now.wall,
+            usage: Usage::default(),
+            stdout: Captured::default(),
+            stderr: Captured::default(),
+        }
+    }
+
     fn exited(&mut self, ix: TaskIx, report: RunReport) {
         let task = self.known(ix);
         let signalled = task.claim.is_some_and(|claim| claim.signalled.is_some());
@@ -568,7 +599,7 @@ impl Replica {
         self.conclude(ix, outcome);
     }
 
-    fn outcome(
+    pub(super) fn outcome(
         &self,
         ix: TaskIx,
         epoch: Epoch,
@@ -669,7 +700,8 @@ impl Replica {
             .collect();
         segments.sort_unstable();
         segments.dedup();
-        let peers: Vec<_> = self.roster.connected().collect();
+        let mute = self.broken == Some(Sabotage::NoHeartbeats);
+        let peers: Vec<_> = self.roster.connected().filter(|_| !mute).collect();
         for peer in peers {
             let witnessed: Vec<SegmentId> = segments
                 .iter()

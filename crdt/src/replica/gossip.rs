@@ -96,7 +96,8 @@ impl Replica {
             Message::Hello(_, beat) => self.take_beat(from, *beat),
             Message::Changes(list) => self.take_changes(from, &list),
             Message::Root(root) => {
-                if root != self.ledger.root() {
+                let compares = self.broken != Some(Sabotage::NoRepair);
+                if compares && root != self.ledger.root() {
                     let list = self.ledger.documents().collect();
                     self.send(from, &Message::Documents(list));
                 }
@@ -177,6 +178,9 @@ impl Replica {
 
     /// Forwards what was new here to neighbours that its author may not reach.
     fn pass_on(&mut self, from: PeerId, author: PeerId, record: &Arc<[u8]>) {
+        if self.broken == Some(Sabotage::NoRelay) {
+            return;
+        }
         let (via, source) = (from.tag(), author.tag());
         let targets: Vec<PeerId> = self
             .roster
@@ -230,12 +234,14 @@ impl Replica {
             .collect();
         for doc in missing {
             let records = self.ledger.since(doc, &[], REPAIR_LIMIT);
+            let records = self.told_to_others(records);
             self.send_changes(&[from], records);
         }
     }
 
     fn repair(&mut self, from: PeerId, doc: DocId, have: &[(PeerId, u32)]) {
         let records = self.ledger.since(doc, have, REPAIR_LIMIT);
+        let records = self.told_to_others(records);
         self.counters.repaired += records.len() as u64;
         self.send_changes(&[from], records);
         let ahead = have
@@ -244,6 +250,16 @@ impl Replica {
         if ahead {
             self.ask(from, doc);
         }
+    }
+
+    /// L6: everything that is known is passed on, whoever wrote it.
+    fn told_to_others(&self, mut records: Vec<Arc<[u8]>>) -> Vec<Arc<[u8]>> {
+        if self.broken == Some(Sabotage::NoRelay) {
+            records.retain(|record| {
+                crate::ledger::Ledger::peek(record).is_some_and(|(_, author, _)| author == self.me)
+            });
+        }
+        records
     }
 
     /// V5: answers every heartbeat, and says what the claimant must have seen for the answer to count.

@@ -256,7 +256,7 @@ impl Replica {
     pub fn sabotage(&mut self, rule: Sabotage) {
         self.broken = Some(rule);
         for task in &mut self.tasks {
-            task.registers.forgetful = rule == Sabotage::AcceptsDropped;
+            task.registers.broken = Some(rule);
         }
     }
 

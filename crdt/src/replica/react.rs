@@ -66,13 +66,8 @@ impl Replica {
             .cloned();
         let outcome = if self.terms(ix) == Terms::Anywhere {
             self.least_outcome(ix)
-        } else if self.broken == Some(Sabotage::FirstOutcomeWins) {
-            let finals = registers
-                .outcomes()
-                .find(|(_, o)| o.outcome.verdict.is_final());
-            outcome.or_else(|| finals.map(|(_, o)| o.outcome.clone()))
         } else {
-            outcome
+            outcome.or_else(|| self.rash_outcome(ix))
         };
         self.tasks[ix as usize].complete = outcome;
     }
@@ -85,6 +80,24 @@ impl Replica {
         resolve::least_outcome(&task.registers, |tag, epoch| rank(task.id, epoch, tag)).cloned()
     }
 
+    /// Sabotage: what counts as committed too early.
+    fn rash_outcome(&self, ix: TaskIx) -> Option<Arc<Outcome>> {
+        match self.broken {
+            Some(Sabotage::FirstOutcomeWins) => {
+                let mut outcomes = self.known(ix).registers.outcomes();
+                let first = outcomes.find(|(_, o)| o.outcome.verdict.is_final());
+                first.map(|(_, o)| Arc::clone(&o.outcome))
+            }
+            Some(Sabotage::WishIsFinal) if self.kill_wanted(ix) => Some(Arc::new(self.outcome(
+                ix,
+                self.known(ix).registers.top(),
+                Verdict::Cancelled,
+                None,
+            ))),
+            Some(_) | None => None,
+        }
+    }
+
     /// The instant at which this node's vote for a silent claimant becomes free (V2 d).
     fn silent_from(&self, ix: TaskIx) -> Mono {
         let task = self.known(ix);
@@ -93,6 +106,9 @@ impl Replica {
             .vote(self.tag)
             .and_then(|vote| self.acked.get(&vote.claimant).copied())
             .unwrap_or(Mono(0));
+        if self.broken == Some(Sabotage::AcksForgotten) {
+            return task.voted.max(self.awake) + self.timing.wait();
+        }
         if self.broken == Some(Sabotage::RestartNotAck) {
             let before = task.voted <= self.awake;
             let voted = if before { Mono(0) } else { task.voted };
@@ -297,13 +313,16 @@ impl Replica {
         let rival = bids.chain(votes).any(|(tag, epoch)| {
             tag != self.tag && epoch == top && !task.registers.is_over(tag, epoch)
         });
-        if rival {
+        if rival && self.broken != Some(Sabotage::NoStagger) {
             at = at.max(task.changed + self.bid_patience() + self.stagger_step());
         }
         let ending = task
             .registers
             .outcomes()
             .any(|(_, register)| register.outcome.verdict.is_final());
+        if ending && self.broken == Some(Sabotage::NobodyTakesUp) {
+            return None;
+        }
         if ending {
             at = at.max(task.changed + self.bid_patience());
         }
@@ -323,6 +342,9 @@ impl Replica {
     /// How long this host lets better-ranked ones go first. At the first epoch the author goes first if it has room: its
     /// spec, bid and vote become durable together.
     fn stagger(&self, ix: TaskIx) -> std::time::Duration {
+        if self.broken == Some(Sabotage::NoStagger) {
+            return std::time::Duration::ZERO;
+        }
         let task = self.known(ix);
         let epoch = task.registers.top().next();
         let place = u32::try_from(self.place(task.id, epoch))

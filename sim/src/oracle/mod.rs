@@ -57,6 +57,24 @@ impl Judge {
         Self::B1,
         Self::N1,
     ];
+
+    /// Returns what was promised, in a line.
+    #[must_use]
+    pub fn promise(self) -> &'static str {
+        match self {
+            Self::S1 => "no two runs of a task overlap",
+            Self::S2 => "one value is committed, it never changes, and a process did it",
+            Self::S3 => "nothing starts or runs once an outcome is committed",
+            Self::S4 => "a run starts once at an epoch, with the votes of a majority",
+            Self::S5 => "what must not follow a lost run starts no more often than is allowed",
+            Self::D1 => "what was acknowledged as durable is never lost",
+            Self::C1 => "healed, all replicas are equal",
+            Self::L1 => "healed, everything ends within a bound",
+            Self::R1 => "no claim, run or guard is left over",
+            Self::B1 => "memory, queues and wake-ups stay bounded",
+            Self::N1 => "no more members of a group run at once than its window allows",
+        }
+    }
 }
 
 impl fmt::Display for Judge {

@@ -1,6 +1,12 @@
 //! Negative controls: for each rule a directed scenario that needs it. Played with the rule broken, the judge that the rule
 //! serves must see it; played with the rule kept, the very same script must pass. Traces after `docs/protocol.md`, section 7.
 
+mod assumed;
+mod claimant;
+mod observer;
+mod progress;
+mod witness;
+
 use crdt::config::Sabotage;
 use crdt::time::Timing;
 
@@ -16,6 +22,21 @@ use crate::host::GuardFlaw;
 use crate::oracle::Judge;
 use crate::world::{Flaw, Setup};
 
+/// Every negative control.
+pub fn controls() -> impl Iterator<Item = Control> {
+    [
+        BASE,
+        claimant::CONTROLS,
+        witness::CONTROLS,
+        observer::CONTROLS,
+        progress::CONTROLS,
+        assumed::CONTROLS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
+
 fn rule(setup: Setup, rule: Sabotage) -> Setup {
     Setup {
         flaw: Some(Flaw::Rule(rule)),
@@ -23,10 +44,11 @@ fn rule(setup: Setup, rule: Sabotage) -> Setup {
     }
 }
 
-/// Every negative control.
-pub const CONTROLS: &[Control] = &[
+/// The first that were; the others stand by role.
+const BASE: &[Control] = &[
     Control {
         name: "silence_frees",
+        rule: "on-lost wait",
         breaks: |setup| rule(setup, Sabotage::SilenceFrees),
         judge: Judge::S3,
         scenario: Scenario {
@@ -38,6 +60,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "loss_passed_over",
+        rule: "on-lost fail",
         breaks: |setup| rule(setup, Sabotage::LossPassedOver),
         judge: Judge::S5,
         scenario: Scenario {
@@ -49,6 +72,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "any_outcome",
+        rule: "on-partition run",
         breaks: |setup| rule(setup, Sabotage::AnyOutcome),
         judge: Judge::C1,
         scenario: Scenario {
@@ -60,6 +84,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "votes_not_durable",
+        rule: "A2, law 2, n1",
         breaks: |setup| rule(setup, Sabotage::VotesNotDurable),
         judge: Judge::S1,
         scenario: Scenario {
@@ -71,6 +96,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "lease_from_receipt",
+        rule: "C3, n3",
         breaks: |setup| rule(setup, Sabotage::LeaseFromReceipt),
         judge: Judge::S1,
         scenario: Scenario {
@@ -82,6 +108,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "restart_not_ack",
+        rule: "V2 (d), n4",
         breaks: |setup| rule(setup, Sabotage::RestartNotAck),
         judge: Judge::S1,
         scenario: Scenario {
@@ -93,6 +120,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "no_latch",
+        rule: "C4, G2, n5a",
         breaks: |setup| rule(setup, Sabotage::NoLatch),
         judge: Judge::S1,
         scenario: Scenario {
@@ -104,6 +132,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "first_outcome_wins",
+        rule: "O1, n7",
         breaks: |setup| rule(setup, Sabotage::FirstOutcomeWins),
         judge: Judge::S3,
         scenario: Scenario {
@@ -115,6 +144,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "stale_left",
+        rule: "R4, C3, F1",
         breaks: |setup| rule(setup, Sabotage::StaleLeft),
         judge: Judge::S1,
         scenario: Scenario {
@@ -126,18 +156,21 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "accepts_dropped",
+        rule: "V1, F3",
         breaks: |setup| rule(setup, Sabotage::AcceptsDropped),
         judge: Judge::S3,
         scenario: COMMIT_SEEN_BY_ONE,
     },
     Control {
         name: "no_adoption",
+        rule: "C5",
         breaks: |setup| rule(setup, Sabotage::NoAdoption),
         judge: Judge::S3,
         scenario: COMMIT_SEEN_BY_ONE,
     },
     Control {
         name: "self_timeout",
+        rule: "V2 (d), F5",
         breaks: |setup| rule(setup, Sabotage::SelfTimeout),
         judge: Judge::S1,
         scenario: Scenario {
@@ -149,6 +182,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "any_acks",
+        rule: "C3, n8",
         breaks: |setup| rule(setup, Sabotage::AnyAcks),
         judge: Judge::S1,
         scenario: Scenario {
@@ -160,6 +194,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "no_guard",
+        rule: "G2, n6",
         breaks: |setup| with_guard(setup, GuardFlaw::Absent),
         judge: Judge::S1,
         scenario: Scenario {
@@ -171,6 +206,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "orphans_live_on",
+        rule: "G3",
         breaks: |setup| with_guard(setup, GuardFlaw::Absent),
         judge: Judge::S1,
         scenario: Scenario {
@@ -182,6 +218,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "no_start_check",
+        rule: "G1, n5c, F7",
         breaks: |setup| with_guard(setup, GuardFlaw::NoStartCheck),
         judge: Judge::S1,
         scenario: Scenario {
@@ -193,6 +230,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "kill_beyond_its_bound",
+        rule: "K, F10",
         breaks: |setup| with_guard(setup, GuardFlaw::Slow),
         judge: Judge::S1,
         scenario: Scenario {
@@ -204,6 +242,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "witness_wait_below_the_formula",
+        rule: "W, n2",
         breaks: short_wait,
         judge: Judge::S1,
         scenario: Scenario {
@@ -215,6 +254,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "yield_before_death",
+        rule: "C8, F4",
         breaks: |setup| rule(setup, Sabotage::YieldBeforeDeath),
         judge: Judge::S1,
         scenario: Scenario {
@@ -226,6 +266,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "no_window",
+        rule: "window",
         breaks: |setup| rule(setup, Sabotage::NoWindow),
         judge: Judge::N1,
         scenario: Scenario {
@@ -237,6 +278,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "restless",
+        rule: "next_wakeup",
         breaks: |setup| rule(setup, Sabotage::Restless),
         judge: Judge::B1,
         scenario: Scenario {
@@ -248,6 +290,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "deaf_host",
+        rule: "law 3",
         breaks: |setup| Setup {
             flaw: Some(Flaw::Deaf),
             ..setup
@@ -262,6 +305,7 @@ pub const CONTROLS: &[Control] = &[
     },
     Control {
         name: "disk_lies",
+        rule: "A2",
         breaks: |setup| Setup {
             flaw: Some(Flaw::DiskLies),
             ..setup

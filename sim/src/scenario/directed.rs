@@ -18,7 +18,7 @@ use crate::world::{Clocks, GuardPace, Notice, Setup, Unsynced, World};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Submits one task at a host while nobody takes tasks, and waits until all know it.
-fn parked_task(world: &mut World, host: usize, plan: Plan) -> Result<TaskId, Missed> {
+pub(super) fn parked_task(world: &mut World, host: usize, plan: Plan) -> Result<TaskId, Missed> {
     only(world, &[]);
     let task = submit(world, host, Batch::one(plan))?[0];
     until(world, SOON, "all know the task", |world| {

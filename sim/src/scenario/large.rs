@@ -21,6 +21,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         setup: three,
         script: long,
     },
+    Scenario {
+        name: "away_for_an_hour",
+        about: "a host hears nothing for an hour, presence least of all",
+        setup: three,
+        script: hour,
+    },
+    Scenario {
+        name: "segments_closed_while_a_peer_is_away",
+        about: "segments fill and close; the peer comes back with tasks of its own from before",
+        setup: three,
+        script: closed_meanwhile,
+    },
 ];
 
 fn many(world: &mut World) -> Course {
@@ -30,6 +42,37 @@ fn many(world: &mut World) -> Course {
     world.crash_node(1, Some(SECOND / 10), Unsynced::Drawn);
     world.finish();
     expect(world.oracle().tally().commits == 1_200, "every task ends")
+}
+
+fn hour(world: &mut World) -> Course {
+    warm(world);
+    world.submit(2, Batch::many(2, Plan::succeed(world.lease())));
+    world.run_for(SECOND / 2);
+    world.isolate(2);
+    for round in 0..6_usize {
+        world.submit(round % 2, Batch::many(2, Plan::succeed(SECOND)));
+        world.run_for(SECOND * 600);
+    }
+    expect(
+        world.oracle().tally().commits == 14,
+        "the others go on without it",
+    )?;
+    world.finish();
+    let tally = world.oracle().tally();
+    expect(tally.commits == 14, "nothing comes back to life")
+}
+
+fn closed_meanwhile(world: &mut World) -> Course {
+    warm(world);
+    world.isolate(2);
+    world.submit(2, Batch::many(5, Plan::succeed(SECOND / 10)));
+    for host in [0, 1, 0] {
+        world.submit(host, Batch::many(500, Plan::succeed(SECOND / 100)));
+        world.run_for(SECOND * 8);
+    }
+    expect(world.oracle().tally().commits > 1_000, "the others go on")?;
+    world.finish();
+    expect(world.oracle().tally().commits == 1_505, "every task ends")
 }
 
 fn long(world: &mut World) -> Course {

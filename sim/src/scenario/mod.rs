@@ -4,13 +4,16 @@
 //! Negative controls play a directed scenario with one rule broken, and again unbroken: the first must be caught, the second not.
 
 mod calm;
+mod churn;
 mod controls;
 mod crashes;
 mod directed;
+mod guards;
 mod large;
 mod pauses;
 mod policies;
 mod splits;
+mod weather;
 
 use std::time::Duration;
 
@@ -24,7 +27,7 @@ use crate::queue::HostIx;
 use crate::timeline::Keep;
 use crate::world::{Flaw, Report, Setup, World};
 
-pub use controls::CONTROLS;
+pub use controls::controls;
 
 /// A step of a script that did not come to pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,8 +88,10 @@ impl Scenario {
 /// A negative control.
 #[derive(Clone, Copy, Debug)]
 pub struct Control {
-    /// What is broken: the name of the rule.
+    /// How it is broken.
     pub name: &'static str,
+    /// What is broken: the rule, as `docs/protocol.md` and `docs/simulation.md` name it.
+    pub rule: &'static str,
     /// Breaks it.
     pub breaks: fn(Setup) -> Setup,
     /// Who must see it.
@@ -96,15 +101,18 @@ pub struct Control {
 }
 
 impl Control {
-    /// Returns the first seed of `seeds` at which its judge, and no other, sees the broken rule.
+    /// Returns the first seed of `seeds` at which its judge sees the broken rule before any other does, and what it sees.
     #[must_use]
-    pub fn caught(&self, seeds: std::ops::Range<u64>) -> Option<u64> {
-        let seen = |seed: &u64| {
-            let setup = (self.breaks)((self.scenario.setup)(*seed));
-            let (_, verdict) = self.scenario.play_in(setup);
-            matches!(verdict, Verdict::Broken(_, violation) if violation.judge == self.judge)
-        };
-        seeds.into_iter().find(seen)
+    pub fn caught(&self, seeds: std::ops::Range<u64>) -> Option<(u64, Violation)> {
+        seeds.into_iter().find_map(|seed| {
+            let setup = (self.breaks)((self.scenario.setup)(seed));
+            match self.scenario.play_in(setup).1 {
+                Verdict::Broken(_, violation) if violation.judge == self.judge => {
+                    Some((seed, violation))
+                }
+                Verdict::Broken(..) | Verdict::Kept(_) | Verdict::Missed(..) => None,
+            }
+        })
     }
 }
 
@@ -115,6 +123,9 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         splits::SCENARIOS,
         pauses::SCENARIOS,
         crashes::SCENARIOS,
+        guards::SCENARIOS,
+        weather::SCENARIOS,
+        churn::SCENARIOS,
         large::SCENARIOS,
         policies::SCENARIOS,
     ]
@@ -132,10 +143,7 @@ pub fn find(name: &str) -> Option<Scenario> {
 /// Returns the control with this name.
 #[must_use]
 pub fn find_control(name: &str) -> Option<Control> {
-    CONTROLS
-        .iter()
-        .find(|control| control.name == name)
-        .copied()
+    controls().find(|control| control.name == name)
 }
 
 /// Long enough for everything that needs no lease.

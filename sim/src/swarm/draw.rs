@@ -13,7 +13,7 @@ use crate::disk::DiskModel;
 use crate::link::{Lanes, LinkModel, Order};
 use crate::plan::{Batch, Fate, Manners, Plan};
 use crate::queue::HostIx;
-use crate::world::{Clocks, Setup};
+use crate::world::{Clocks, Notice, Setup};
 
 /// The kinds of faults that a seed switches on or off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,9 +35,12 @@ enum Kind {
     Garbage,
     Kill,
     Drain,
+    Guard,
+    SlowDisk,
+    Forged,
 }
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 20] = [
     Kind::Stop,
     Kind::Freeze,
     Kind::CrashNode,
@@ -55,6 +58,9 @@ const KINDS: [Kind; 17] = [
     Kind::Garbage,
     Kind::Kill,
     Kind::Drain,
+    Kind::Guard,
+    Kind::SlowDisk,
+    Kind::Forged,
 ];
 
 /// Draws what a seed means.
@@ -213,6 +219,7 @@ fn draw_policies(setup: &Setup, work: &mut [(Duration, HostIx, Batch)], all_retu
 struct Dice<'a> {
     setup: &'a Setup,
     rng: &'a mut Rng,
+    notices: Rng,
     calm_at: Duration,
     quiet: (Duration, Duration),
 }
@@ -274,7 +281,13 @@ impl Dice<'_> {
             Kind::Cut => (Deed::Cut(a, b), Some(Deed::HealLinks)),
             Kind::OneWay => {
                 let lanes = [Lanes::All, Lanes::Gossip, Lanes::Claims][self.rng.usize(0..3)];
-                (Deed::CutWay(a, b, lanes), Some(Deed::HealLinks))
+                let notice = if self.notices.bool() {
+                    Notice::Later
+                } else {
+                    Notice::Never
+                };
+                let cut = Deed::CutWay(a, b, lanes, notice);
+                (cut, Some(Deed::HealLinks))
             }
             Kind::Split => (Deed::Split(self.side()), Some(Deed::HealLinks)),
             Kind::Break => (Deed::Break(a, b), None),
@@ -293,10 +306,20 @@ impl Dice<'_> {
             }
             Kind::Disk => (Deed::FillDisk(host), Some(Deed::FreeDisk(host))),
             Kind::Rate => (Deed::Rate(host, self.rng.i32(-bound..=bound)), None),
-            Kind::Wall => (Deed::Wall(host, self.rng.i64(-90_000..90_000)), None),
+            Kind::Wall => {
+                let reach = [90_000, 86_400_000][self.rng.usize(0..2)];
+                (Deed::Wall(host, self.rng.i64(-reach..reach)), None)
+            }
             Kind::Garbage => (Deed::Garbage(a, b), None),
             Kind::Kill => (Deed::Kill(host, self.rng.usize(0..20)), None),
             Kind::Drain => (Deed::Drain(host), Some(Deed::Undrain(host))),
+            Kind::Guard => (Deed::KillGuard(host), None),
+            Kind::SlowDisk => {
+                let by = self.length() / 2;
+                let usual = Deed::SlowDisk(host, Duration::ZERO);
+                (Deed::SlowDisk(host, by), Some(usual))
+            }
+            Kind::Forged => (Deed::Forged(a, b), None),
         };
         deeds.push((at, begun));
         deeds.extend(ended.map(|deed| (end, deed)));
@@ -314,6 +337,7 @@ fn draw_deeds(
     let mut dice = Dice {
         setup,
         rng,
+        notices: chance::stream(setup.seed, Purpose::Faults, 3, 0),
         calm_at,
         quiet,
     };

@@ -3,6 +3,7 @@
 //! everything is healed (in some runs but for a minority that stays away) and liveness is judged.
 
 mod draw;
+mod lessen;
 mod play;
 mod shrink;
 
@@ -11,11 +12,11 @@ use std::time::Duration;
 use crate::link::{Lanes, Order};
 use crate::plan::Batch;
 use crate::queue::HostIx;
-use crate::world::Setup;
+use crate::world::{Notice, Setup};
 
 pub use draw::draw;
-pub use play::{play, play_altered, play_until};
-pub use shrink::{Shrunk, play_drawn, shrink};
+pub use play::{live, play, play_altered, play_drawn, play_until};
+pub use shrink::{Shrunk, Size, Wrong, shrink};
 
 /// Something done to a world.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,8 +41,8 @@ pub enum Deed {
     Join(HostIx),
     /// Two hosts are cut off from each other.
     Cut(HostIx, HostIx),
-    /// One direction is cut.
-    CutWay(HostIx, HostIx, Lanes),
+    /// One direction is cut, and its ends notice or do not.
+    CutWay(HostIx, HostIx, Lanes, Notice),
     /// The first side is cut off from all other hosts.
     Split(Vec<HostIx>),
     /// All links are whole again.
@@ -62,6 +63,12 @@ pub enum Deed {
     Wall(HostIx, i64),
     /// Nonsense is sent.
     Garbage(HostIx, HostIx),
+    /// Forged frames are sent.
+    Forged(HostIx, HostIx),
+    /// A guard is killed, and its runs with it.
+    KillGuard(HostIx),
+    /// Each sync of a disk takes so much longer.
+    SlowDisk(HostIx, Duration),
     /// A person wants a task ended: the n-th of those that were acknowledged.
     Kill(HostIx, usize),
     /// A host takes no new tasks.

@@ -11,7 +11,7 @@ use crate::link::{Lanes, LinkModel};
 use crate::plan::Batch;
 use crate::queue::HostIx;
 use crate::timeline::Keep;
-use crate::world::{Notice, Setup, Unsynced, World};
+use crate::world::{Setup, Unsynced, World};
 
 /// Plays what a seed means, to the end.
 #[must_use]
@@ -32,16 +32,22 @@ pub fn play_altered(
     until: Option<Duration>,
     alter: impl FnOnce(Setup) -> Setup,
 ) -> World {
-    play_told(&draw(seed), until, alter).0
+    let drawn = draw(seed);
+    let mut world = World::new(alter(drawn.setup.clone()));
+    live(&mut world, &drawn, until);
+    world
 }
 
-/// Plays a history, and tells which faults it added itself, spitefully.
-pub(super) fn play_told(
-    drawn: &Drawn,
-    until: Option<Duration>,
-    alter: impl FnOnce(Setup) -> Setup,
-) -> (World, Vec<(Duration, Deed)>) {
+/// Plays a history, to the end.
+#[must_use]
+pub fn play_drawn(drawn: &Drawn, alter: impl FnOnce(Setup) -> Setup) -> World {
     let mut world = World::new(alter(drawn.setup.clone()));
+    live(&mut world, drawn, None);
+    world
+}
+
+/// Lets a world live through a history, up to a time if one is given. Returns the faults that it added itself, spitefully.
+pub fn live(world: &mut World, drawn: &Drawn, until: Option<Duration>) -> Vec<(Duration, Deed)> {
     let mut player = Player {
         spite: drawn.spite,
         rng: chance::stream(drawn.setup.seed, Purpose::Faults, 1, 0),
@@ -69,23 +75,23 @@ pub(super) fn play_told(
         if until.is_some_and(|until| at > until) {
             break;
         }
-        player.run_to(&mut world, at);
+        player.run_to(world, at);
         match step {
             Step::Submit(host, batch) => {
                 world.submit(host, batch);
             }
-            Step::Deed(deed) => player.play(&mut world, deed),
+            Step::Deed(deed) => player.play(world, deed),
         }
     }
     player.run_to(
-        &mut world,
+        world,
         until.map_or(drawn.calm_at, |until| until.min(drawn.calm_at)),
     );
     match until {
         Some(until) => world.run_until(until),
         None => world.finish_without(&drawn.absent),
     }
-    (world, player.spiteful)
+    player.spiteful
 }
 
 enum Step {
@@ -157,11 +163,12 @@ impl Player {
         let short = chance::span(&mut self.rng, Duration::from_millis(1), lease / 4);
         let long = chance::span(&mut self.rng, lease / 2, lease * 2);
         let end = world.now() + long;
-        let (deed, after) = match self.rng.u32(0..5) {
+        let (deed, after) = match self.rng.u32(0..6) {
             0 => (Deed::CrashHost(host, short), None),
             1 => (Deed::CrashNode(host, short), None),
             2 => (Deed::Stop(host), Some(Deed::Resume(host))),
             3 => (Deed::Split(vec![host]), Some(Deed::HealLinks)),
+            4 => (Deed::KillGuard(host), None),
             _ => {
                 let other = self.rng.usize(0..self.hosts);
                 (Deed::Split(vec![host, other]), Some(Deed::HealLinks))
@@ -206,14 +213,7 @@ impl Player {
             Deed::Join(host) => world.start_node(host, Duration::ZERO),
             Deed::Leave(host) => world.crash_host(host, None, Unsynced::Drawn),
             Deed::Cut(a, b) if a != b => world.cut(a, b),
-            Deed::CutWay(a, b, lanes) if a != b => {
-                let notice = if self.rng.bool() {
-                    Notice::Later
-                } else {
-                    Notice::Never
-                };
-                world.cut_way(a, b, lanes, notice);
-            }
+            Deed::CutWay(a, b, lanes, notice) if a != b => world.cut_way(a, b, lanes, notice),
             Deed::Split(side) => {
                 let rest: Vec<HostIx> = (0..self.hosts).filter(|h| !side.contains(h)).collect();
                 world.split(&[&side, &rest]);
@@ -227,6 +227,9 @@ impl Player {
             Deed::Rate(host, ppm) => world.set_rate(host, ppm),
             Deed::Wall(host, ms) => world.step_wall(host, ms),
             Deed::Garbage(a, b) if a != b => world.send_garbage(a, b),
+            Deed::Forged(a, b) if a != b => world.send_forged(a, b),
+            Deed::KillGuard(host) => world.kill_guard(host),
+            Deed::SlowDisk(host, by) => world.slow_disk(host, by),
             Deed::Kill(host, nth) => {
                 let target: Option<TaskId> = world.oracle().acked().nth(nth);
                 if let Some(task) = target {
@@ -241,6 +244,7 @@ impl Player {
             | Deed::CutWay(..)
             | Deed::Break(..)
             | Deed::Slow(..)
+            | Deed::Forged(..)
             | Deed::Garbage(..) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Runs: how they end: by themselves, by a signal, at their deadline or with their host; how they stand still with it; and what
+//! Runs: how they end: by themselves, by a signal, at their deadline, with their guard or with their host; how they stand still with it; and what
 //! a node that starts finds of them.
 
 use crdt::event::{FoundRun, Input, RunEnd};
@@ -9,7 +9,7 @@ use crdt::time::Wall;
 use super::guards::name;
 use super::{GuardPace, World};
 use crate::chance;
-use crate::host::{Cause, Guard, GuardFlaw, Kept, Phase};
+use crate::host::{Cause, Guard, GuardFlaw, Kept, Mode, Phase};
 use crate::plan::Manners;
 use crate::queue::{Event, HostIx, RunEvent};
 use crate::timeline::Mark;
@@ -86,6 +86,53 @@ impl World {
                 self.end_mark(host, run, Mark::Expired, "killed at its deadline");
                 self.oracle.expired(run, host);
                 self.tell_end(delay, host, &guard, RunEnd::Expired);
+            }
+            Cause::Guardless => {
+                self.end_mark(host, run, Mark::Expired, "killed with its guard");
+                self.oracle.expired(run, host);
+                self.tell_in(delay, host, Input::RunEnded(run, RunEnd::Expired));
+            }
+        }
+    }
+
+    /// The guard of a host is killed (-9): the kernel kills its runs, what it kept is gone, and its node has another at once. A
+    /// host that stands still has nobody to do that.
+    pub fn kill_guard(&mut self, host: HostIx) {
+        if self.guard_flaw() == Some(GuardFlaw::Absent) || self.hosts[host].mode == Mode::Frozen {
+            return;
+        }
+        self.timeline.note(self.now, Some(host), Mark::Crash, || {
+            "guard killed".to_owned()
+        });
+        self.hosts[host].kept.clear();
+        let runs: Vec<RunId> = self.hosts[host].guards.keys().copied().collect();
+        for run in runs {
+            self.lose_guard(host, run);
+        }
+    }
+
+    fn lose_guard(&mut self, host: HostIx, run: RunId) {
+        let delay = self.latency(host, 300_000);
+        let Some(guard) = self.hosts[host].guards.get_mut(&run) else {
+            return;
+        };
+        match guard.phase {
+            // The next guard gets it, or it is being killed already.
+            Phase::Ordered { .. } | Phase::Dying(_) => {}
+            Phase::Arming { .. } => {
+                self.hosts[host].guards.remove(&run);
+                self.tell_in(delay, host, Input::RunEnded(run, RunEnd::TooLate));
+            }
+            Phase::Runs { .. } | Phase::Frozen { .. } => {
+                guard.phase = Phase::Dying(Cause::Guardless);
+                let (serial, what) = (guard.serial, RunEvent::Reaped);
+                let event = Event::Run {
+                    host,
+                    run,
+                    serial,
+                    what,
+                };
+                self.after(delay, event);
             }
         }
     }

@@ -1,13 +1,13 @@
-//! What can be done to a world: pauses, crashes, cuts, full disks, bad clocks, nonsense; and the undoing of all that.
+//! What can be done to a world: pauses, crashes, cuts, full disks, bad clocks; and the undoing of all that.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crdt::event::Input;
 use crdt::keys::Keys;
 
-use super::World;
+use super::{Flaw, World};
 use crate::chance;
+use crate::disk::DiskModel;
 use crate::host::Mode;
 use crate::keys::SimKeys;
 use crate::link::{Lanes, LinkModel};
@@ -33,7 +33,7 @@ pub enum Notice {
 }
 
 impl World {
-    fn deed(&mut self, host: Option<HostIx>, mark: Mark, what: &str) {
+    pub(super) fn deed(&mut self, host: Option<HostIx>, mark: Mark, what: &str) {
         self.timeline.note(self.now, host, mark, || what.to_owned());
     }
 
@@ -146,6 +146,9 @@ impl World {
         match unsynced {
             Unsynced::Drawn => node.disk.crash(),
             Unsynced::Lost => node.disk.crash_and_lose(),
+        }
+        if self.setup.flaw == Some(Flaw::DiskRollsBack) {
+            node.disk.roll_back();
         }
         self.timeline.band_ends(self.now, host, BandKind::Paused);
         self.timeline.band_begins(self.now, host, BandKind::Down);
@@ -301,15 +304,32 @@ impl World {
     }
 
     /// Makes a host's disk faster or slower.
-    pub fn set_disk(&mut self, host: HostIx, model: crate::disk::DiskModel) {
+    pub fn set_disk(&mut self, host: HostIx, model: DiskModel) {
         self.hosts[host].disk.model = model;
         self.deed(Some(host), Mark::Disk, &format!("{model:?}"));
+    }
+
+    /// Lets each sync of a host's disk take so much longer than it would.
+    pub fn slow_disk(&mut self, host: HostIx, by: Duration) {
+        let usual = self.setup.disks;
+        let least = usual.least + by;
+        self.set_disk(host, DiskModel { least, ..usual });
+    }
+
+    /// Makes a copy of a host's disk, which is never used in place of it unless that is what is broken.
+    pub fn copy_disk(&mut self, host: HostIx) {
+        self.hosts[host].disk.copy();
+        self.deed(Some(host), Mark::Disk, "disk copied");
     }
 
     /// Gives a host's clock another rate.
     pub fn set_rate(&mut self, host: HostIx, rate_ppm: i32) {
         self.hosts[host].clock.set_rate(self.now, rate_ppm);
         self.deed(Some(host), Mark::Clock, &format!("rate {rate_ppm} ppm"));
+        self.clock_changed(host);
+    }
+
+    fn clock_changed(&mut self, host: HostIx) {
         // Timers were set by the old rate; those that are early set themselves anew.
         self.hosts[host].wake_at = None;
         self.arm(host);
@@ -326,54 +346,15 @@ impl World {
     /// Steps a host's wall clock.
     pub fn step_wall(&mut self, host: HostIx, by_ms: i64) {
         self.hosts[host].clock.step_wall(by_ms);
+        if self.setup.flaw == Some(Flaw::ClockIsSet) {
+            self.hosts[host].clock.jump(self.now, by_ms);
+            self.clock_changed(host);
+        }
         self.deed(
             Some(host),
             Mark::Clock,
             &format!("wall clock stepped by {by_ms} ms"),
         );
-    }
-
-    /// A peer sends nonsense to another: random bytes, or a frame of changes with some bits turned.
-    pub fn send_garbage(&mut self, from: HostIx, to: HostIx) {
-        let mut bytes = match &self.sample {
-            Some(frame) if self.garbage.bool() => frame.to_vec(),
-            Some(_) | None => {
-                let mut bytes = vec![0; self.garbage.usize(0..512)];
-                self.garbage.fill(&mut bytes);
-                if let Some(first) = bytes.first_mut() {
-                    *first = crdt::message::VERSION;
-                }
-                bytes
-            }
-        };
-        if bytes.len() > 3 {
-            for _ in 0..self.garbage.usize(1..8) {
-                // Not the version and not the kind: a forged ack is not nonsense but treason.
-                let place = self.garbage.usize(2..bytes.len());
-                bytes[place] ^= 1 << self.garbage.u32(0..8);
-            }
-            if self.garbage.bool() {
-                bytes.truncate(self.garbage.usize(2..bytes.len()));
-            }
-        }
-        if self.network.is_up(from, to) {
-            let bytes: Arc<[u8]> = bytes.into();
-            let connection = self.network.connection(from, to);
-            self.deed(
-                Some(to),
-                Mark::Deed,
-                &format!("{} bytes of nonsense", bytes.len()),
-            );
-            self.after(
-                1_000,
-                Event::Deliver {
-                    from,
-                    to,
-                    connection,
-                    bytes,
-                },
-            );
-        }
     }
 
     /// Ends every fault: links are whole, disks have room, and every node runs, but for those that stay away.
@@ -385,6 +366,7 @@ impl World {
                 continue;
             }
             self.hosts[host].disk.free();
+            self.hosts[host].disk.model = self.setup.disks;
             self.resume(host);
             self.start_node(host, Duration::from_millis(10));
         }

@@ -2,11 +2,12 @@
 //! the replicas in it are the shipped ones and see only what the seam shows them.
 //!
 //! Reading order: this file (state, the step), `node` (what goes into a replica and comes out), `guards` and `endings` (runs), `network`,
-//! `people` (submissions), `faults` (what can be done to a world), `finish` (healing and the judges of the end).
+//! `people` (submissions), `faults` (what can be done to a world), `forgery` (what no honest peer sends), `finish` (healing and the judges of the end).
 
 mod endings;
 mod faults;
 mod finish;
+mod forgery;
 mod guards;
 mod network;
 mod node;
@@ -72,6 +73,12 @@ pub enum Flaw {
     DiskLies,
     /// Documents never reach the last host.
     Deaf,
+    /// The node counts its leases by a clock that people set (A3).
+    ClockIsSet,
+    /// A host that dies comes back with the newest copy of its disk, under its old name (A3).
+    DiskRollsBack,
+    /// Replicas take every signature for a good one (A1).
+    Gullible,
 }
 
 /// How a world is set up. Public fields; start from [`Setup::new`].
@@ -274,6 +281,12 @@ impl World {
         self.tags.iter().position(|other| *other == tag)
     }
 
+    /// Returns where a process of this task executes.
+    #[must_use]
+    pub fn host_of_run(&self, task: TaskId) -> Option<HostIx> {
+        self.oracle.executing(task).next().map(|(_, host)| host)
+    }
+
     /// Returns the judges.
     #[must_use]
     pub fn oracle(&self) -> &Oracle {
@@ -379,7 +392,15 @@ impl World {
     fn guard_flaw(&self) -> Option<GuardFlaw> {
         match self.setup.flaw {
             Some(Flaw::Guard(flaw)) => Some(flaw),
-            Some(Flaw::Rule(_) | Flaw::DiskLies | Flaw::Deaf) | None => None,
+            Some(
+                Flaw::Rule(_)
+                | Flaw::DiskLies
+                | Flaw::Deaf
+                | Flaw::ClockIsSet
+                | Flaw::DiskRollsBack
+                | Flaw::Gullible,
+            )
+            | None => None,
         }
     }
 

@@ -56,14 +56,18 @@ impl World {
         self.connect_all(host);
     }
 
-    fn config(&self, host: HostIx) -> Config {
+    pub(super) fn config(&self, host: HostIx) -> Config {
         let seed = self.setup.seed;
         let draw = |kind| {
             let life = u64::from(self.hosts[host].life) << 1 | kind;
             chance::number(seed, Purpose::Replica, host as u64, life)
         };
         Config {
-            keys: Box::new(self.hosts[host].keys.clone()),
+            keys: Box::new(if self.setup.flaw == Some(Flaw::Gullible) {
+                self.hosts[host].keys.clone().gullible()
+            } else {
+                self.hosts[host].keys.clone()
+            }),
             incarnation: Incarnation(draw(0)),
             name: format!("h{host}"),
             version: "sim".to_owned(),
