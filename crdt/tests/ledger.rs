@@ -470,6 +470,39 @@ fn a_restart_within_a_minute_goes_on_beating() {
     assert_eq!(peer.ledger.stats().failed_applies, 0);
 }
 
+/// A beat of an earlier start that comes late, from a neighbour that stood still, say, with a count beyond what its author has
+/// come to since: its wall clock went back in between.
+#[test]
+fn a_late_beat_of_an_earlier_start_is_no_news() {
+    let mut node = Node::new(1);
+    let mut peer = Node::new(2);
+    peer.pull(&node, 1 << 20);
+    let doc = DocId::Presence(10);
+    let log = node.log.clone();
+    let wall = |ms: u64| 600_000 + ms;
+    let early = node.write(doc, &[beat(0, wall(20_000))]);
+    let late = node.write(doc, &[beat(1, wall(20_001))]);
+    node.log = log;
+    node.restart();
+    let first = node.write(doc, &[beat(0, wall(9_000))]);
+    assert!(matches!(peer.accept(&first), Accepted::New(_)));
+    // Who has not seen that start does not know better, but for its author.
+    assert!(matches!(peer.accept(&early), Accepted::New(_)));
+    for record in [&early, &late] {
+        assert_eq!(node.accept(record), Accepted::Known);
+    }
+    // Nobody goes back and forth between two starts.
+    let second = node.write(doc, &[beat(1, wall(9_001))]);
+    assert_eq!(peer.accept(&second), Accepted::Known);
+    let third = node.write(doc, &[beat(2, wall(9_002))]);
+    assert_eq!(peer.accept(&third), Accepted::Known);
+    for ledger in [&mut node.ledger, &mut peer.ledger] {
+        ledger.settle(doc);
+        assert_eq!(ledger.stats().failed_applies, 0);
+        assert!(ledger.take_quarantined().is_empty());
+    }
+}
+
 /// Costs are counts, not times: Automerge is called once for many changes, and only when somebody asks or many wait.
 #[test]
 fn automerge_is_called_for_batches() {

@@ -66,6 +66,9 @@ fn what_waits_for_its_host_is_told_of_by_that_host() {
     let mut stage = Stage::new(&["--on-lost", "wait"]);
     stage.lose_host();
     wait_state(&stage.cluster[0], &stage.task, "running");
+    let line = stage.cluster[0].task(&stage.task).expect("it is known");
+    let reason = line.reason.unwrap_or_default();
+    assert!(reason.contains("n2 is not heard of: waits"), "{reason}");
     stage.cluster[2].start();
     for place in 0..3 {
         wait_state(&stage.cluster[place], &stage.task, "lost");

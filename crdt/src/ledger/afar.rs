@@ -55,7 +55,10 @@ impl Ledger {
     fn try_take(&mut self, record: &Arc<[u8]>, source: Source) -> Result<Accepted, Refused> {
         let envelope = Envelope::parse(record)?;
         let Head {
-            doc, author, count, ..
+            doc,
+            author,
+            incarnation,
+            count,
         } = envelope.head;
         if count == 0 {
             return Err(Refused::Malformed);
@@ -63,10 +66,18 @@ impl Ledger {
         if count <= self.count(doc, &author) {
             return self.compare(record, &envelope, source);
         }
+        // Own presence of an earlier start was not logged; nothing of it is to be taken up.
+        let presence = matches!(doc, DocId::Presence(_));
+        if presence && author == self.me && incarnation != self.incarnation {
+            return Ok(Accepted::Known);
+        }
         let nothing = Document::new(doc, self.me);
         let document = self.documents.get(&doc).unwrap_or(&nothing);
         if document.is_quarantined(&author) {
             return Err(Refused::Quarantined);
+        }
+        if document.is_past(&envelope.head) {
+            return Ok(Accepted::Known);
         }
         if !self.is_member(&author) && doc != DocId::Directory {
             return Ok(Accepted::Stranger { author });

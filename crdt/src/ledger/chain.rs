@@ -22,6 +22,9 @@ use crate::ids::{DocId, Incarnation, PeerId};
 use super::refused::Rule;
 use super::schema::{self, Key, Value, Writer};
 
+/// So many incarnations that were left behind are remembered: far more than a node can start in a minute.
+const LEFT_BEHIND: usize = 64;
+
 /// Operation counters and counts end here, far below where Automerge's 32 bits do.
 const MAX_COUNTER: u64 = 1 << 31;
 
@@ -41,6 +44,8 @@ type Register = (u64, usize);
 pub(super) struct Chain {
     /// What came before the first record; 0 but in presence documents.
     base: u32,
+    /// The latest incarnations that were left behind; only presence leaves any.
+    left: Vec<Incarnation>,
     records: Vec<Arc<[u8]>>,
     /// One actor for each incarnation; the last one is the present one's.
     actors: Vec<ActorId>,
@@ -114,6 +119,11 @@ impl Chain {
         self.registers.contains_key(key)
     }
 
+    /// Says whether this incarnation has been left behind: what comes of it now is late.
+    pub(super) fn has_left(&self, incarnation: Incarnation) -> bool {
+        self.left.contains(&incarnation)
+    }
+
     /// Says whether this incarnation wrote its last change.
     pub(super) fn is_current(&self, incarnation: Incarnation) -> bool {
         self.incarnations
@@ -132,6 +142,7 @@ impl Chain {
         let step = match (self.incarnations.get(&incarnation), doc) {
             (Some(_), _) if self.is_current(incarnation) => Step::Same,
             (Some(_), _) => return Err(Rule::Incarnation),
+            (None, _) if self.has_left(incarnation) => return Err(Rule::Incarnation),
             (None, DocId::Presence(_)) => Step::Afresh,
             (None, DocId::Directory | DocId::Segment(_)) => Step::Restart,
         };
@@ -163,8 +174,12 @@ impl Chain {
     /// Appends the change built for its next place.
     pub(super) fn append(&mut self, built: &Built, record: &Arc<[u8]>) {
         if built.step == Step::Afresh {
+            let mut left = std::mem::take(&mut self.left);
+            left.extend(self.incarnations.keys());
+            left.drain(..left.len().saturating_sub(LEFT_BEHIND));
             *self = Self {
                 base: built.count - 1,
+                left,
                 ..Self::default()
             };
         }

@@ -119,6 +119,12 @@ impl Document {
         self.quarantined.insert(author, why).is_none()
     }
 
+    /// Says whether its author has gone on to another start since: of presence, which no log brings back.
+    pub(super) fn is_past(&self, head: &Head) -> bool {
+        let chain = self.chains.get(&head.author);
+        chain.is_some_and(|chain| chain.has_left(head.incarnation))
+    }
+
     /// Says whether something before this change is missing here.
     pub(super) fn lacks_before(&self, head: &Head) -> bool {
         let rooted = match (self.id, &self.opening) {

@@ -8,7 +8,9 @@ use crdt::history::{Attempt, Freed};
 use crdt::ids::{PeerId, Tag, TaskId};
 use crdt::replica::Replica;
 use crdt::roster::MemberView;
-use crdt::task::{Arg, Environment, Exit, Membership, TaskSpec, TaskState, TaskView, Work};
+use crdt::task::{
+    Arg, Environment, Exit, Membership, OnLost, OnPartition, TaskSpec, TaskState, TaskView, Work,
+};
 use crdt::time::Wall;
 
 use super::ids::{self, IdError};
@@ -23,28 +25,37 @@ pub struct Caller {
     pub user: String,
 }
 
-/// Names of hosts, for many lines at once.
+/// Names of hosts, and whether they are heard of, for many lines at once.
 #[derive(Clone, Debug, Default)]
-pub struct Names(BTreeMap<PeerId, String>);
+pub struct Names(BTreeMap<PeerId, Known>);
+
+#[derive(Clone, Debug)]
+struct Known {
+    name: String,
+    alive: bool,
+}
 
 impl Names {
     /// Reads the names of all members.
     #[must_use]
     pub fn of(replica: &Replica) -> Self {
-        Self(
-            replica
-                .members()
-                .into_iter()
-                .map(|member| (member.peer, member.name))
-                .collect(),
-        )
+        let known = replica.members().into_iter().map(|member| {
+            let (name, alive) = (member.name, member.alive);
+            (member.peer, Known { name, alive })
+        });
+        Self(known.collect())
+    }
+
+    /// Says whether a host that has told its name is not heard of.
+    fn is_away(&self, peer: PeerId) -> bool {
+        self.0.get(&peer).is_some_and(|known| !known.alive)
     }
 
     /// Returns what people call the host with this tag; the tag itself if it has said nothing yet.
     #[must_use]
     pub fn name_of(&self, tag: Tag) -> String {
         let known = self.0.iter().find(|(peer, _)| peer.tag() == tag);
-        known.map_or_else(|| tag.to_string(), |(_, name)| name.clone())
+        known.map_or_else(|| tag.to_string(), |(_, known)| known.name.clone())
     }
 
     /// Returns what people call a host; its tag if it has said nothing yet.
@@ -52,8 +63,7 @@ impl Names {
     pub fn name(&self, peer: PeerId) -> String {
         self.0
             .get(&peer)
-            .cloned()
-            .unwrap_or_else(|| peer.tag().to_string())
+            .map_or_else(|| peer.tag().to_string(), |known| known.name.clone())
     }
 }
 
@@ -73,7 +83,7 @@ pub fn task_line(view: &TaskView, names: &Names) -> TaskLine {
         name: spec.name.clone(),
         command: command_text(&spec.work),
         state: view.state,
-        reason: view.reason.clone(),
+        reason: view.reason.clone().or_else(|| absence(view, names)),
         host: view.host.map(|host| names.name(host)),
         epoch: view.epoch.0,
         attempts: view.attempts,
@@ -93,6 +103,24 @@ pub fn task_line(view: &TaskView, names: &Names) -> TaskLine {
             .filter(|_| matches!(spec.work, Work::Group { .. }))
             .map(by_name),
     }
+}
+
+/// Says what a task is up to whose host is not heard of.
+fn absence(view: &TaskView, names: &Names) -> Option<String> {
+    let claimed = matches!(view.state, TaskState::Running | TaskState::Claimed);
+    let host = view.host.filter(|host| claimed && names.is_away(*host))?;
+    let name = names.name(host);
+    Some(match (view.spec.on_partition, view.spec.on_lost) {
+        (OnPartition::Wait, OnLost::Wait) => {
+            format!("{name} is not heard of: waits for it, or for 'aque retry'")
+        }
+        (OnPartition::Wait, OnLost::Fail) => {
+            format!("{name} is not heard of: ends as lost once its lease has run out")
+        }
+        (_, OnLost::Retry) | (OnPartition::Run, _) => {
+            format!("{name} is not heard of: runs again once its lease has run out")
+        }
+    })
 }
 
 fn by_name(counts: [u32; 11]) -> BTreeMap<String, u32> {

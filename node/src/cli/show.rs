@@ -142,12 +142,13 @@ fn claim(attempt: &AttemptLine) -> String {
         .iter()
         .map(|vote| harmless(&vote.member))
         .collect();
+    let votes = match votes.as_slice() {
+        // What may run on either side of a split is not voted for.
+        [] => String::new(),
+        votes => format!(", votes of {}", votes.join(" ")),
+    };
     let (host, end) = (harmless(&attempt.host), harmless(&attempt.end));
-    format!(
-        "epoch {} of {host}, {ran}, votes of {}: {end}",
-        attempt.epoch,
-        votes.join(" ")
-    )
+    format!("epoch {} of {host}, {ran}{votes}: {end}", attempt.epoch)
 }
 
 fn state(line: &TaskLine) -> String {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crdt::task::OnPartition;
+
 use super::problem::Problem;
 use super::{Context, Form};
 use crate::api::wire::{AttemptLine, Detail};
@@ -60,10 +62,15 @@ fn render(detail: &Detail) -> String {
     let mut text = match runs.len() {
         0 => return format!("{id} has not run.\n"),
         1 => format!("{id} ran once.\n"),
-        times => format!(
-            "{id} ran {}, one after the other.\n",
-            count(times as u64, "time")
-        ),
+        times => {
+            let times = count(times as u64, "time");
+            match detail.on_partition {
+                OnPartition::Wait => format!("{id} ran {times}, one after the other.\n"),
+                OnPartition::Run => format!(
+                    "{id} ran {times}: it may run on either side of a split (--on-partition run), and one result counts.\n"
+                ),
+            }
+        }
     };
     for (place, run) in runs.iter().enumerate() {
         let (host, end) = (harmless(&run.host), harmless(&run.end));
@@ -145,6 +152,11 @@ run 2 on beta at epoch 3, started 2023-11-14T22:13:20Z: success
     gamma voted for it: alpha had given up epoch 1, its run dead  [V2 (a)]
 "
         );
+        let anywhere = Detail {
+            on_partition: OnPartition::Run,
+            ..twice
+        };
+        assert!(render(&anywhere).contains("either side of a split"));
         assert_eq!(render(&detail(Vec::new())), "k3v7qa-12 has not run.\n");
         let once = render(&detail(vec![attempt(1, "alpha", at, "success")]));
         assert!(
