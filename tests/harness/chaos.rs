@@ -33,6 +33,8 @@ pub enum Fault {
     KillHost,
     /// `kill -9` of a guard.
     KillGuard,
+    /// `kill -9` of a node and, right after it, of its guard; runs that die by that are not waited for.
+    KillBoth,
     /// Every node and some guards at once; they come back in any order.
     KillAll,
     /// `SIGSTOP` of a node, and `SIGCONT` later.
@@ -41,6 +43,8 @@ pub enum Fault {
     Split,
     /// One host does not hear another.
     OneWay,
+    /// One host is cut off and heard again several times in a few seconds.
+    Flap,
 }
 
 impl Fault {
@@ -50,6 +54,7 @@ impl Fault {
         Self::KillNode,
         Self::KillHost,
         Self::KillGuard,
+        Self::KillBoth,
         Self::PauseNode,
         Self::PauseNode,
         Self::KillAll,
@@ -60,11 +65,13 @@ impl Fault {
         Self::KillNode,
         Self::KillHost,
         Self::KillGuard,
+        Self::KillBoth,
         Self::PauseNode,
         Self::PauseNode,
         Self::Split,
         Self::Split,
         Self::OneWay,
+        Self::Flap,
         Self::KillAll,
     ];
 }
@@ -75,10 +82,12 @@ impl fmt::Display for Fault {
             Self::KillNode => "node killed",
             Self::KillHost => "host killed",
             Self::KillGuard => "guard killed",
+            Self::KillBoth => "node and guard killed",
             Self::KillAll => "all killed",
             Self::PauseNode => "node paused",
             Self::Split => "network split",
             Self::OneWay => "link cut one way",
+            Self::Flap => "link flaps",
         })
     }
 }

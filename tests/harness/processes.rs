@@ -33,23 +33,50 @@ pub fn of_directory(directory: &Path) -> BTreeSet<i32> {
         .collect()
 }
 
-/// Kills everything that belongs to a directory, and returns when nothing of it lives.
+/// Kills everything that belongs to a directory as a power cut does, and returns when nothing of it lives: all of it stands
+/// still before the first dies, so that none sees the end of another.
 ///
 /// # Panics
 /// If something cannot be killed.
 pub fn kill_all_of(directory: &Path) {
+    let all = |found: &BTreeSet<i32>, what: Signal| {
+        let pids = found.iter().filter_map(|pid| Pid::from_raw(*pid));
+        pids.for_each(|pid| signal(pid, what));
+    };
+    settle("a standstill of every process of a directory", || {
+        let found = of_directory(directory);
+        all(&found, Signal::STOP);
+        match found
+            .iter()
+            .find(|pid| lives(**pid) && !matches!(state(**pid), Some('T' | 't')))
+        {
+            None => Ok(()),
+            Some(pid) => Err(format!("{pid} moves")),
+        }
+    });
     settle("the end of every process of a directory", || {
         let found = of_directory(directory);
-        found
-            .iter()
-            .filter_map(|pid| Pid::from_raw(*pid))
-            .for_each(|pid| signal(pid, Signal::KILL));
+        all(&found, Signal::KILL);
         if found.is_empty() {
             Ok(())
         } else {
             Err(format!("{found:?} live"))
         }
     });
+}
+
+/// Says whether a process lives, though it may be stopped.
+#[must_use]
+pub fn lives(pid: i32) -> bool {
+    !matches!(state(pid), None | Some('Z' | 'X'))
+}
+
+/// Returns the kernel's letter for what a process does; `None` if there is none.
+fn state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // It follows the name, which stands in brackets and may have brackets of its own.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.chars().next()
 }
 
 fn mentions(pid: i32, needle: &[u8]) -> bool {

@@ -135,15 +135,7 @@ fn a_run_that_forks_twice_does_not_escape() {
     });
     cluster[0].ok(&["kill", &id]);
     wait_state(&cluster[0], &id, "killed");
-    assert!(!lives(stray), "{stray} lives");
-}
-
-fn lives(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
-    !matches!(state, None | Some('Z' | 'X'))
+    assert!(!processes::lives(stray), "{stray} lives");
 }
 
 #[test]

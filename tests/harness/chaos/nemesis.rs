@@ -17,6 +17,8 @@ const STEP: Duration = Duration::from_millis(20);
 const SUBMIT_EVERY: Duration = Duration::from_millis(500);
 /// Between two looks at what has succeeded.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// Shortest and longest time between two turns of a link that flaps, milliseconds.
+const FLAP_MS: (u64, u64) = (100, 900);
 /// Hosts that are under a fault at one time.
 const AT_ONCE: usize = 2;
 
@@ -34,6 +36,8 @@ enum Undo {
     Start(usize),
     Continue(usize),
     Heal,
+    /// A host is heard again, or cut off again, so many times more.
+    Flap(usize, u32),
 }
 
 /// A storm under way.
@@ -122,7 +126,7 @@ impl<'a> Nemesis<'a> {
         let ill = |place: &usize| {
             self.pending.iter().any(|pending| match pending.undo {
                 Undo::Start(ill) | Undo::Continue(ill) => ill == *place,
-                Undo::Heal => false,
+                Undo::Heal | Undo::Flap(..) => false,
             })
         };
         (0..self.storm.nodes).filter(|place| !ill(place)).collect()
@@ -182,8 +186,16 @@ impl<'a> Nemesis<'a> {
                 self.begin(fault, Some(victim), (300, 6_000), Undo::Continue(victim));
             }
             Fault::KillGuard => self.kill_guard(victim),
+            Fault::KillBoth => {
+                let guard = self.cluster[victim].guard();
+                self.cluster[victim].kill();
+                if let Some(guard) = guard {
+                    processes::signal(guard, Signal::KILL);
+                }
+                self.begin(fault, Some(victim), (0, 3_000), Undo::Start(victim));
+            }
             Fault::KillAll => self.kill_all(),
-            Fault::Split | Fault::OneWay => self.cut(fault, victim),
+            Fault::Split | Fault::OneWay | Fault::Flap => self.cut(fault, victim),
         }
     }
 
@@ -248,7 +260,7 @@ impl<'a> Nemesis<'a> {
         if self
             .pending
             .iter()
-            .any(|pending| pending.undo == Undo::Heal)
+            .any(|pending| matches!(pending.undo, Undo::Heal | Undo::Flap(..)))
         {
             return;
         }
@@ -257,6 +269,11 @@ impl<'a> Nemesis<'a> {
             self.cluster.lan().cut_one_way(victim, other);
             return self.begin(fault, Some(victim), (1_000, 6_000), Undo::Heal);
         }
+        if fault == Fault::Flap {
+            self.cluster.lan().split(&[victim]);
+            let turns = 2 * self.chance.u32(2..=5);
+            return self.begin(fault, Some(victim), FLAP_MS, Undo::Flap(victim, turns));
+        }
         let side = if self.chance.bool() {
             vec![victim]
         } else {
@@ -264,6 +281,17 @@ impl<'a> Nemesis<'a> {
         };
         self.cluster.lan().split(&side);
         self.begin(fault, Some(victim), (300, 6_000), Undo::Heal);
+    }
+
+    fn flap(&mut self, place: usize, turns: u32, band: usize) {
+        if turns.is_multiple_of(2) {
+            self.cluster.lan().heal();
+        } else {
+            self.cluster.lan().split(&[place]);
+        }
+        let due = now() + self.between(FLAP_MS.0, FLAP_MS.1);
+        let undo = Undo::Flap(place, turns - 1);
+        self.pending.push(Pending { due, undo, band });
     }
 
     /// Undoes what is due.
@@ -280,7 +308,11 @@ impl<'a> Nemesis<'a> {
                     self.cluster[place].wait_ready();
                 }
                 Undo::Continue(place) => self.cluster[place].signal(Signal::CONT),
-                Undo::Heal => self.cluster.lan().heal(),
+                Undo::Flap(place, turns) if turns > 0 && at < Duration::MAX => {
+                    self.flap(place, turns, pending.band);
+                    continue;
+                }
+                Undo::Heal | Undo::Flap(..) => self.cluster.lan().heal(),
             }
             self.bands[pending.band].to = now();
         }
