@@ -166,6 +166,8 @@ pub struct Epoch(pub u32);
 impl Epoch {
     /// No claim yet.
     pub const NONE: Self = Self(0);
+    /// The last that may be written: no honest mesh comes near it.
+    pub const LAST: Self = Self(u32::MAX / 2);
 
     /// Returns the epoch after this one.
     #[must_use]

@@ -88,6 +88,15 @@ pub struct Hlc {
 }
 
 impl Hlc {
+    /// Later than any wall clock that is set at all: the year 2248.
+    const LAST_MS: u64 = 1 << 43;
+
+    /// Says whether stamps can follow this one for ever; one that leaves no room would be the last word on its task.
+    #[must_use]
+    pub fn leaves_room(self) -> bool {
+        self.wall_ms <= Self::LAST_MS && self.count <= u32::MAX / 2
+    }
+
     /// Returns a stamp later than `last` (the newest seen), at `wall`, by `tag`.
     #[must_use]
     pub fn after(last: Self, wall: Wall, tag: Tag) -> Self {

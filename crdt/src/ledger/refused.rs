@@ -106,7 +106,7 @@ pub enum Rule {
     /// An empty batch, one too long, or a task twice in it.
     #[error("batch")]
     Batch,
-    /// Epoch 0, or an accept newer than its vote.
+    /// Epoch 0, one beyond [`crate::ids::Epoch::LAST`], or an accept newer than its vote.
     #[error("epoch")]
     Epoch,
     /// A text or list beyond its bound.
@@ -115,8 +115,8 @@ pub enum Rule {
     /// A counter's step beyond its bound.
     #[error("counter step")]
     Step,
-    /// A want stamped with another peer's tag.
-    #[error("stamp of another peer")]
+    /// A want stamped with another peer's tag, or so far ahead that none could follow.
+    #[error("stamp of another peer, or beyond all clocks")]
     Stamp,
     /// The writer does not prove that it was admitted.
     #[error("admission proof")]

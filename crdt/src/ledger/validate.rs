@@ -223,7 +223,7 @@ impl Case<'_> {
             }
             Entry::Want(index, want) => {
                 check_index(*index)?;
-                if want.stamp.tag != self.writer.tag.0 {
+                if want.stamp.tag != self.writer.tag.0 || !want.stamp.leaves_room() {
                     return Err(Rule::Stamp);
                 }
                 check_want(want)
@@ -251,7 +251,7 @@ fn check_index(index: u16) -> Result<(), Rule> {
 }
 
 fn check_epoch(epoch: Epoch) -> Result<(), Rule> {
-    within(epoch != Epoch::NONE, Rule::Epoch)
+    within(epoch != Epoch::NONE && epoch <= Epoch::LAST, Rule::Epoch)
 }
 
 /// A batch has 1 to [`MAX_TASKS`] entries, at most one for a task.

@@ -12,6 +12,9 @@ use crate::registers::{BidRegister, Registers, VoteRegister, WentBack};
 use crate::task::{TaskSpec, TaskState, Work};
 use crate::time::Hlc;
 
+/// A stamp this far ahead of the own wall clock, milliseconds, moves no other task's stamps.
+const AHEAD_MS: u64 = 3_600_000;
+
 impl Replica {
     /// Folds an accepted change, ours or another's.
     pub(super) fn fold(&mut self, change: Change) {
@@ -132,10 +135,14 @@ impl Replica {
             }
             Entry::Want(place, want) => {
                 let ix = self.task_at(id, place);
-                self.stamp = Hlc {
-                    tag: 0,
-                    ..self.stamp.max(want.stamp)
-                };
+                if want.stamp.wall_ms <= self.now.wall.0.saturating_add(AHEAD_MS) {
+                    self.stamp = Hlc {
+                        tag: 0,
+                        ..self.stamp.max(want.stamp)
+                    };
+                } else {
+                    self.counters.absurd_stamps += 1;
+                }
                 if self.registers(ix).fold_want(want) {
                     self.dirty.insert(ix);
                 }

@@ -338,12 +338,20 @@ impl Replica {
 
     fn want(&mut self, ix: TaskIx, by: &str, wish: &Wish) {
         self.stamp = Hlc::after(self.stamp, self.now.wall, self.tag);
+        let said = self.known(ix).registers.want.as_ref();
+        let last = said.map_or(self.stamp, |want| want.stamp.max(self.stamp));
+        let stamp = if last == self.stamp {
+            last
+        } else {
+            // A clock far ahead had the last word on this task alone.
+            Hlc::after(last, self.now.wall, self.tag)
+        };
         let mut wish = wish.clone();
         if let Wish::Retry { lost } = &mut wish {
             *lost = self.known(ix).registers.top();
         }
         let want = Want {
-            stamp: self.stamp,
+            stamp,
             by: by.to_owned(),
             wish,
         };

@@ -235,7 +235,10 @@ impl Replica {
     fn may_bid_at(&self, ix: TaskIx) -> Option<Mono> {
         let task = self.known(ix);
         let spec = task.spec.as_ref()?;
-        let over = task.complete.is_some() || task.doomed.is_some() || task.staged > self.durable;
+        let over = task.complete.is_some()
+            || task.doomed.is_some()
+            || task.staged > self.durable
+            || task.registers.top() >= Epoch::LAST;
         if over || matches!(spec.work, Work::Group { .. }) {
             return None;
         }
@@ -488,6 +491,10 @@ impl Replica {
         }
         if holder.is_some() {
             return (TaskState::Claimed, None);
+        }
+        if task.registers.top() >= Epoch::LAST {
+            let why = "its epochs are used up: a broken host has jumped ahead";
+            return (TaskState::Pending, Some(why.to_owned()));
         }
         if task.unmet > 0 {
             return (TaskState::Blocked, Some("waits for other tasks".to_owned()));

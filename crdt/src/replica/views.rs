@@ -80,6 +80,8 @@ counters! {
     skewed_beats,
     /// Registers that went back and were ignored.
     went_back,
+    /// Wishes stamped an hour ahead of this host's wall clock, or more.
+    absurd_stamps,
     /// Entries in a document where they mean nothing.
     misplaced,
     /// Authors quarantined in a document.

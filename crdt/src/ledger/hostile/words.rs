@@ -30,6 +30,17 @@ fn forged_words_are_refused_by_name() {
             },
         )
     }
+    fn late_want(tag: Tag, wall_ms: u64, count: u32) -> Entry {
+        let Entry::Want(index, want) = want(tag, "evil") else {
+            unreachable!("a want is a want");
+        };
+        let stamp = Hlc {
+            wall_ms,
+            count,
+            ..want.stamp
+        };
+        Entry::Want(index, Want { stamp, ..want })
+    }
     fn outcome(epoch: u32, reason: &str) -> Entry {
         let outcome = Outcome {
             origin: (Epoch(1), Tag(1)),
@@ -105,6 +116,18 @@ fn forged_words_are_refused_by_name() {
         }),
         ("epoch 0", Rule::Epoch, |s| {
             by_evil(s, &Entry::Bids(vec![bid(5, 0)]))
+        }),
+        ("epoch after which there is none", Rule::Epoch, |s| {
+            by_evil(s, &Entry::Bids(vec![bid(5, u32::MAX)]))
+        }),
+        ("outcome at such an epoch", Rule::Epoch, |s| {
+            by_evil(s, &outcome(u32::MAX, ""))
+        }),
+        ("stamp beyond all clocks", Rule::Stamp, |s| {
+            by_evil(s, &late_want(s.evil.me().tag(), u64::MAX, 0))
+        }),
+        ("stamp that no other can follow", Rule::Stamp, |s| {
+            by_evil(s, &late_want(s.evil.me().tag(), 1, u32::MAX))
         }),
         ("outcome at epoch 0", Rule::Epoch, |s| {
             by_evil(s, &outcome(0, ""))
