@@ -103,6 +103,7 @@ scenarios! {
     join_during_a_split
     rates_flip_in_mid_lease
     wall_clock_jumps_on_claimant_and_witness
+    own_beats_of_an_earlier_start_come_back
     slow_disk_on_the_claimant
     all_disks_full
     disk_full_then_power_cut

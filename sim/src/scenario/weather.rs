@@ -7,8 +7,9 @@ use super::{
     until, warm,
 };
 use crate::disk::DiskModel;
+use crate::link::Lanes;
 use crate::plan::{Batch, Plan};
-use crate::world::{Clocks, GuardPace, Setup, Unsynced, World};
+use crate::world::{Clocks, GuardPace, Notice, Setup, Unsynced, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,6 +25,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         about: "wall clocks jump by hours while a run is taken over",
         setup: three,
         script: walls_jump,
+    },
+    Scenario {
+        name: "own_beats_of_an_earlier_start_come_back",
+        about: "a node restarts, its wall clock goes back, and a peer tells it what it wrote before",
+        setup: late_third,
+        script: old_beats,
     },
     Scenario {
         name: "slow_disk_on_the_claimant",
@@ -114,6 +121,43 @@ fn walls_jump(world: &mut World) -> Course {
     next_start(world, world.lease() * 4)?;
     world.finish();
     expect(world.oracle().tally().commits == 1, "it ends")
+}
+
+/// Clocks that agree, and h2 started so that its first beat of each minute comes in the middle of a second.
+fn late_third(seed: u64) -> Setup {
+    Setup {
+        clocks: Clocks::Ideal,
+        late: vec![2],
+        ..three(seed)
+    }
+}
+
+/// Beats are in no log: h2 does not know what it wrote in this minute before its restart, and by the clock that it has now that
+/// lies ahead. It has written anew when it hears from the others again, and is told its own old beats with all that it missed.
+fn old_beats(world: &mut World) -> Course {
+    world.run_for(Duration::from_millis(9_500));
+    world.start_node(2, Duration::ZERO);
+    world.run_until(Duration::from_millis(62_500));
+    for from in [0, 1] {
+        world.cut_way(from, 2, Lanes::Gossip, Notice::Never);
+    }
+    world.crash_node(2, Some(SECOND / 20), Unsynced::Drawn);
+    world.run_for(SECOND);
+    world.step_wall(2, -4_000);
+    world.run_for(SECOND * 3 / 2);
+    let known = |world: &World| {
+        let replica = world.replica(2);
+        replica.map_or(0, |replica| replica.counters().known_changes)
+    };
+    let before = known(world);
+    for from in [0, 1] {
+        world.mend_way(from, 2);
+    }
+    world.run_for(SECOND * 12);
+    expect(known(world) > before, "it is told what it wrote before")?;
+    world.submit(0, Batch::many(3, Plan::succeed(SECOND)));
+    world.finish();
+    expect(world.oracle().tally().commits == 3, "every task ends")
 }
 
 fn slow_disk(world: &mut World) -> Course {
