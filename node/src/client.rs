@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use crate::api::wire::{
-    Body, Call, Closed, Details, Failure, FailureKind, Hello, Invitation, Killed, MAX_LINE, Nodes,
-    Reply, Request, Retried, SCHEMA, StatusQuery, Submission, Submitted, TaskLine, Tasks,
+    Body, Call, Checkup, Closed, Details, Failure, FailureKind, Hello, Invitation, Killed,
+    MAX_LINE, Nodes, Reply, Request, Retried, SCHEMA, StatusQuery, Submission, Submitted, TaskLine,
+    Tasks,
 };
 
 /// A node greets within this time. It does so at once unless its machine is stopped or overloaded.
@@ -282,6 +283,17 @@ impl Client {
         match self.ask(Call::Close { group, size })? {
             Body::Closed(closed) => Ok(closed),
             other => Err(strange("close", &other)),
+        }
+    }
+
+    /// Returns what the node says of its health.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn doctor(&mut self) -> Result<Checkup, ClientError> {
+        match self.ask(Call::Doctor {})? {
+            Body::Checkup(checkup) => Ok(checkup),
+            other => Err(strange("doctor", &other)),
         }
     }
 

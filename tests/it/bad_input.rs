@@ -246,6 +246,14 @@ fn a_node_of_another_mesh_stays_outside() {
             _ => Ok(()),
         }
     });
+    let told = (0..2).any(|place| {
+        let checkup = cluster[place].aque(&["doctor", "--json"]).run().json();
+        let checks = checkup["checks"].as_array().expect("a list");
+        checks
+            .iter()
+            .any(|check| check["topic"] == "gate" && check["health"] == "warning")
+    });
+    assert!(told, "'aque doctor' tells of who was refused");
     for (node, count) in [(&cluster[0], 2), (&cluster[1], 2), (&stranger, 1)] {
         let hosts = node.hosts().expect("it answers").nodes;
         assert_eq!(hosts.len(), count, "{hosts:#?}");

@@ -1,7 +1,7 @@
 //! What a person is promised, shown on real meshes: real processes, sockets, disks, signals and partitions.
 //!
 //! Each test has nodes and directories of its own, so all of them may run at once. Reading order: `cluster` (a mesh does its job),
-//! `cli` and `xargs` (the programs as scripts meet them), `demo`, `faults` (kill, stop, restart), `guard` (what outlives a
+//! `cli` and `xargs` (the programs as scripts meet them), `demo`, `doctor`, `faults` (kill, stop, restart), `guard` (what outlives a
 //! node), `partition` (networks that split), `policies` (what people choose for both), `chaos` (all of that at random),
 //! `bad_input`.
 
@@ -10,6 +10,7 @@ mod chaos;
 mod cli;
 mod cluster;
 mod demo;
+mod doctor;
 mod faults;
 mod guard;
 mod partition;

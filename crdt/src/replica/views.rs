@@ -9,6 +9,7 @@ use crate::entry::{Total, Vote};
 use crate::graph::TaskIx;
 use crate::history::{Attempt, Statements};
 use crate::ids::{DocId, PeerId, Tag, TaskId};
+use crate::ledger::LedgerStats;
 use crate::registers::{BidRegister, VoteRegister};
 use crate::task::{TaskView, Verdict};
 
@@ -282,6 +283,18 @@ impl Replica {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Says whether the disk has refused what is to be written: until it takes it, no submission is taken and no claim made.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    /// Returns what its ledger has counted since its start.
+    #[must_use]
+    pub fn ledger_stats(&self) -> LedgerStats {
+        self.ledger.stats()
     }
 
     /// Returns how many claims of this node are live.

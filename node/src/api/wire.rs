@@ -4,6 +4,7 @@
 //! `output`, `wait` and a long `status` have several. The last (or only) one has `"end": true`. A line is at most [`MAX_LINE`] bytes.
 //! The server greets with a [`Hello`] line. Unknown fields are ignored, so that versions may differ.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crdt::event::Durability;
@@ -100,6 +101,8 @@ pub enum Call {
     Invite {},
     /// This node's own figures. Answered by [`Stats`].
     Stats {},
+    /// Whether this node and what is around it is well. Answered by [`Checkup`].
+    Doctor {},
 }
 
 /// Tasks to queue.
@@ -284,6 +287,8 @@ pub enum Body {
     Invitation(Invitation),
     /// To `stats`.
     Stats(Stats),
+    /// To `doctor`.
+    Checkup(Checkup),
     /// To anything that failed.
     Error(Failure),
 }
@@ -508,6 +513,41 @@ pub struct Killed {
 pub struct Retried {
     /// How many tasks run again.
     pub asked: u64,
+}
+
+/// How well a node is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Checkup {
+    /// In the order in which one would look.
+    pub checks: Vec<Check>,
+    /// How often what was dropped since the node's start, by kind; kinds that did not come up are left out.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at: `disk`, `peers`, …
+    pub topic: String,
+    /// How it is.
+    pub health: Health,
+    /// What was found, for people.
+    pub what: String,
+    /// What to do about it, if anything.
+    #[serde(default)]
+    pub todo: Option<String>,
+}
+
+/// How well something is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// As it should be.
+    Ok,
+    /// It works, and may not for long, or not as well as it could.
+    Warning,
+    /// It does not work.
+    Fault,
 }
 
 /// The hosts.

@@ -4,6 +4,7 @@
 //! exit status. Standard output carries the answer alone, so that scripts can use it; all else goes to standard error.
 
 mod demo;
+mod doctor;
 mod interrupt;
 mod invite;
 mod kill;
@@ -99,6 +100,7 @@ enum Verb {
     WhyTwice(why_twice::Options),
     Nodes(nodes::Options),
     Invite(invite::Options),
+    Doctor(doctor::Options),
     Demo(demo::Options),
 }
 
@@ -227,6 +229,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
         Some(Verb::WhyTwice(options)) => why_twice::run(&context, options),
         Some(Verb::Nodes(_)) => nodes::run(&context),
         Some(Verb::Invite(_)) => invite::run(&context),
+        Some(Verb::Doctor(_)) => doctor::run(&context),
         Some(Verb::Demo(options)) => demo::run(&context, &options),
     }
 }

@@ -90,6 +90,11 @@ impl Problem {
         }
     }
 
+    /// Takes it apart: what happened, and what to do.
+    pub(crate) fn told(self) -> (String, Option<String>) {
+        (self.what, self.hint)
+    }
+
     /// Says what to do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

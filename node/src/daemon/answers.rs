@@ -115,6 +115,7 @@ impl Node {
                 let ticket = self.ticket().to_string();
                 answers.end(Body::Invitation(Invitation { ticket }));
             }
+            Call::Doctor {} => answers.end(Body::Checkup(self.checkup())),
             Call::Stats {} => answers.end(Body::Stats(self.stats())),
         }
     }

@@ -4,6 +4,7 @@
 //! wait; `places` knows where the output of each task is, `output` brings it to clients and peers.
 
 mod answers;
+mod doctor;
 mod found;
 mod node;
 mod output;

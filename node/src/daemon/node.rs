@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::answers::Pending;
+use super::doctor::Blame;
 use super::output::{self, Store};
 use super::places::{Ask, Places};
 use super::program::{Failed, now, print_ready, sd_notify, ticket_addresses};
@@ -96,6 +97,7 @@ pub(super) struct Node {
     asked: Option<mpsc::Receiver<Ask>>,
     leaving: Leaving,
     drained_by_hand: bool,
+    pub(super) blame: Blame,
 }
 
 impl Node {
@@ -132,6 +134,7 @@ impl Node {
             asked: Some(asked),
             leaving: Leaving::No,
             drained_by_hand: false,
+            blame: Blame::default(),
         })
     }
 
@@ -372,6 +375,7 @@ impl Node {
             }
             Notice::Quarantined { author, why } => {
                 warn!(peer = %author.tag(), why, "peer broke a rule; its changes are refused");
+                self.blame.quarantined(author, why);
             }
             Notice::HoldLost(run) => info!(task = %run.task, epoch = %run.epoch, "hold lost"),
             Notice::Skewed { peer, theirs } => {

@@ -1,0 +1,57 @@
+//! `aque doctor`: what it finds well, what it finds amiss, and what it says where nobody answers.
+
+use serde_json::Value;
+use tests::{Cluster, Node, settle};
+
+/// Returns how a topic is, as a node's doctor says.
+fn health(node: &Node, topic: &str) -> Result<String, String> {
+    let said = node.aque(&["--json", "doctor"]).run();
+    let checkup: Value = serde_json::from_str(&said.stdout).map_err(|error| error.to_string())?;
+    let checks = checkup["checks"].as_array().ok_or("no checks")?;
+    let check = checks.iter().find(|check| check["topic"] == topic);
+    let health = check.and_then(|check| check["health"].as_str());
+    let health = health.ok_or_else(|| format!("{topic} was not looked at: {said}"))?;
+    // The exit status follows the worst.
+    let fault = checks.iter().any(|check| check["health"] == "fault");
+    assert_eq!(said.status.code(), Some(i32::from(fault)), "{said}");
+    Ok(health.to_owned())
+}
+
+#[track_caller]
+fn wait_health(node: &Node, topic: &str, expected: &str) {
+    settle(&format!("{topic} to be {expected}"), || {
+        match health(node, topic)? {
+            found if found == expected => Ok(()),
+            found => Err(format!("it is {found}")),
+        }
+    });
+}
+
+#[test]
+fn a_lost_host_is_told_of_with_what_to_do() {
+    let mut cluster = Cluster::start(3);
+    for topic in ["disk", "peers", "versions", "gate", "refused", "authors"] {
+        wait_health(&cluster[0], topic, "ok");
+    }
+    cluster[2].kill_host();
+    wait_health(&cluster[0], "peers", "warning");
+    let said = cluster[0].aque(&["doctor"]).run();
+    let text = said.ok();
+    assert!(text.contains("not heard of: n2"), "{text}");
+    assert!(text.contains("see that these hosts run"), "{text}");
+    cluster[1].kill_host();
+    wait_health(&cluster[0], "peers", "fault");
+    cluster[1].start();
+    cluster[2].start();
+    wait_health(&cluster[0], "peers", "ok");
+}
+
+#[test]
+fn where_nobody_answers_it_says_so() {
+    let mut cluster = Cluster::start(1);
+    cluster[0].kill_host();
+    let said = cluster[0].aque(&["doctor"]).run();
+    assert_eq!(said.status.code(), Some(1), "{said}");
+    assert!(said.stdout.starts_with("fault    node"), "{said}");
+    assert!(said.stdout.contains("aque-node"), "{said}");
+}
