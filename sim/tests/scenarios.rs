@@ -116,6 +116,7 @@ scenarios! {
     guard_and_node_killed
     guard_killed_with_an_end_untold
     guards_killed_again_and_again
+    anywhere_restarted_at_once
     two_witnesses_down_one_back
     restarted_in_every_order
     leave_during_a_split

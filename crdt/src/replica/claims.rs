@@ -201,7 +201,8 @@ impl Replica {
             self.wake_task(ix, settled);
             return false;
         }
-        true
+        // A2: a bid that a crash could take back would be made again, beside a run of its own.
+        self.is_durable(ix)
     }
 
     /// Says whether an earlier run may have been lost with its host, where the task says that this must not be passed over.

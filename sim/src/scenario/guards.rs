@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Course, SOON, Scenario, expect, next_start, one_running, three, until, warm};
+use crdt::task::OnPartition;
+
+use super::{
+    Course, SOON, Scenario, expect, next_start, one_running, only, submit, three, until, warm,
+};
 use crate::plan::{Batch, Plan};
 use crate::world::{Unsynced, World};
 
@@ -38,6 +42,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         about: "guards and nodes die in turn on every host while twenty tasks run",
         setup: three,
         script: again_and_again,
+    },
+    Scenario {
+        name: "anywhere_restarted_at_once",
+        about: "a task that needs no votes starts; its node, slow to sync, loses all that was not durable, and its guard goes on",
+        setup: three,
+        script: anywhere_restarted,
     },
 ];
 
@@ -117,4 +127,27 @@ fn again_and_again(world: &mut World) -> Course {
     }
     world.finish();
     expect(world.oracle().tally().commits == 20, "every task ends")
+}
+
+/// A2. What a node acts upon is durable before, its own bid too: else it would bid the same again and run beside its own orphan.
+fn anywhere_restarted(world: &mut World) -> Course {
+    warm(world);
+    only(world, &[]);
+    let mut batch = Batch::default();
+    batch
+        .add(Plan::succeed(world.lease() * 3))
+        .spec
+        .on_partition = OnPartition::Run;
+    submit(world, 0, batch)?;
+    world.slow_disk(0, world.lease() / 4);
+    world.undrain_host(0);
+    let (claimant, run) = next_start(world, SOON)?;
+    world.crash_node(claimant, Some(SECOND / 20), Unsynced::Lost);
+    world.run_for(world.lease());
+    expect(
+        world.host_of_run(run.task) == Some(claimant),
+        "its node finds the run that it started, and lets it live",
+    )?;
+    world.finish();
+    expect(world.oracle().starts(run.task) == 1, "it runs once")
 }
