@@ -29,8 +29,11 @@ fn swarm_of_forty_other_seeds() {
 fn seeds_that_found_something() {
     // Holds that rest on the own answer alone were not renewed: 7, 15, 28. A commit seen as a mixture of views was not seen by
     // all: 22, 46, 128. Presence counted as truth: 11, 47. A run that had ended well was followed by another though its loss
-    // was minded: 238. A node took up late beats of an earlier start of its own: 601783.
-    for seed in [7, 11, 15, 22, 28, 46, 47, 128, 155, 238, 601_783] {
+    // was minded: 238. A node took up late beats of an earlier start of its own: 601783. What may run anywhere started before
+    // its bid was durable: 614506. Failures that a claimant had not heard of were taken for losses, by a judge: 644310.
+    for seed in [
+        7, 11, 15, 22, 28, 46, 47, 128, 155, 238, 601_783, 614_506, 631_597, 644_310,
+    ] {
         play(seed..seed + 1);
     }
 }

@@ -141,7 +141,18 @@ impl Oracle {
         } else if let Some(what) = no_majority(run, facts) {
             wrong = Some((Judge::S4, what));
         }
-        let most = facts.most_starts.map(|most| most + truth.written_off);
+        // A claimant that has not heard of a failure does not count it among the retries: failures are allowed for by themselves.
+        let failures = truth
+            .exits
+            .iter()
+            .filter(|(.., exit)| *exit != Exit::Code(0));
+        let failures = u32::try_from(failures.count()).unwrap_or(u32::MAX);
+        let most = facts.most_starts.map(|most| match most {
+            0 | 1 => most.saturating_add(truth.written_off),
+            _ => most
+                .saturating_add(truth.written_off)
+                .saturating_add(failures),
+        });
         if most.is_some_and(|most| truth.started.len() >= most as usize) {
             let what = format!(
                 "started at epoch {} on host {}, the {}. time",
