@@ -2,6 +2,7 @@
 //! links. One iteration takes a batch of tasks from submission to its commit on every replica.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crdt::config::{Config, Offer};
 use crdt::event::{Durability, Input, Links, NewTask, Output, RunEnd};
@@ -35,6 +36,7 @@ impl Mesh {
                 version: "bench".to_owned(),
                 timing: Timing::default(),
                 committee: 3,
+                replace_after: Duration::from_secs(600),
                 offer: Offer {
                     cpu_milli: 2_000,
                     memory_bytes: 1 << 30,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Sabotage;
+use crate::generation::Replacement;
 use crate::ids::{Epoch, SegmentId, Tag};
 use crate::registers::Registers;
 use crate::task::{Outcome, OutcomeDigest};
@@ -117,6 +118,8 @@ pub struct Claimant<'a> {
     pub me: Tag,
     /// The committee, in order.
     pub committee: &'a [Tag],
+    /// What is said about the committee's replacement; `None` as long as nothing is.
+    pub replacement: Option<&'a Replacement>,
     /// The task's registers as seen here.
     pub registers: &'a Registers,
     /// Its own entries are durable, so that its own vote counts.
@@ -189,6 +192,10 @@ impl Claimant<'_> {
             Terms::Lease => {}
         }
         let answer = |member: Tag| {
+            // M2: its vote may have been replaced by another committee's, of which nothing is known here.
+            if self.is_sealed(member) {
+                return None;
+            }
             if member == self.me {
                 return Some(now);
             }
@@ -215,6 +222,13 @@ impl Claimant<'_> {
         };
         let deadline = *times.get(self.majority() - 1)? + span;
         (now < deadline).then_some(deadline)
+    }
+
+    fn is_sealed(&self, member: Tag) -> bool {
+        self.broken != Some(Sabotage::SealsIgnored)
+            && self
+                .replacement
+                .is_some_and(|replacement| replacement.is_sealed(member))
     }
 
     /// C5: returns what the voters of `epoch` promise; needs no lease.

@@ -1,5 +1,7 @@
 //! What a replica is told at its start.
 
+use std::time::Duration;
+
 use crate::ids::Incarnation;
 use crate::keys::Keys;
 use crate::time::Timing;
@@ -28,6 +30,8 @@ pub struct Config {
     pub timing: Timing,
     /// How many peers decide a claim, of those alive when a segment opens: 1, 3 or 5.
     pub committee: u8,
+    /// A member of a committee that was silent for so long is replaced, if a majority of it and another host are there.
+    pub replace_after: Duration,
     /// What it runs.
     pub offer: Offer,
     /// Seeds the jitter of back-off.
@@ -118,4 +122,14 @@ pub enum Sabotage {
     EndsNotCounted,
     /// Digests are not compared: what was lost on its way stays lost.
     NoRepair,
+    /// Votes of sealed members still answer (M2).
+    SealsIgnored,
+    /// A new committee starts from nothing that the old one had voted or accepted (M5).
+    BasisEmpty,
+    /// A new committee does not wait for what the old one may have held (M6).
+    BasisBindsNobody,
+    /// A committee is replaced without a majority of it (M4).
+    MinorityReplaces,
+    /// Nobody finishes what another has begun (M9).
+    ChangeAbandoned,
 }

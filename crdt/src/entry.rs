@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Digest, Epoch, PeerId, Tag};
+use crate::ids::{Digest, Epoch, Generation, PeerId, Tag};
 use crate::task::{Environment, Outcome, OutcomeDigest, TaskSpec, Want};
 use crate::time::Wall;
 
@@ -26,6 +26,10 @@ pub enum Entry {
     Votes(Vec<Vote>),
     /// Segment: outcomes of the writer, a register a task.
     Outcomes(Vec<OutcomeAt>),
+    /// Segment: the writer wants the committee replaced.
+    Motion(Motion),
+    /// Segment, committees only: where the writer stands as a member of one of them.
+    Stand(Stand),
     /// Segment: the claim register (LWW) of a task, written by the peer that runs it.
     Claim(u16, ClaimMark),
     /// Segment: what a person wants of a task (LWW by stamp).
@@ -36,6 +40,8 @@ pub enum Entry {
     Count(Total, i64),
     /// Directory: who the writer is.
     Member(Member),
+    /// Directory: what a person wants of a peer (LWW by time, then by writer).
+    Duty(PeerId, Duty),
     /// Presence: how the writer is.
     Beat(Beat),
 }
@@ -83,6 +89,8 @@ pub struct Bid {
 pub struct Vote {
     /// Which task.
     pub index: u16,
+    /// The committee of which the voter is a member: votes of different ones are never counted together.
+    pub generation: Generation,
     /// The epoch voted at.
     pub epoch: Epoch,
     /// For whom.
@@ -98,6 +106,49 @@ pub struct Accept {
     pub epoch: Epoch,
     /// Which outcome.
     pub digest: OutcomeDigest,
+}
+
+/// Orders the attempts to replace one committee, as in Paxos: by round, then by proposer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct BallotNumber {
+    /// From 1.
+    pub round: u32,
+    /// Who tries.
+    pub proposer: Tag,
+}
+
+/// What takes the place of a committee.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Proposal {
+    /// The 1, 3 or 5 members of the next committee, sorted.
+    pub members: Vec<PeerId>,
+    /// A majority of the old one, sorted: they vote no more, and what they had voted is what the new one starts from.
+    pub sealed: Vec<Tag>,
+}
+
+/// A proposer's attempt to replace a committee: first the question, then the proposal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Motion {
+    /// The committee that is to be replaced.
+    pub generation: Generation,
+    /// With the writer, the ballot's number.
+    pub round: u32,
+    /// Once a majority has promised.
+    pub proposal: Option<Proposal>,
+}
+
+/// Where a member of a committee stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Stand {
+    /// Of which committee.
+    pub generation: Generation,
+    /// The highest ballot promised; with the first, the member is sealed: it votes and answers no more in this committee.
+    /// `None`: it has taken up its place, and has everything that the committee starts from.
+    pub promised: Option<BallotNumber>,
+    /// The proposal accepted last.
+    pub accepted: Option<(BallotNumber, Proposal)>,
+    /// How much of the segment it had when it was sealed: changes by author.
+    pub seen: Vec<(PeerId, u32)>,
 }
 
 /// An outcome register.
@@ -160,6 +211,27 @@ pub struct Member {
     pub joined: Wall,
     /// It said that it leaves for good.
     pub left: bool,
+}
+
+/// What a person wants of a peer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Serialize, Deserialize)]
+pub struct Duty {
+    /// When, by the writer's wall clock, and later than all that was said of it before.
+    pub at: Wall,
+    /// What.
+    pub kind: DutyKind,
+}
+
+/// What a peer is there for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Serialize, Deserialize)]
+pub enum DutyKind {
+    /// It takes work and sits in committees.
+    #[default]
+    Works,
+    /// It takes no more work and hands over its places in committees.
+    Drains,
+    /// It will not come back: it is no member any more.
+    Gone,
 }
 
 /// How a node is: written every two seconds and on a real change.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::entry::DutyKind;
 use crate::ids::{PeerId, RunId, TaskId};
 use crate::message::Lane;
 use crate::task::{Environment, RunReport, TaskSpec, TaskState, Wish};
@@ -63,8 +64,18 @@ pub enum Input {
     Addresses(Vec<String>),
     /// Load average of one minute, hundredths; goes into presence.
     Load(u32),
-    /// Takes no new task from now on, or takes them again.
+    /// Takes no new task from now on, or takes them again; forgotten with the process.
     Drain(bool),
+    /// A person wants something of a peer, this one or another; it lasts. Answered by `Reply::Noted` once durable here, or
+    /// `Reply::Refused`.
+    Assign {
+        /// Names the answer.
+        token: Token,
+        /// Of whom.
+        peer: PeerId,
+        /// What.
+        kind: DutyKind,
+    },
     /// The time that `next_wakeup` named has come. Harmless at any other time.
     Wakeup,
 }
@@ -206,6 +217,12 @@ pub enum Refusal {
     /// Too much is queued that is not durable yet.
     #[error("too many submissions are waiting for the disk; try again in a moment")]
     Busy,
+    /// It takes part now.
+    #[error("that host is alive: drain it, or stop it first")]
+    Alive,
+    /// No such member.
+    #[error("no such host is known here")]
+    NoMember,
     /// No such task here.
     #[error("no task {0} is known on this host")]
     Unknown(TaskId),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::entry::{Bid, ClaimMark, Entry, Vote};
-use crate::ids::{Epoch, Tag};
+use crate::ids::{Epoch, Generation, Tag};
 use crate::task::{Outcome, Verdict};
 use crate::time::Wall;
 
@@ -31,6 +31,8 @@ pub struct Attempt {
 pub enum Freed {
     /// It had not voted before (V2, case 0).
     Unvoted,
+    /// It was new in a committee that replaced another, and in which no lease of that one can have been left.
+    Newcomer,
     /// It had accepted the outcome of its vote: the run had ended (V2, case 0).
     Done,
     /// The claimant had given up, or bid higher: its run was dead (V2 a).
@@ -39,6 +41,8 @@ pub enum Freed {
     Ended(Tag, Epoch),
     /// Too many had voted for others at that epoch for it to ever hold (V2 c).
     Split(Tag, Epoch),
+    /// It was cast in an earlier committee, which was replaced; in the new one no lease of the old can have been left.
+    Replaced(Tag, Epoch),
     /// The claimant was silent for longer than its lease can have lasted (V2 d).
     Silent(Tag, Epoch),
 }
@@ -105,10 +109,15 @@ impl Statements {
             let mut before: Option<&Vote> = None;
             for vote in &said.votes {
                 if before.is_some_and(|before| before.epoch == vote.epoch) {
+                    // An accept, or the same vote in the next committee.
                     before = Some(vote);
                     continue;
                 }
-                let freed = before.map_or(Freed::Unvoted, |before| self.freed(before, members));
+                let freed = match before {
+                    Some(before) => self.freed(before, vote, members),
+                    None if vote.generation == Generation::FIRST => Freed::Unvoted,
+                    None => Freed::Newcomer,
+                };
                 attempts
                     .entry((vote.epoch, vote.claimant))
                     .or_insert_with(|| self.attempt(vote.epoch, vote.claimant))
@@ -154,7 +163,7 @@ impl Statements {
     }
 
     /// Says what freed a vote that was followed by another.
-    fn freed(&self, before: &Vote, members: usize) -> Freed {
+    fn freed(&self, before: &Vote, vote: &Vote, members: usize) -> Freed {
         let Vote {
             epoch, claimant, ..
         } = *before;
@@ -167,6 +176,9 @@ impl Statements {
         }
         if said.is_some_and(|said| said.outcomes.iter().any(|(at, _)| *at >= epoch)) {
             return Freed::Ended(claimant, epoch);
+        }
+        if vote.generation != before.generation {
+            return Freed::Replaced(claimant, epoch);
         }
         let elsewhere = self.0.values().flat_map(|said| {
             let mut votes = said.votes.iter();
@@ -235,6 +247,7 @@ mod tests {
         });
         Entry::Votes(vec![Vote {
             index: 0,
+            generation: Generation::FIRST,
             epoch: Epoch(epoch),
             claimant: Tag(claimant),
             accepted,

@@ -182,6 +182,29 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// Which committee of a segment: that of its header is the first, 0, and each that replaces another has the next number.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, Debug,
+)]
+pub struct Generation(pub u16);
+
+impl Generation {
+    /// The committee of the header.
+    pub const FIRST: Self = Self(0);
+
+    /// Returns the one that replaces this one; `None` after 65,535 replacements.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        self.0.checked_add(1).map(Self)
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// One execution of a task at one epoch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct RunId {

@@ -1,9 +1,11 @@
 //! The documents, the rules of a claim, and the replica that plays them: pure, without input or output.
 
+pub mod ballots;
 pub mod claim;
 pub mod config;
 pub mod entry;
 pub mod event;
+pub mod generation;
 pub mod graph;
 pub mod history;
 pub mod ids;

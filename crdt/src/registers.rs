@@ -4,12 +4,15 @@
 //! An entry that goes back (a bid or vote of a lower epoch) is refused: its writer broke the protocol.
 //! Own entries are visible at once; [`crate::claim`] and [`crate::resolve`] count them only when they are durable.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
+use crate::ballots::{Ballots, Basis, Lineage, Past, VoteRegister};
 use crate::config::Sabotage;
-use crate::entry::{Accept, ClaimMark};
-use crate::ids::{Epoch, Tag};
+use crate::entry::ClaimMark;
+use crate::ids::{Epoch, Generation, Tag};
 use crate::task::{Outcome, OutcomeDigest, Want, Wish};
+use crate::terms::Terms;
 
 /// A bid register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,26 +21,6 @@ pub struct BidRegister {
     pub epoch: Epoch,
     /// No run at this epoch or below is alive or will start.
     pub gave_up: bool,
-}
-
-/// A vote register.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct VoteRegister {
-    /// Strictly increases from vote to vote.
-    pub epoch: Epoch,
-    /// For whom.
-    pub claimant: Tag,
-    /// The newest accept, kept across votes.
-    pub accepted: Option<Accept>,
-}
-
-impl VoteRegister {
-    /// Says whether the outcome of this vote's own epoch is accepted, so that its run has ended.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.accepted
-            .is_some_and(|accept| accept.epoch == self.epoch)
-    }
 }
 
 /// An outcome register.
@@ -55,12 +38,11 @@ pub struct OutcomeRegister {
 #[derive(Clone, Debug, Default)]
 pub struct Registers {
     bids: Vec<(Tag, BidRegister)>,
-    votes: Vec<(Tag, VoteRegister)>,
+    /// Votes of the present committee.
+    ballots: Ballots,
     outcomes: Vec<(Tag, OutcomeRegister)>,
-    /// Every accept ever seen, by member: a vote keeps only the newest, but what was complete stays so (O1).
-    accepts: Vec<(Tag, Accept)>,
-    /// Votes that were followed by one at a higher epoch: member, epoch, claimant.
-    passed: Vec<(Tag, Epoch, Tag)>,
+    /// Votes of other committees, once the first was replaced.
+    lineage: Option<Box<Lineage>>,
     /// What a person wants, the newest.
     pub want: Option<Box<Want>>,
     /// The newest entry of each writer in the claim register.
@@ -87,7 +69,7 @@ pub enum Loss {
 #[error("a register went back")]
 pub struct WentBack;
 
-fn slot<'a, T: Clone>(list: &'a mut Vec<(Tag, T)>, writer: Tag, fresh: &T) -> &'a mut T {
+pub(crate) fn slot<'a, T: Clone>(list: &'a mut Vec<(Tag, T)>, writer: Tag, fresh: &T) -> &'a mut T {
     let place = match list.binary_search_by_key(&writer, |(tag, _)| *tag) {
         Ok(place) => place,
         Err(place) => {
@@ -98,18 +80,26 @@ fn slot<'a, T: Clone>(list: &'a mut Vec<(Tag, T)>, writer: Tag, fresh: &T) -> &'
     &mut list[place].1
 }
 
-fn find<T>(list: &[(Tag, T)], writer: Tag) -> Option<&T> {
+pub(crate) fn find<T>(list: &[(Tag, T)], writer: Tag) -> Option<&T> {
     list.binary_search_by_key(&writer, |(tag, _)| *tag)
         .ok()
         .map(|place| &list[place].1)
 }
 
 impl Registers {
-    /// Returns empty registers, under a rule that is broken on purpose.
+    /// Returns the empty registers of a task that is first heard of when this committee decides, under a rule that may be
+    /// broken on purpose.
     #[must_use]
-    pub(crate) fn under(broken: Option<Sabotage>) -> Self {
+    pub(crate) fn begin(generation: Generation, broken: Option<Sabotage>) -> Self {
+        let lineage = (generation != Generation::FIRST).then(|| {
+            Box::new(Lineage {
+                generation,
+                ..Lineage::default()
+            })
+        });
         Self {
             broken,
+            lineage,
             ..Self::default()
         }
     }
@@ -120,10 +110,10 @@ impl Registers {
         find(&self.bids, writer).copied()
     }
 
-    /// Returns the vote of `writer`.
+    /// Returns the vote of `writer` as a member of the present committee.
     #[must_use]
     pub fn vote(&self, writer: Tag) -> Option<VoteRegister> {
-        find(&self.votes, writer).copied()
+        self.ballots.vote(writer)
     }
 
     /// Returns the outcome of `writer`.
@@ -137,9 +127,55 @@ impl Registers {
         self.bids.iter().copied()
     }
 
-    /// Returns every vote, by writer.
+    /// Returns every vote in the present committee, by writer.
     pub fn votes(&self) -> impl Iterator<Item = (Tag, VoteRegister)> + '_ {
-        self.votes.iter().copied()
+        self.ballots.votes()
+    }
+
+    /// Returns the committee whose votes count.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.lineage
+            .as_ref()
+            .map_or(Generation::FIRST, |lineage| lineage.generation)
+    }
+
+    /// Returns what the present committee started from; the first one from nothing.
+    #[must_use]
+    pub fn basis(&self) -> Option<&Basis> {
+        self.lineage.as_ref().map(|lineage| &lineage.basis)
+    }
+
+    /// Returns the claims of the committee before that may still be held, for all that is known: those that bind members which
+    /// have not voted in this one.
+    pub fn held_before(&self, terms: Terms) -> impl Iterator<Item = (Tag, Epoch)> + '_ {
+        let held = self.basis().into_iter().flat_map(|basis| &basis.held);
+        held.copied().filter(move |(claimant, epoch)| {
+            let freed = terms == Terms::Votes && self.is_written_off(*epoch);
+            !freed && !self.is_over(*claimant, *epoch)
+        })
+    }
+
+    /// Returns the votes of the committees that were replaced.
+    pub fn past(&self) -> impl Iterator<Item = &Past> + '_ {
+        self.lineage.iter().flat_map(|lineage| &lineage.past)
+    }
+
+    /// Lets the next committee decide, from the last votes of the members `sealed` of the present one, `committee`.
+    pub(crate) fn succeed(&mut self, generation: Generation, sealed: &[Tag], committee: &[Tag]) {
+        let mut basis = Basis::of(&self.ballots, self.basis(), sealed, committee.len());
+        if self.broken == Some(Sabotage::BasisEmpty) {
+            basis = Basis::default();
+        }
+        let lineage = self.lineage.get_or_insert_default();
+        let last = std::mem::replace(&mut lineage.generation, generation);
+        lineage.basis = basis;
+        let next = lineage.ahead.remove(&generation).unwrap_or_default();
+        lineage.past.push(Past {
+            generation: last,
+            committee: committee.to_vec(),
+            ballots: std::mem::replace(&mut self.ballots, next),
+        });
     }
 
     /// Returns every outcome, by writer.
@@ -147,9 +183,10 @@ impl Registers {
         self.outcomes.iter()
     }
 
-    /// Returns every accept ever seen, by member.
-    pub fn accepts(&self) -> impl Iterator<Item = (Tag, Accept)> + '_ {
-        self.accepts.iter().copied()
+    /// Returns the votes of the present committee.
+    #[must_use]
+    pub fn ballots(&self) -> &Ballots {
+        &self.ballots
     }
 
     /// Returns the outcome with this digest, from whichever writer.
@@ -165,8 +202,9 @@ impl Registers {
     #[must_use]
     pub fn top(&self) -> Epoch {
         let bids = self.bids.iter().map(|(_, bid)| bid.epoch);
-        let votes = self.votes.iter().map(|(_, vote)| vote.epoch);
-        bids.chain(votes).max().unwrap_or(Epoch::NONE)
+        let votes = self.votes().map(|(_, vote)| vote.epoch);
+        let floor = self.basis().map(|basis| basis.floor);
+        bids.chain(votes).chain(floor).max().unwrap_or(Epoch::NONE)
     }
 
     /// Says whether `claimant`'s run at `epoch` is known to be over: a higher bid, a give-up, or an outcome.
@@ -205,24 +243,10 @@ impl Registers {
         if let Some((_, register)) = told {
             return Some(Loss::Told(Arc::clone(&register.outcome)));
         }
-        let silent = self.passed.iter().find(|(_, at, claimant)| {
-            open(*at)
-                && !self.is_over(*claimant, *at)
-                && self.against(*at, *claimant) <= members - (members / 2 + 1)
-        });
-        silent.map(|(_, at, claimant)| Loss::Silent(*claimant, *at))
-    }
-
-    /// How many members voted at exactly this epoch for others than `claimant`.
-    fn against(&self, epoch: Epoch, claimant: Tag) -> usize {
-        let now = self
-            .votes
-            .iter()
-            .map(|(_, vote)| (vote.epoch, vote.claimant));
-        let passed = self.passed.iter().map(|(_, at, whom)| (*at, *whom));
-        now.chain(passed)
-            .filter(|(at, whom)| *at == epoch && *whom != claimant)
-            .count()
+        let before = self.basis().into_iter().flat_map(|basis| &basis.left);
+        let mut left = self.ballots.left(members).chain(before.copied());
+        let silent = left.find(|(claimant, at)| open(*at) && !self.is_over(*claimant, *at));
+        silent.map(|(claimant, at)| Loss::Silent(claimant, at))
     }
 
     /// Folds a bid.
@@ -238,32 +262,33 @@ impl Registers {
         Ok(())
     }
 
-    /// Folds a vote.
+    /// Folds a vote that `writer` cast as a member of the committee `generation`.
     ///
     /// # Errors
     /// A lower epoch, another claimant at the same epoch, or an accept that goes back.
-    pub fn fold_vote(&mut self, writer: Tag, new: VoteRegister) -> Result<(), WentBack> {
-        let old = slot(&mut self.votes, writer, &new);
-        let accepts =
-            |vote: &VoteRegister| vote.accepted.map_or(Epoch::NONE, |accept| accept.epoch);
-        let twice = self.broken == Some(Sabotage::VotesTwice);
-        let moved = new.epoch > old.epoch
-            || new.epoch == old.epoch && (new.claimant == old.claimant || twice);
-        let forgetful = self.broken == Some(Sabotage::AcceptsDropped);
-        let taken_back = accepts(&new) < accepts(old) && !forgetful;
-        if !moved || taken_back || accepts(&new) > new.epoch {
-            return Err(WentBack);
+    pub fn fold_vote(
+        &mut self,
+        writer: Tag,
+        generation: Generation,
+        new: VoteRegister,
+    ) -> Result<(), WentBack> {
+        let broken = self.broken;
+        match generation.cmp(&self.generation()) {
+            Ordering::Less => {
+                let mut past = self
+                    .lineage
+                    .iter_mut()
+                    .flat_map(|lineage| &mut lineage.past);
+                let of = past.find(|past| past.generation == generation);
+                of.map_or(Ok(()), |past| past.ballots.fold(writer, new, broken))
+            }
+            Ordering::Equal => self.ballots.fold(writer, new, broken),
+            Ordering::Greater => {
+                let lineage = self.lineage.get_or_insert_default();
+                let ballots = lineage.ahead.entry(generation).or_default();
+                ballots.fold(writer, new, broken)
+            }
         }
-        let before = std::mem::replace(old, new);
-        if new.epoch > before.epoch {
-            self.passed.push((writer, before.epoch, before.claimant));
-        }
-        if let Some(accept) = new.accepted
-            && !self.accepts.contains(&(writer, accept))
-        {
-            self.accepts.push((writer, accept));
-        }
-        Ok(())
     }
 
     /// Folds an outcome.
@@ -348,10 +373,22 @@ mod tests {
         assert_eq!(registers.fold_bid(tag, bid(2, false)), Err(WentBack));
         assert_eq!(registers.fold_bid(tag, bid(1, true)), Err(WentBack));
         assert_eq!(registers.fold_bid(tag, bid(3, false)), Ok(()));
-        assert_eq!(registers.fold_vote(tag, vote(2, 1)), Ok(()));
-        assert_eq!(registers.fold_vote(tag, vote(2, 2)), Err(WentBack));
-        assert_eq!(registers.fold_vote(tag, vote(1, 1)), Err(WentBack));
-        assert_eq!(registers.fold_vote(tag, vote(3, 2)), Ok(()));
+        assert_eq!(
+            registers.fold_vote(tag, Generation::FIRST, vote(2, 1)),
+            Ok(())
+        );
+        assert_eq!(
+            registers.fold_vote(tag, Generation::FIRST, vote(2, 2)),
+            Err(WentBack)
+        );
+        assert_eq!(
+            registers.fold_vote(tag, Generation::FIRST, vote(1, 1)),
+            Err(WentBack)
+        );
+        assert_eq!(
+            registers.fold_vote(tag, Generation::FIRST, vote(3, 2)),
+            Ok(())
+        );
         assert_eq!(registers.top(), Epoch(3));
     }
 }

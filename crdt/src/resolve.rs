@@ -4,41 +4,53 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use crate::ballots::Ballots;
 use crate::config::Sabotage;
 use crate::entry::Accept;
 use crate::ids::{Epoch, Tag};
 use crate::registers::Registers;
 use crate::task::{Outcome, OutcomeDigest, Verdict};
 
-/// Returns the accept behind which a majority of the committee stands or stood at one and the same epoch. `uncounted` is a
-/// member whose newest entries are not durable yet.
+/// Returns the accept behind which a majority of the committee, or of one that it replaced, stands or stood at one and the same
+/// epoch, or that was the only one possible when the committee took up its place. `uncounted` is a member whose newest entries are not durable yet.
 #[must_use]
 pub fn complete(
     registers: &Registers,
     committee: &[Tag],
     uncounted: Option<Tag>,
 ) -> Option<Accept> {
-    let majority = committee.len() / 2 + 1;
+    if let Some(decided) = registers.basis().and_then(|basis| basis.decided) {
+        return Some(decided);
+    }
     let mixed = registers.broken == Some(Sabotage::EpochsMixed);
+    let past = registers
+        .past()
+        .map(|past| (&past.ballots, &past.committee[..]));
+    past.chain([(registers.ballots(), committee)])
+        .find_map(|(ballots, committee)| accepted_by_majority(ballots, committee, uncounted, mixed))
+}
+
+/// `mixed`: sabotage, the epochs are not looked at.
+fn accepted_by_majority(
+    ballots: &Ballots,
+    committee: &[Tag],
+    uncounted: Option<Tag>,
+    mixed: bool,
+) -> Option<Accept> {
     let alike = |one: &Accept, other: &Accept| {
         one.digest == other.digest && (mixed || one.epoch == other.epoch)
     };
     let stands_behind = |member: Tag, accept: &Accept| {
         Some(member) != uncounted
-            && registers
+            && ballots
                 .accepts()
                 .any(|(other, accepted)| other == member && alike(accept, &accepted))
     };
-    registers
-        .accepts()
-        .map(|(_, accept)| accept)
-        .find(|accept| {
-            let members = committee.iter();
-            members
-                .filter(|member| stands_behind(**member, accept))
-                .count()
-                >= majority
-        })
+    ballots.accepts().map(|(_, accept)| accept).find(|accept| {
+        let members = committee.iter();
+        let behind = members.filter(|member| stands_behind(**member, accept));
+        behind.count() > committee.len() / 2
+    })
 }
 
 /// Returns a claimant whose run may be alive because a majority still stands behind it, at whatever epoch: nobody else can

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::entry::{Beat, Member};
+use crate::entry::{Beat, Duty, DutyKind, Member};
 use crate::ids::{PeerId, Tag};
 use crate::time::Mono;
 
@@ -30,6 +30,8 @@ pub struct MemberView {
     pub beat: Option<Beat>,
     /// This node itself.
     pub own: bool,
+    /// What a person wants of it.
+    pub duty: DutyKind,
 }
 
 #[derive(Debug)]
@@ -39,6 +41,20 @@ struct Entry {
     heard: Option<Mono>,
     connected: bool,
     beat: Option<Beat>,
+    /// What a person wanted of it last, and who wrote that down.
+    duty: Option<(Duty, Tag)>,
+}
+
+impl Entry {
+    fn duty(&self) -> DutyKind {
+        self.duty.map_or(DutyKind::Works, |(duty, _)| duty.kind)
+    }
+
+    /// Its newest word, unless it has left or is given up.
+    fn member(&self) -> Option<&Member> {
+        let there = |member: &&Member| !member.left && self.duty() != DutyKind::Gone;
+        self.member.as_ref().filter(there)
+    }
 }
 
 /// Every peer ever heard of.
@@ -67,12 +83,48 @@ impl Roster {
             heard: None,
             connected: false,
             beat: None,
+            duty: None,
         })
     }
 
     /// Takes what the directory says of a member.
     pub fn learn(&mut self, peer: PeerId, member: Member) {
         self.entry(peer).member = Some(member);
+    }
+
+    /// Takes what a person wants of a peer, and who wrote it down; what is older changes nothing.
+    pub fn assign(&mut self, peer: PeerId, said: (Duty, Tag)) {
+        let entry = self.entry(peer);
+        entry.duty = entry.duty.max(Some(said));
+    }
+
+    /// Returns what a person wants of a peer, and since when.
+    #[must_use]
+    pub fn duty(&self, tag: Tag) -> Duty {
+        let said = self.entries.get(&tag).and_then(|entry| entry.duty);
+        said.map_or(Duty::default(), |(duty, _)| duty)
+    }
+
+    /// Says whether a member takes no more work and hands over its places in committees.
+    #[must_use]
+    pub fn is_draining(&self, tag: Tag) -> bool {
+        self.duty(tag).kind == DutyKind::Drains
+    }
+
+    /// Says whether it was said that a peer leaves: by itself, or by a person who drains it or gives it up.
+    #[must_use]
+    pub fn is_leaving(&self, tag: Tag) -> bool {
+        self.entries.get(&tag).is_some_and(|entry| {
+            let left = entry.member.as_ref().is_some_and(|member| member.left);
+            left || entry.duty() != DutyKind::Works
+        })
+    }
+
+    /// Says whether nothing was heard of a peer for `patience`; of one never heard of, since `start`.
+    #[must_use]
+    pub fn is_silent(&self, tag: Tag, now: Mono, start: Mono, patience: Duration) -> bool {
+        let heard = self.heard(tag).map_or(start, |heard| heard.max(start));
+        tag != self.me && !self.is_connected(tag) && now.since(heard) >= patience
     }
 
     /// Notes that something came from this very peer.
@@ -162,11 +214,11 @@ impl Roster {
             })
     }
 
-    /// Returns the tags of members that have not left, in order.
+    /// Returns the tags of members that have neither left nor were given up, in order.
     pub fn members(&self) -> impl Iterator<Item = Tag> + '_ {
         self.entries
             .iter()
-            .filter(|(_, entry)| entry.member.as_ref().is_some_and(|member| !member.left))
+            .filter(|(_, entry)| entry.member().is_some())
             .map(|(tag, _)| *tag)
     }
 
@@ -188,7 +240,7 @@ impl Roster {
     #[must_use]
     pub fn views(&self, now: Mono) -> Vec<MemberView> {
         let view = |(tag, entry): (&Tag, &Entry)| {
-            let member = entry.member.as_ref().filter(|member| !member.left)?;
+            let member = entry.member()?;
             Some(MemberView {
                 peer: entry.peer,
                 name: member.name.clone(),
@@ -197,6 +249,7 @@ impl Roster {
                 silent: entry.heard.map(|heard| now.since(heard)),
                 beat: entry.beat.clone(),
                 own: *tag == self.me,
+                duty: entry.duty(),
             })
         };
         let mut views: Vec<MemberView> = self.entries.iter().filter_map(view).collect();
@@ -206,33 +259,87 @@ impl Roster {
 
     /// Chooses the committee of a new segment: the largest of 5, 3, 1 up to `size` of which a majority is alive; this node
     /// first, then the living by rendezvous hash of `salt` (Thaler and Ravishankar, 1996), then the silent. Sorted.
+    /// Who takes no more work is in it only if this node is the only one.
     #[must_use]
     pub fn committee(&self, size: u8, salt: u64, now: Mono) -> Vec<PeerId> {
         let mut ranked: Vec<(bool, bool, [u8; 32], PeerId)> = self
             .members()
+            .filter(|tag| !self.is_draining(*tag))
             .filter_map(|tag| {
                 let peer = self.peer(tag)?;
-                let mut hasher = blake3::Hasher::new();
-                hasher.update(&salt.to_le_bytes()).update(&peer.0);
-                let hash = *hasher.finalize().as_bytes();
-                Some((tag != self.me, !self.is_alive(tag, now), hash, peer))
+                Some((
+                    tag != self.me,
+                    !self.is_alive(tag, now),
+                    draw(salt, &peer),
+                    peer,
+                ))
             })
             .collect();
         ranked.sort_unstable();
         let alive = ranked.iter().filter(|(_, silent, ..)| !silent).count();
-        let size = [5, 3, 1]
-            .into_iter()
-            .filter(|n| *n <= usize::from(size.max(1)))
-            .find(|n| ranked.len() >= *n && alive > n / 2)
-            .unwrap_or(1);
+        let size = committee_size(usize::from(size), ranked.len(), alive).unwrap_or(1);
         let mut chosen: Vec<PeerId> = ranked
             .into_iter()
             .take(size)
             .map(|(.., peer)| peer)
             .collect();
+        if chosen.is_empty() {
+            chosen.extend(self.peer(self.me));
+        }
         chosen.sort_unstable();
         chosen
     }
+
+    /// Chooses the committee that replaces `current`: without those that leave, and without those of which nothing was heard for
+    /// long as far as others are there. Those of its members that are alive stay; then come the other living by rendezvous hash
+    /// of `salt`, then its silent members. It has up to `size` members, a majority of them alive; it is smaller than that only
+    /// if so many leave that there are no more. `None` if there is none such. Sorted.
+    #[must_use]
+    pub fn successors(
+        &self,
+        current: &[PeerId],
+        is_silent: impl Fn(Tag) -> bool,
+        (size, salt): (usize, u64),
+        now: Mono,
+    ) -> Option<Vec<PeerId>> {
+        let stays = |tag: &Tag| !self.is_leaving(*tag);
+        let staying: Vec<Tag> = self.members().filter(stays).collect();
+        let sitting = current.iter().filter(|peer| stays(&peer.tag())).count();
+        let mut ranked: Vec<(bool, bool, bool, [u8; 32], PeerId)> = staying
+            .iter()
+            .filter_map(|tag| {
+                let peer = self.peer(*tag)?;
+                let (alive, sits) = (self.is_alive(*tag, now), current.contains(&peer));
+                let rank = (!alive, !sits, is_silent(*tag), draw(salt, &peer), peer);
+                (alive || sits).then_some(rank)
+            })
+            .collect();
+        ranked.sort_unstable();
+        let alive = ranked.iter().filter(|(silent, ..)| !silent).count();
+        let size = committee_size(size, staying.len(), alive)?;
+        if size < sitting || size > ranked.len() {
+            return None;
+        }
+        let chosen = ranked.into_iter().take(size);
+        let mut chosen: Vec<PeerId> = chosen.map(|(.., peer)| peer).collect();
+        chosen.sort_unstable();
+        Some(chosen)
+    }
+}
+
+/// A peer's place in the draw that `salt` names.
+fn draw(salt: u64, peer: &PeerId) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&salt.to_le_bytes()).update(&peer.0);
+    *hasher.finalize().as_bytes()
+}
+
+/// The largest committee of 5, 3, 1 up to `size` that so many peers make up, of which a majority is alive.
+fn committee_size(size: usize, peers: usize, alive: usize) -> Option<usize> {
+    [5, 3, 1]
+        .into_iter()
+        .filter(|n| *n <= size.max(1))
+        .find(|n| peers >= *n && alive > n / 2)
 }
 
 #[cfg(test)]
@@ -272,6 +379,49 @@ mod tests {
         roster.down(peers[2]);
         assert!(roster.is_alive(peers[2].tag(), now));
         assert!(!roster.is_alive(peers[2].tag(), now + AWAY_AFTER));
+    }
+
+    #[test]
+    fn successors_table() {
+        let (mut roster, peers) = roster(6);
+        let now = Mono(1_000_000_000_000);
+        let current = [peers[0], peers[1], peers[2]];
+        for peer in &peers[1..4] {
+            roster.up(*peer, now);
+        }
+        let gone = |roster: &mut Roster, peer| {
+            let duty = Duty {
+                at: Wall(5),
+                kind: DutyKind::Gone,
+            };
+            roster.assign(peer, (duty, Tag(1)));
+        };
+        let silent: std::cell::Cell<Option<Tag>> = std::cell::Cell::new(None);
+        let next = |roster: &Roster, current: &[PeerId]| {
+            roster.successors(current, |tag| silent.get() == Some(tag), (3, 7), now)
+        };
+        assert_eq!(next(&roster, &current).unwrap(), current, "nobody leaves");
+        // A member that falls silent gives way to one that is alive, and stays if there is none.
+        roster.down(peers[2]);
+        roster.entry(peers[2]).heard = None;
+        silent.set(Some(peers[2].tag()));
+        let changed = [peers[0], peers[1], peers[3]];
+        assert_eq!(next(&roster, &current).unwrap(), changed);
+        roster.down(peers[3]);
+        roster.entry(peers[3]).heard = None;
+        assert_eq!(next(&roster, &current).unwrap(), current);
+        // One that leaves goes; smaller than its members that stay the committee never becomes.
+        roster.up(peers[2], now);
+        roster.up(peers[3], now);
+        gone(&mut roster, peers[1]);
+        let changed = [peers[0], peers[2], peers[3]];
+        assert_eq!(next(&roster, &current).unwrap(), changed);
+        for peer in &peers[3..] {
+            gone(&mut roster, *peer);
+        }
+        assert_eq!(next(&roster, &current), None);
+        gone(&mut roster, peers[2]);
+        assert_eq!(next(&roster, &current).unwrap(), [peers[0]]);
     }
 
     #[test]

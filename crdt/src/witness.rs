@@ -3,10 +3,11 @@
 //!
 //! Upholds I1 (one vote an epoch) and I2 (a vote leaves a claimant only when none of its runs can still count on it).
 
+use crate::ballots::VoteRegister;
 use crate::config::Sabotage;
 use crate::entry::Accept;
 use crate::ids::{Epoch, Tag};
-use crate::registers::{Registers, VoteRegister};
+use crate::registers::Registers;
 use crate::resolve;
 use crate::terms::Terms;
 use crate::time::Mono;
@@ -20,8 +21,8 @@ pub struct Witness<'a> {
     pub committee: &'a [Tag],
     /// The task's registers as seen here.
     pub registers: &'a Registers,
-    /// When its vote's claimant was last promised anything: the latest of this vote, any ack to that claimant, and this node's
-    /// start, plus W. From then on a silent claimant's vote is free.
+    /// When its vote's claimant was last promised anything: the latest of this vote (or of the day it became a member), any ack
+    /// to that claimant, and this node's start, plus W. From then on a silent claimant's vote is free.
     pub silent_from: Mono,
     /// On what the task's claims rest.
     pub terms: Terms,
@@ -52,7 +53,7 @@ impl Witness<'_> {
             return Binding::Free;
         }
         let Some(vote) = self.registers.vote(self.me) else {
-            return Binding::Free;
+            return self.binding_before(now);
         };
         if vote.is_done() && self.broken == Some(Sabotage::AcceptsFreeze) {
             return Binding::Open;
@@ -91,6 +92,33 @@ impl Witness<'_> {
         }
     }
 
+    /// M6: what binds a member that has not voted in this committee yet: claims that the one before may have let somebody hold.
+    fn binding_before(&self, now: Mono) -> Binding {
+        let held = self.registers.held_before(self.terms).next().is_some();
+        if !held || self.broken == Some(Sabotage::BasisBindsNobody) {
+            return Binding::Free;
+        }
+        match self.terms {
+            Terms::Votes => Binding::Open,
+            Terms::Lease | Terms::Anywhere if now >= self.silent_from => Binding::Free,
+            Terms::Lease | Terms::Anywhere => Binding::Until(self.silent_from),
+        }
+    }
+
+    /// M7: the vote that all of the committee before had cast last, if its claim still stands.
+    fn shared_vote(&self) -> Option<VoteRegister> {
+        let keeps = self.broken != Some(Sabotage::BasisBindsNobody);
+        let basis = self.registers.basis().filter(|_| keeps)?;
+        let (claimant, epoch) = basis.shared?;
+        let bid = self.registers.bid(claimant)?;
+        let stands = bid.epoch == epoch && !self.registers.is_over(claimant, epoch);
+        stands.then_some(VoteRegister {
+            epoch,
+            claimant,
+            accepted: basis.accepted,
+        })
+    }
+
     /// Returns the vote to write now, if any: an accept (V4) before a new vote (V1, L4). `rank` orders claimants of one epoch,
     /// the least first; a witness never prefers itself.
     #[must_use]
@@ -102,6 +130,11 @@ impl Witness<'_> {
             return Some(accepting);
         }
         let own = self.registers.vote(self.me);
+        if own.is_none()
+            && let Some(shared) = self.shared_vote()
+        {
+            return Some(shared);
+        }
         let twice = own
             .filter(|_| self.broken == Some(Sabotage::VotesTwice))
             .and_then(|own| self.second_vote(own));
@@ -111,7 +144,9 @@ impl Witness<'_> {
         if self.broken == Some(Sabotage::WishBarsVotes) && self.registers.want.is_some() {
             return None;
         }
-        let least = own.map_or(Epoch::NONE, |vote| vote.epoch);
+        let basis = self.registers.basis();
+        let floor = basis.map_or(Epoch::NONE, |basis| basis.floor);
+        let least = own.map_or(floor, |vote| vote.epoch);
         let (claimant, bid) = self
             .registers
             .bids()
@@ -123,7 +158,10 @@ impl Witness<'_> {
                     rank(*claimant, bid.epoch),
                 )
             })?;
-        let kept = own.and_then(|vote| vote.accepted);
+        let kept = match own {
+            Some(vote) => vote.accepted,
+            None => basis.and_then(|basis| basis.accepted),
+        };
         let accepted = if self.broken == Some(Sabotage::AcceptsDropped) {
             None
         } else {

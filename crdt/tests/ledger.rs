@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crdt::entry::{Beat, Bid, ClaimMark, Entry, Header, Member, OutcomeAt, SpecChunk, Total, Vote};
-use crdt::ids::{DocId, Epoch, Incarnation, PeerId, SegmentId};
+use crdt::ids::{DocId, Epoch, Generation, Incarnation, PeerId, SegmentId};
 use crdt::keys::Ed25519Keys;
 use crdt::ledger::{Accepted, Ledger, Refused};
 use crdt::task::{Environment, Outcome, TaskSpec, Verdict};
@@ -164,6 +164,7 @@ fn some_entries(choice: u8, index: u16, epoch: u32) -> Vec<Entry> {
         _ => {
             let vote = Vote {
                 index,
+                generation: Generation::FIRST,
                 epoch: epoch_of,
                 claimant,
                 accepted: None,

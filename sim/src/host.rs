@@ -11,6 +11,7 @@ use fastrand::Rng;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::keys::SimKeys;
+use crate::oracle::Backing;
 use crate::plan::Plan;
 use crate::queue::{Event, RunEvent};
 
@@ -86,6 +87,8 @@ pub struct Guard {
     pub life: u32,
     /// The order; its deadline is the newest that reached the guard.
     pub order: Box<StartOrder>,
+    /// Who had voted for it then.
+    pub backing: Backing,
     /// What the process does.
     pub plan: Plan,
     /// Where it stands.

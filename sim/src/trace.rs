@@ -103,6 +103,12 @@ impl Trace {
                 self.head(11, at, host);
                 self.number(u64::from(*load));
             }
+            Input::Assign { token, peer, kind } => {
+                self.head(14, at, host);
+                self.number(*token);
+                self.hasher.update(&peer.0);
+                self.number(*kind as u64);
+            }
             Input::Drain(on) => {
                 self.head(12, at, host);
                 self.number(u64::from(*on));

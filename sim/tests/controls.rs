@@ -47,6 +47,11 @@ macro_rules! controls {
 }
 
 controls! {
+    seals_ignored
+    minority_replaces
+    basis_empty
+    basis_binds_nobody
+    change_abandoned
     silence_frees
     loss_passed_over
     any_outcome

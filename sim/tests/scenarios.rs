@@ -52,6 +52,20 @@ scenarios! {
     run_anywhere_on_both_sides
     run_anywhere_better_result_wins
     run_anywhere_after_a_lost_host
+    drained_member_hands_over
+    every_host_drained_in_turn
+    only_member_hands_over
+    silent_members_are_replaced_one_by_one
+    forgotten_member_is_replaced
+    forgotten_and_back
+    claimant_cut_off_while_it_is_replaced
+    sealed_votes_answer_nobody
+    outcome_seen_by_one_is_taken_up
+    proposer_dies_at_each_step
+    minority_cannot_replace_the_majority
+    replaced_across_crashes
+    waiting_task_outlives_its_committee
+    no_spare_host
     one_host
     two_hosts
     duplicated_and_reordered_frames

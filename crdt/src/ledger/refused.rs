@@ -106,8 +106,8 @@ pub enum Rule {
     /// An empty batch, one too long, or a task twice in it.
     #[error("batch")]
     Batch,
-    /// Epoch 0, one beyond [`crate::ids::Epoch::LAST`], or an accept newer than its vote.
-    #[error("epoch")]
+    /// Epoch or round 0, one beyond the last that may be written, or an accept newer than its vote or promise.
+    #[error("epoch or round")]
     Epoch,
     /// A text or list beyond its bound.
     #[error("text or list too long")]

@@ -2,9 +2,10 @@
 //!
 //! Every document is one flat map. Keys of a segment: `!h` header, `!0000` specs from that index on (four hex digits),
 //! `!e` and a digest: an environment, `!z` end; `b`, `v`, `o` with the writer's tag and the number of the change (six hex
-//! digits): write-once chunks of bids, votes and outcomes; `c` and an index: claim register, `w` and an index: what people want;
-//! `k` and a tag: PN-counter of live claims; `u`, a letter and a tag: PN-counters of totals. Directory: `m` and a peer's key in
-//! hex. Presence: `p` and a tag. What starts with `!` sorts first, so that bulk stays ahead of what is inserted later.
+//! digits): write-once chunks of bids, votes and outcomes; `r` and `s` so: motions to replace the committee, and where a member of
+//! it stands; `c` and an index: claim register, `w` and an index: what people want; `k` and a tag: PN-counter of live claims;
+//! `u`, a letter and a tag: PN-counters of totals. Directory: `m` and a peer's key in hex; `x`, the writer's tag and a peer's key:
+//! what a person wants of it. Presence: `p` and a tag. What starts with `!` sorts first, so that bulk stays ahead of what is inserted later.
 //! Values are postcard; those of counters are Automerge's.
 
 use std::fmt;
@@ -31,11 +32,14 @@ pub(super) enum Key {
     Bids(Tag, u32),
     Votes(Tag, u32),
     Outcomes(Tag, u32),
+    Motion(Tag, u32),
+    Stand(Tag, u32),
     Claim(u16),
     Want(u16),
     Live(Tag),
     Count(Total, Tag),
     Member(PeerId),
+    Duty(Tag, PeerId),
     Beat(Tag),
 }
 
@@ -67,11 +71,14 @@ impl fmt::Display for Key {
             Self::Bids(tag, count) => write!(f, "b{tag}{count:06x}"),
             Self::Votes(tag, count) => write!(f, "v{tag}{count:06x}"),
             Self::Outcomes(tag, count) => write!(f, "o{tag}{count:06x}"),
+            Self::Motion(tag, count) => write!(f, "r{tag}{count:06x}"),
+            Self::Stand(tag, count) => write!(f, "s{tag}{count:06x}"),
             Self::Claim(index) => write!(f, "c{index:04x}"),
             Self::Want(index) => write!(f, "w{index:04x}"),
             Self::Live(tag) => write!(f, "k{tag}"),
             Self::Count(total, tag) => write!(f, "u{}{tag}", letter(*total)),
-            Self::Member(peer) => write!(f, "m{peer}"),
+            Self::Member(peer) => write!(f, "m{}", HEXLOWER.encode(&peer.0)),
+            Self::Duty(tag, peer) => write!(f, "x{tag}{}", HEXLOWER.encode(&peer.0)),
             Self::Beat(tag) => write!(f, "p{tag}"),
         }
     }
@@ -87,6 +94,8 @@ impl Key {
             "b" => tagged(rest).and_then(|(tag, n)| Some(Self::Bids(tag, hex(n)?)))?,
             "v" => tagged(rest).and_then(|(tag, n)| Some(Self::Votes(tag, hex(n)?)))?,
             "o" => tagged(rest).and_then(|(tag, n)| Some(Self::Outcomes(tag, hex(n)?)))?,
+            "r" => tagged(rest).and_then(|(tag, n)| Some(Self::Motion(tag, hex(n)?)))?,
+            "s" => tagged(rest).and_then(|(tag, n)| Some(Self::Stand(tag, hex(n)?)))?,
             "c" => Self::Claim(index(rest)?),
             "w" => Self::Want(index(rest)?),
             "k" => Self::Live(rest.parse().ok()?),
@@ -98,6 +107,8 @@ impl Key {
                 Self::Count(total, tag.parse().ok()?)
             }
             "m" => Self::Member(PeerId(bytes32(rest)?)),
+            "x" => tagged(rest)
+                .and_then(|(tag, peer)| Some(Self::Duty(tag, PeerId(bytes32(peer)?))))?,
             "p" => Self::Beat(rest.parse().ok()?),
             _ => return None,
         })
@@ -124,6 +135,7 @@ impl Key {
             | Self::Live(_)
             | Self::Count(..)
             | Self::Member(_)
+            | Self::Duty(..)
             | Self::Beat(_) => true,
             Self::Header
             | Self::Specs(_)
@@ -131,7 +143,9 @@ impl Key {
             | Self::End
             | Self::Bids(..)
             | Self::Votes(..)
-            | Self::Outcomes(..) => false,
+            | Self::Outcomes(..)
+            | Self::Motion(..)
+            | Self::Stand(..) => false,
         }
     }
 }
@@ -181,11 +195,14 @@ pub(super) fn spell(entry: &Entry, writer: &Writer) -> (Key, Value) {
         Entry::Bids(bids) => (Key::Bids(tag, count), bytes(bids)),
         Entry::Votes(votes) => (Key::Votes(tag, count), bytes(votes)),
         Entry::Outcomes(outcomes) => (Key::Outcomes(tag, count), bytes(outcomes)),
+        Entry::Motion(motion) => (Key::Motion(tag, count), bytes(motion)),
+        Entry::Stand(stand) => (Key::Stand(tag, count), bytes(stand)),
         Entry::Claim(index, mark) => (Key::Claim(*index), bytes(&(tag, mark))),
         Entry::Want(index, want) => (Key::Want(*index), bytes(want)),
         Entry::Live(step) => (Key::Live(tag), Value::Step(*step)),
         Entry::Count(total, step) => (Key::Count(*total, tag), Value::Step(*step)),
         Entry::Member(member) => (Key::Member(peer), bytes(member)),
+        Entry::Duty(peer, duty) => (Key::Duty(tag, *peer), bytes(duty)),
         Entry::Beat(beat) => (Key::Beat(tag), bytes(beat)),
     }
 }
@@ -205,6 +222,8 @@ pub(super) fn read(text: &str, value: RawValue<'_>, writer: &Writer) -> Result<E
         Key::Bids(..) => Entry::Bids(decode(value)?),
         Key::Votes(..) => Entry::Votes(decode(value)?),
         Key::Outcomes(..) => Entry::Outcomes(decode(value)?),
+        Key::Motion(..) => Entry::Motion(decode(value)?),
+        Key::Stand(..) => Entry::Stand(decode(value)?),
         Key::Claim(index) => match decode::<(Tag, ClaimMark)>(value)? {
             (tag, mark) if tag == writer.tag => Entry::Claim(index, mark),
             _ => return Err(Rule::Writer),
@@ -213,6 +232,7 @@ pub(super) fn read(text: &str, value: RawValue<'_>, writer: &Writer) -> Result<E
         Key::Live(_) => Entry::Live(step(value)?),
         Key::Count(total, _) => Entry::Count(total, step(value)?),
         Key::Member(_) => Entry::Member(decode(value)?),
+        Key::Duty(_, peer) => Entry::Duty(peer, decode(value)?),
         Key::Beat(_) => Entry::Beat(decode(value)?),
     })
 }
@@ -225,10 +245,14 @@ pub(super) fn read_claim(value: &[u8]) -> Option<(Tag, ClaimMark)> {
 /// Checks that a key that names its writer names this one.
 fn owned(key: &Key, writer: &Writer) -> Result<(), Rule> {
     let (tag, count) = match key {
-        Key::Bids(tag, count) | Key::Votes(tag, count) | Key::Outcomes(tag, count) => {
-            (*tag, *count)
+        Key::Bids(tag, count)
+        | Key::Votes(tag, count)
+        | Key::Outcomes(tag, count)
+        | Key::Motion(tag, count)
+        | Key::Stand(tag, count) => (*tag, *count),
+        Key::Live(tag) | Key::Count(_, tag) | Key::Duty(tag, _) | Key::Beat(tag) => {
+            (*tag, writer.count)
         }
-        Key::Live(tag) | Key::Count(_, tag) | Key::Beat(tag) => (*tag, writer.count),
         Key::Member(peer) if *peer != writer.peer => return Err(Rule::Writer),
         Key::Member(_)
         | Key::Header
@@ -310,11 +334,14 @@ mod tests {
             (Key::Bids(tag, 31), format!("b{tag}00001f")),
             (Key::Votes(tag, 1 << 24), format!("v{tag}1000000")),
             (Key::Outcomes(tag, 2), format!("o{tag}000002")),
+            (Key::Motion(tag, 3), format!("r{tag}000003")),
+            (Key::Stand(tag, 4), format!("s{tag}000004")),
             (Key::Claim(1023), "c03ff".to_owned()),
             (Key::Want(0), "w0000".to_owned()),
             (Key::Live(tag), format!("k{tag}")),
             (Key::Count(Total::Lost, tag), format!("ul{tag}")),
             (Key::Member(peer), format!("m{}", "07".repeat(32))),
+            (Key::Duty(tag, peer), format!("x{tag}{}", "07".repeat(32))),
             (Key::Beat(tag), format!("p{tag}")),
         ];
         for (key, text) in rows {

@@ -6,8 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::entry::{Beat, Bid, Entry, Header, Member, OutcomeAt, SpecChunk, Vote};
-use crate::ids::{Digest, DocId, Epoch, PeerId, SegmentId};
+use crate::entry::{
+    Beat, Bid, Entry, Header, Member, Motion, OutcomeAt, Proposal, SpecChunk, Stand, Vote,
+};
+use crate::ids::{Digest, DocId, Epoch, Generation, PeerId, SegmentId};
 use crate::task::{Environment, Outcome, TaskSpec, Verdict, Want, Wish, Work};
 
 use super::chunk::MAX_OPERATIONS;
@@ -26,6 +28,10 @@ const MAX_NAME: usize = 64;
 const MAX_ADDRESSES: usize = 8;
 const MAX_ADDRESS: usize = 128;
 const MAX_NEIGHBOURS: usize = 1024;
+/// Times of wishes end here, milliseconds, so that there is always a later one.
+const MAX_WALL: u64 = u64::MAX / 2;
+/// Rounds end here, so that there is always a higher one that may be written.
+const MAX_ROUND: u32 = u32::MAX / 2;
 
 /// What the author of a segment has put into it so far.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -95,13 +101,19 @@ impl Case<'_> {
     }
 
     fn judge_directory(&self, entries: &[Entry]) -> Result<(), Rule> {
-        for entry in entries {
-            let Entry::Member(member) = entry else {
-                return Err(Rule::Document);
-            };
-            check_member(member)?;
-            if member.proof != (self.proof)(&self.writer.peer) {
-                return Err(Rule::Proof);
+        for (place, entry) in entries.iter().enumerate() {
+            match entry {
+                Entry::Member(member) => {
+                    check_member(member)?;
+                    if member.proof != (self.proof)(&self.writer.peer) {
+                        return Err(Rule::Proof);
+                    }
+                }
+                // Who has not said yet who it is has nothing to say of others.
+                Entry::Duty(_, duty) if place > 0 || self.writer.count > 1 => {
+                    within(duty.at.0 <= MAX_WALL, Rule::Stamp)?;
+                }
+                _ => return Err(Rule::Document),
             }
         }
         Ok(())
@@ -141,11 +153,14 @@ impl Case<'_> {
                 }
                 Entry::Bids(_)
                 | Entry::Outcomes(_)
+                | Entry::Motion(_)
+                | Entry::Stand(_)
                 | Entry::Claim(..)
                 | Entry::Want(..)
                 | Entry::Live(_)
                 | Entry::Count(..)
                 | Entry::Member(_)
+                | Entry::Duty(..)
                 | Entry::Beat(_) => self.judge_register(entry)?,
             }
         }
@@ -196,7 +211,11 @@ impl Case<'_> {
 
     fn judge_votes(&self, header: Option<&Header>, votes: &[Vote]) -> Result<(), Rule> {
         let peer = self.writer.peer;
-        if !header.is_some_and(|header| header.committee.contains(&peer)) {
+        // Who is in a later committee is for the replicas to find out; they count nobody else.
+        let of_the_first = votes
+            .iter()
+            .any(|vote| vote.generation == Generation::FIRST);
+        if of_the_first && !header.is_some_and(|header| header.committee.contains(&peer)) {
             return Err(Rule::Writer);
         }
         check_batch(votes.iter().map(|vote| vote.index))?;
@@ -228,10 +247,13 @@ impl Case<'_> {
                 }
                 check_want(want)
             }
+            Entry::Motion(motion) => check_motion(motion),
+            Entry::Stand(stand) => check_stand(stand),
             Entry::Live(step) | Entry::Count(_, step) => {
                 within(step.unsigned_abs() <= MAX_STEP, Rule::Step)
             }
             Entry::Member(_)
+            | Entry::Duty(..)
             | Entry::Beat(_)
             | Entry::Header(_)
             | Entry::Specs(_)
@@ -270,12 +292,42 @@ fn check_batch(indices: impl ExactSizeIterator<Item = u16>) -> Result<(), Rule> 
     Ok(())
 }
 
+/// A committee has 1, 3 or 5 members, sorted.
+fn is_committee<T: Ord>(members: &[T]) -> bool {
+    matches!(members.len(), 1 | 3 | 5) && members.is_sorted_by(|a, b| a < b)
+}
+
+fn check_motion(motion: &Motion) -> Result<(), Rule> {
+    check_round(motion.round)?;
+    motion.proposal.as_ref().map_or(Ok(()), check_proposal)
+}
+
+fn check_stand(stand: &Stand) -> Result<(), Rule> {
+    stand
+        .promised
+        .map_or(Ok(()), |ballot| check_round(ballot.round))?;
+    if let Some((ballot, proposal)) = &stand.accepted {
+        within(stand.promised >= Some(*ballot), Rule::Epoch)?;
+        check_round(ballot.round)?;
+        check_proposal(proposal)?;
+    }
+    within(stand.seen.is_sorted_by(|a, b| a.0 < b.0), Rule::Batch)
+}
+
+fn check_round(round: u32) -> Result<(), Rule> {
+    within((1..=MAX_ROUND).contains(&round), Rule::Epoch)
+}
+
+fn check_proposal(proposal: &Proposal) -> Result<(), Rule> {
+    let Proposal { members, sealed } = proposal;
+    let majority = (1..=5).contains(&sealed.len()) && sealed.is_sorted_by(|a, b| a < b);
+    within(is_committee(members) && majority, Rule::Header)
+}
+
 fn check_header(header: &Header) -> Result<(), Rule> {
-    let sorted = header.committee.is_sorted_by(|a, b| a < b);
-    let fits = matches!(header.committee.len(), 1 | 3 | 5);
     let counts = header.first >= 1 && header.first.checked_add(u64::from(MAX_TASKS)).is_some();
     within(
-        header.format == Header::FORMAT && sorted && fits && counts,
+        header.format == Header::FORMAT && is_committee(&header.committee) && counts,
         Rule::Header,
     )
 }

@@ -27,7 +27,7 @@ const SIGKILL: i32 = 9;
 impl Replica {
     /// Bids for the best tasks for which there is room. Says whether it did.
     pub(super) fn bid_more(&mut self) -> bool {
-        if self.stalled || self.draining {
+        if self.stalled || self.draining || self.is_retired() {
             return false;
         }
         let Some(ix) = self.schedule.take(self.now.mono) else {
@@ -92,6 +92,7 @@ impl Replica {
         Claimant {
             me: self.tag,
             committee: &self.segment_of(ix).committee,
+            replacement: self.segment_of(ix).replacement(),
             registers: &self.known(ix).registers,
             own_durable: self.is_durable(ix),
             segment: self.known(ix).segment,

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::{Replica, Timer};
 use crate::config::Sabotage;
-use crate::entry::{Bid, ClaimMark, Entry, Member, OutcomeAt, SpecChunk, Total, Vote};
+use crate::entry::{
+    Bid, ClaimMark, Duty, Entry, Member, Motion, OutcomeAt, SpecChunk, Stand, Total, Vote,
+};
 use crate::event::{Output, PersistToken};
 use crate::graph::TaskIx;
 use crate::ids::{DocId, PeerId, SegmentId};
@@ -30,6 +32,9 @@ pub(super) struct Staged {
     pub(super) outcomes: BTreeMap<u16, OutcomeAt>,
     pub(super) marks: BTreeMap<u16, ClaimMark>,
     pub(super) wants: BTreeMap<u16, Want>,
+    pub(super) motion: Option<Motion>,
+    pub(super) stand: Option<Stand>,
+    pub(super) duties: BTreeMap<PeerId, Duty>,
     /// Change of the PN-counter of live claims.
     pub(super) live: i64,
     totals: BTreeMap<Total, i64>,
@@ -80,7 +85,11 @@ impl Staged {
                 .into_iter()
                 .map(|(place, want)| Entry::Want(place, want)),
         );
+        entries.extend(self.motion.map(Entry::Motion));
+        entries.extend(self.stand.map(Entry::Stand));
         entries.extend(self.member.map(Entry::Member));
+        let duties = self.duties.into_iter();
+        entries.extend(duties.map(|(peer, duty)| Entry::Duty(peer, duty)));
         if self.live != 0 {
             entries.push(Entry::Live(self.live));
         }
@@ -175,6 +184,9 @@ impl Replica {
         self.durable = flight.token;
         for (doc, count, _) in &flight.own {
             self.ledger.persisted(*doc, *count);
+            if let DocId::Segment(id) = doc {
+                self.note_word(*id);
+            }
         }
         if self.broken != Some(Sabotage::VotesNotDurable) {
             self.push_own(&flight.own);

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::{Replica, Segment, Task, index};
+use crate::ballots::VoteRegister;
 use crate::entry::{Entry, SpecChunk};
 use crate::event::Notice;
 use crate::graph::TaskIx;
 use crate::ids::{DocId, PeerId, SegmentId, TaskId};
 use crate::ledger::Change;
-use crate::registers::{BidRegister, Registers, VoteRegister, WentBack};
+use crate::registers::{BidRegister, Registers, WentBack};
 use crate::task::{TaskSpec, TaskState, Work};
 use crate::time::Hlc;
 
@@ -35,6 +36,7 @@ impl Replica {
             if self.answers.progress(key, change.count) {
                 self.touch_claims_in(id);
             }
+            self.note_word(id);
         }
     }
 
@@ -50,6 +52,7 @@ impl Replica {
                 self.roster.learn(author, member);
                 self.refresh_alive();
             }
+            Entry::Duty(peer, duty) => self.take_duty(peer, (duty, author.tag())),
             Entry::Beat(beat) => self.take_beat(author, beat),
             Entry::Header(_)
             | Entry::Specs(_)
@@ -58,6 +61,8 @@ impl Replica {
             | Entry::Bids(_)
             | Entry::Votes(_)
             | Entry::Outcomes(_)
+            | Entry::Motion(_)
+            | Entry::Stand(_)
             | Entry::Claim(..)
             | Entry::Want(..)
             | Entry::Live(_)
@@ -74,16 +79,9 @@ impl Replica {
         let writer = author.tag();
         match entry {
             Entry::Header(header) => {
-                let committee = header.committee.iter().map(PeerId::tag).collect();
-                self.segments.entry(id).or_insert(Segment {
-                    committee,
-                    peers: header.committee,
-                    first: header.first,
-                    tasks: Vec::new(),
-                    environments: std::collections::BTreeMap::new(),
-                    boot_count: 0,
-                    own_live: 0,
-                });
+                let now = self.now.mono;
+                let fresh = || Segment::new(&header, now);
+                self.segments.entry(id).or_insert_with(fresh);
             }
             Entry::Specs(chunk) => self.fold_specs(id, chunk),
             Entry::Environment(digest, environment) => {
@@ -111,7 +109,8 @@ impl Replica {
                         accepted: vote.accepted,
                     };
                     let news = register.epoch > self.known(ix).registers.top();
-                    self.registers(ix).fold_vote(writer, register)?;
+                    self.registers(ix)
+                        .fold_vote(writer, vote.generation, register)?;
                     self.note_receipt(id, writer);
                     if news {
                         // The bid that it answers is still on its way.
@@ -128,6 +127,8 @@ impl Replica {
                     self.changed(ix);
                 }
             }
+            Entry::Motion(motion) => self.fold_motion(id, writer, motion)?,
+            Entry::Stand(stand) => self.fold_stand(id, writer, stand)?,
             Entry::Claim(place, mark) => {
                 let ix = self.task_at(id, place);
                 self.registers(ix).fold_mark(writer, mark);
@@ -155,7 +156,9 @@ impl Replica {
                 }
             }
             Entry::End(_) | Entry::Count(..) => {}
-            Entry::Member(_) | Entry::Beat(_) => self.counters.misplaced += 1,
+            Entry::Member(_) | Entry::Duty(..) | Entry::Beat(_) => {
+                self.counters.misplaced += 1;
+            }
         }
         Ok(())
     }
@@ -202,6 +205,9 @@ impl Replica {
         if matches!(spec.work, Work::Group { .. }) {
             self.graph.group_mut(id);
         }
+        if matches!(spec.work, Work::Command { .. }) {
+            self.count_unfinished(ix);
+        }
         let now = self.now.mono;
         let task = &mut self.tasks[ix as usize];
         task.spec = Some(spec);
@@ -224,6 +230,7 @@ impl Replica {
             return ix;
         }
         known.tasks[slot] = Some(fresh);
+        let registers = Registers::begin(known.generation, self.broken);
         let id = TaskId {
             tag: segment.author.tag(),
             n: known.first + u64::from(place),
@@ -234,7 +241,7 @@ impl Replica {
             segment,
             index: place,
             spec: None,
-            registers: Registers::under(self.broken),
+            registers,
             staged: 0,
             voted: self.now.mono,
             changed: self.now.mono,

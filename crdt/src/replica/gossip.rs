@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Replica, Timer};
+use super::{Replica, Segment, Timer};
 use crate::config::Sabotage;
 use crate::event::{Notice, Output};
 use crate::ids::{DocId, PeerId, SegmentId, Tag};
@@ -169,8 +169,16 @@ impl Replica {
         if id.author != change.author {
             return;
         }
-        let header = self.ledger.header(id);
-        if header.is_some_and(|header| header.committee.contains(&self.me)) {
+        // A sealed member's disk does not count any more: the next committee starts from what it had then.
+        let counts = |segment: &Segment| {
+            segment.committee.contains(&self.tag) && !segment.is_sealed(self.tag)
+        };
+        let known = self.segments.get(&id);
+        let opens = || {
+            let header = self.ledger.header(id);
+            header.is_some_and(|header| header.committee.contains(&self.me))
+        };
+        if known.map_or_else(opens, counts) {
             self.to_confirm
                 .insert((change.author, change.doc), change.count);
         }
@@ -284,7 +292,7 @@ impl Replica {
         let segment = self.segments.get(&id)?;
         segment.committee.contains(&self.tag).then(|| {
             let left = self.left.get(&(id, claimant)).copied().unwrap_or(0);
-            left.max(segment.boot_count)
+            left.max(segment.boot_count).max(segment.sealed_at)
         })
     }
 

@@ -6,9 +6,11 @@
 //! 3. truth by sync: a pushed change is a hint that may be lost; the exchange of digests alone brings replicas together.
 //!
 //! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `react` (what a touched task makes this node do),
-//! `claims` (bids, holds, runs), `resume` (those of an earlier start), `flush` (writing), `gossip` (frames), `people` (submissions, wishes), `presence`, `views`.
+//! `claims` (bids, holds, runs), `resume` (those of an earlier start), `committees` (their
+//! replacement), `flush` (writing), `gossip` (frames), `people` (submissions, wishes), `presence`, `views`.
 
 mod claims;
+mod committees;
 mod flush;
 mod fold;
 mod gossip;
@@ -24,9 +26,11 @@ use std::time::Duration;
 
 use crate::claim::{Answers, Claim};
 use crate::config::{Config, Sabotage};
+use crate::entry::Header;
 use crate::event::{FoundRun, Input, Output};
+use crate::generation::Replacement;
 use crate::graph::{Graph, TaskIx};
-use crate::ids::{Digest, DocId, Epoch, Incarnation, PeerId, SegmentId, Tag, TaskId};
+use crate::ids::{Digest, DocId, Epoch, Generation, Incarnation, PeerId, SegmentId, Tag, TaskId};
 use crate::ledger::Ledger;
 use crate::registers::Registers;
 use crate::roster::Roster;
@@ -92,6 +96,24 @@ impl Task {
 struct Segment {
     committee: Vec<Tag>,
     peers: Vec<PeerId>,
+    /// Which committee this is.
+    generation: Generation,
+    /// When this node heard that it decides.
+    since: Mono,
+    /// The committee before.
+    before: Vec<Tag>,
+    /// What was said about the replacement of each committee.
+    replacements: BTreeMap<Generation, Replacement>,
+    /// The newest of that was heard then.
+    moved: Mono,
+    /// Since when a member is missing for good.
+    missing: Option<Mono>,
+    /// The flush that carries the newest own word about it.
+    staged: u64,
+    /// Own changes in it when this node was sealed last: its votes before that answer nobody (rule R4).
+    sealed_at: u32,
+    /// Commands without an outcome.
+    unfinished: u32,
     first: u64,
     tasks: Vec<Option<TaskIx>>,
     environments: BTreeMap<Digest, Arc<Environment>>,
@@ -101,8 +123,43 @@ struct Segment {
     own_live: i64,
 }
 
+impl Segment {
+    fn new(header: &Header, now: Mono) -> Self {
+        Self {
+            committee: header.committee.iter().map(PeerId::tag).collect(),
+            peers: header.committee.clone(),
+            generation: Generation::FIRST,
+            since: now,
+            before: Vec::new(),
+            replacements: BTreeMap::new(),
+            moved: Mono(0),
+            missing: None,
+            staged: 0,
+            sealed_at: 0,
+            unfinished: 0,
+            first: header.first,
+            tasks: Vec::new(),
+            environments: BTreeMap::new(),
+            boot_count: 0,
+            own_live: 0,
+        }
+    }
+
+    /// What is said about the replacement of the present committee.
+    fn replacement(&self) -> Option<&Replacement> {
+        self.replacements.get(&self.generation)
+    }
+
+    /// Says whether this member of the present committee votes and answers no more.
+    fn is_sealed(&self, member: Tag) -> bool {
+        self.replacement()
+            .is_some_and(|replacement| replacement.is_sealed(member))
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Timer {
+    Committees,
     Heartbeat,
     Beat,
     Sync,
@@ -122,6 +179,7 @@ pub struct Replica {
     incarnation: Incarnation,
     timing: Timing,
     committee_size: u8,
+    replace_after: Duration,
     offered: crate::config::Offer,
     broken: Option<Sabotage>,
     chance: fastrand::Rng,
@@ -139,6 +197,12 @@ pub struct Replica {
     tasks: Vec<Task>,
     ids: BTreeMap<TaskId, TaskIx>,
     segments: BTreeMap<SegmentId, Segment>,
+    /// Those with commands that have no outcome yet.
+    live: BTreeSet<SegmentId>,
+    /// Those whose committee somebody wants replaced.
+    contested: BTreeSet<SegmentId>,
+    /// Those in which something was said about that which was not looked at yet.
+    unsettled: BTreeSet<SegmentId>,
     dirty: BTreeSet<TaskIx>,
 
     claims: BTreeSet<TaskIx>,
@@ -196,6 +260,7 @@ impl Replica {
             incarnation: config.incarnation,
             timing: config.timing,
             committee_size: config.committee,
+            replace_after: config.replace_after,
             offered: config.offer,
             broken: None,
             chance: fastrand::Rng::with_seed(config.seed),
@@ -210,6 +275,9 @@ impl Replica {
             tasks: Vec::new(),
             ids: BTreeMap::new(),
             segments: BTreeMap::new(),
+            live: BTreeSet::new(),
+            contested: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
             dirty: BTreeSet::new(),
             claims: BTreeSet::new(),
             heartbeat_due: false,
@@ -306,6 +374,7 @@ impl Replica {
             Input::Addresses(list) => self.listen_at(list),
             Input::Load(centi) => self.load_centi = centi,
             Input::Drain(on) => self.draining = on,
+            Input::Assign { token, peer, kind } => self.assign(token, peer, kind),
             Input::Wakeup => {}
         }
         self.work();
@@ -342,6 +411,9 @@ impl Replica {
     fn work(&mut self) {
         self.fire_timers();
         loop {
+            while let Some(id) = self.unsettled.pop_first() {
+                self.tend_committee(id);
+            }
             while let Some(ix) = self.dirty.pop_first() {
                 self.react(ix);
             }
@@ -365,6 +437,7 @@ impl Replica {
             }
             self.timers.pop_first();
             match timer {
+                Timer::Committees => self.mind_committees(),
                 Timer::Heartbeat => self.send_heartbeats(),
                 Timer::Beat => self.write_beat(),
                 Timer::Sync => self.send_roots(),

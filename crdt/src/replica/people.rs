@@ -52,7 +52,7 @@ pub(super) struct Unanswered {
 }
 
 #[derive(Debug)]
-enum Answer {
+pub(super) enum Answer {
     Submitted {
         ids: Vec<TaskId>,
         written: Vec<(SegmentId, u32)>,
@@ -111,7 +111,7 @@ impl Replica {
         }
     }
 
-    fn reply(&mut self, token: Token, reply: Reply) {
+    pub(super) fn reply(&mut self, token: Token, reply: Reply) {
         self.outputs.push_back(Output::Reply(token, reply));
     }
 
@@ -196,7 +196,7 @@ impl Replica {
         self.await_answer(token, kind);
     }
 
-    fn await_answer(&mut self, token: Token, kind: Answer) {
+    pub(super) fn await_answer(&mut self, token: Token, kind: Answer) {
         if self.unanswered.is_empty() {
             self.set_timer(self.now.mono + PATIENCE, Timer::Unanswered);
         }
@@ -242,7 +242,8 @@ impl Replica {
             let known = &self.segments[&open.id];
             let has_env = env.is_some_and(|env| known.environments.contains_key(&env.digest()));
             let more = spec_bytes + if has_env { 0 } else { env_bytes };
-            let serves = known.tasks.len() < usize::from(SEGMENT_TASKS)
+            let serves = known.replacements.is_empty()
+                && known.tasks.len() < usize::from(SEGMENT_TASKS)
                 && open.bytes + more <= SEGMENT_BYTES
                 && self.now.mono.since(open.since) < SEGMENT_AGE
                 && still_good(
@@ -263,19 +264,9 @@ impl Replica {
             committee: committee.clone(),
             created: self.now.wall,
         };
+        let segment = Segment::new(&header, self.now.mono);
         let id = self.ledger.open_segment(header);
-        self.segments.insert(
-            id,
-            Segment {
-                committee: committee.iter().map(PeerId::tag).collect(),
-                peers: committee.clone(),
-                first: self.next_n,
-                tasks: Vec::new(),
-                environments: std::collections::BTreeMap::new(),
-                boot_count: 0,
-                own_live: 0,
-            },
-        );
+        self.segments.insert(id, segment);
         let bytes = spec_bytes + env_bytes;
         self.open = Some(Open {
             id,

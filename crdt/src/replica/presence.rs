@@ -68,7 +68,7 @@ impl Replica {
             count: self.beats,
             wall: self.now.wall,
             cpu_milli: self.offered.cpu_milli,
-            free_milli: if self.draining {
+            free_milli: if self.draining || self.is_retired() {
                 0
             } else {
                 self.schedule.free_milli()
@@ -90,6 +90,7 @@ impl Replica {
         self.beats = self.beats.wrapping_add(1);
         let beat = self.beat();
         self.refresh_alive();
+        self.mind_committees();
         self.set_timer(self.now.mono + BEAT_EVERY, Timer::Beat);
         let minute = self.now.wall.0 / MINUTE_MS;
         self.drop_old_presence(minute);
@@ -147,7 +148,7 @@ impl Replica {
         let alive: Vec<Tag> = self
             .roster
             .members()
-            .filter(|tag| self.roster.is_alive(*tag, now))
+            .filter(|tag| self.roster.is_alive(*tag, now) && !self.roster.is_draining(*tag))
             .collect();
         self.alive = if alive.is_empty() {
             vec![self.tag]

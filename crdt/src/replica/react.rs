@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{Replica, rank};
+use crate::ballots::VoteRegister;
 use crate::claim::Phase;
 use crate::config::Sabotage;
 use crate::entry::Vote;
 use crate::event::{Notice, Output};
 use crate::graph::TaskIx;
 use crate::ids::{DocId, Epoch, Tag, TaskId};
-use crate::registers::VoteRegister;
 use crate::resolve;
 use crate::task::{Exit, Outcome, TaskState, Verdict, Wish, Work};
 use crate::terms::Terms;
@@ -69,7 +69,11 @@ impl Replica {
         } else {
             outcome.or_else(|| self.rash_outcome(ix))
         };
+        let ended = outcome.is_some() && self.known(ix).complete.is_none();
         self.tasks[ix as usize].complete = outcome;
+        if ended {
+            self.count_finished(ix);
+        }
     }
 
     fn least_outcome(&self, ix: TaskIx) -> Option<Arc<Outcome>> {
@@ -118,7 +122,8 @@ impl Replica {
     }
 
     fn as_witness(&self, ix: TaskIx) -> Option<Witness<'_>> {
-        let committee = &self.segment_of(ix).committee;
+        let segment = self.segment_of(ix);
+        let committee = &segment.committee;
         let terms = self.terms(ix);
         let votes = terms != Terms::Anywhere && committee.contains(&self.tag);
         votes.then(|| Witness {
@@ -137,6 +142,10 @@ impl Replica {
         if task.complete.is_some() || task.spec.is_none() || self.stalled {
             return;
         }
+        // M2: what a sealed member has voted is final.
+        if self.segment_of(ix).is_sealed(self.tag) && self.broken != Some(Sabotage::SealsIgnored) {
+            return;
+        }
         let id = self.known(ix).id;
         while let Some(vote) = self
             .as_witness(ix)
@@ -152,10 +161,14 @@ impl Replica {
     /// A flush writes only the last vote of a task: an accept that was not written yet must not be replaced by another.
     fn would_hide_an_accept(&self, ix: TaskIx, vote: &VoteRegister) -> bool {
         let task = self.known(ix);
-        self.staged
-            .get(&DocId::Segment(task.segment))
-            .and_then(|staged| staged.votes.get(&task.index)?.accepted)
-            .is_some_and(|accept| vote.accepted != Some(accept))
+        let staged = self.staged.get(&DocId::Segment(task.segment));
+        let written = staged.and_then(|staged| staged.votes.get(&task.index));
+        written.is_some_and(|written| {
+            let accepts = written
+                .accepted
+                .is_some_and(|accept| accept.epoch == written.epoch);
+            accepts && vote.epoch != written.epoch
+        })
     }
 
     fn stage_vote(&mut self, ix: TaskIx, vote: VoteRegister) {
@@ -169,11 +182,13 @@ impl Replica {
         if old.is_none_or(|old| old.epoch != vote.epoch) {
             task.voted = self.now.mono;
         }
+        let generation = task.registers.generation();
         task.registers
-            .fold_vote(self.tag, vote)
+            .fold_vote(self.tag, generation, vote)
             .expect("the witness's rules let no vote go back");
         let entry = Vote {
             index: task.index,
+            generation,
             epoch: vote.epoch,
             claimant: vote.claimant,
             accepted: vote.accepted,
@@ -224,7 +239,7 @@ impl Replica {
     }
 
     /// This host's place among the living for a task at an epoch, from 0.
-    fn place(&self, id: TaskId, epoch: Epoch) -> u64 {
+    pub(super) fn place(&self, id: TaskId, epoch: Epoch) -> u64 {
         let own = rank(id, epoch, self.tag);
         self.alive
             .iter()
@@ -292,6 +307,14 @@ impl Replica {
                 at = at.max(self.silent_from(ix).min(self.now.mono));
             }
             Some(Binding::Free) | None => {}
+        }
+        // A claim of the committee before may still be held.
+        let held = task.registers.held_before(self.terms(ix)).next().is_some();
+        if held && self.broken != Some(Sabotage::BasisBindsNobody) {
+            if self.terms(ix) == Terms::Votes {
+                return None;
+            }
+            at = at.max(self.decides_since(ix) + self.timing.wait());
         }
         // A majority behind another claimant that is heard of: it ends its claim itself, or falls silent.
         let committee = &self.segment_of(ix).committee;

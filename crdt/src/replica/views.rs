@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Replica;
+use crate::ballots::VoteRegister;
 use crate::claim::Phase;
 use crate::entry::{Total, Vote};
 use crate::graph::TaskIx;
 use crate::history::{Attempt, Statements};
 use crate::ids::{DocId, PeerId, Tag, TaskId};
 use crate::ledger::LedgerStats;
-use crate::registers::{BidRegister, VoteRegister};
+use crate::registers::BidRegister;
 use crate::task::{TaskView, Verdict};
 
 macro_rules! counters {
@@ -85,6 +86,10 @@ counters! {
     absurd_stamps,
     /// Entries in a document where they mean nothing.
     misplaced,
+    /// Committees that were seen to take the place of another.
+    committees_replaced,
+    /// Attempts of this node to replace one.
+    motions,
     /// Authors quarantined in a document.
     quarantined,
     /// Times this node found that it had stood still.
@@ -211,6 +216,7 @@ impl Replica {
         let task = self.known(*ix);
         let entry = |vote: VoteRegister| Vote {
             index: task.index,
+            generation: task.registers.generation(),
             epoch: vote.epoch,
             claimant: vote.claimant,
             accepted: vote.accepted,
@@ -235,7 +241,7 @@ impl Replica {
             return Vec::new();
         };
         let registers = &self.known(*ix).registers;
-        let mut lines = Vec::new();
+        let mut lines = self.explain_committee(*ix);
         for (tag, bid) in registers.bids() {
             let gone = if bid.gave_up { ", given up" } else { "" };
             lines.push(format!("bid of {tag}: epoch {}{gone}", bid.epoch));

@@ -6,7 +6,7 @@ use crdt::ids::{Epoch, RunId, Tag, TaskId};
 use crdt::task::{Exit, Outcome, OutcomeDigest};
 use crdt::terms::Terms;
 
-use super::{Judge, StartFacts, Tally, Violation};
+use super::{Backing, Judge, StartFacts, Tally, Violation};
 use crate::queue::HostIx;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -333,14 +333,14 @@ fn truth_group(tasks: &BTreeMap<TaskId, Truth>, task: TaskId) -> Option<(TaskId,
     truth.group.filter(|_| truth.terms != Terms::Anywhere)
 }
 
-/// Says why a majority cannot have voted for a run, by the votes that members hold now.
+/// Says why a majority cannot have voted for a run, by the votes that members held when it was ordered.
 fn no_majority(run: RunId, facts: &StartFacts) -> Option<String> {
-    if facts.committee == 0 {
+    let Backing { committee, votes } = &facts.backing;
+    if *committee == 0 {
         // No node is alive that knows it.
         return None;
     }
-    let against = facts
-        .votes
+    let against = votes
         .iter()
         .filter(|(_, vote)| match vote {
             Some(vote) if vote.epoch == run.epoch => vote.claimant != facts.tag,
@@ -348,11 +348,11 @@ fn no_majority(run: RunId, facts: &StartFacts) -> Option<String> {
             None => true,
         })
         .count();
-    let majority = facts.committee / 2 + 1;
-    (against > facts.committee - majority).then(|| {
+    let majority = committee / 2 + 1;
+    (against > committee - majority).then(|| {
         format!(
             "started at epoch {} on host {}, but {against} of {} members never voted for it",
-            run.epoch, facts.host, facts.committee
+            run.epoch, facts.host, committee
         )
     })
 }
@@ -386,8 +386,10 @@ mod tests {
         StartFacts {
             host,
             tag: Tag(1),
-            committee: 3,
-            votes: Vec::new(),
+            backing: Backing {
+                committee: 3,
+                votes: Vec::new(),
+            },
             terms: Terms::Lease,
             most_starts: None,
             group: None,
@@ -448,7 +450,18 @@ mod tests {
         assert_eq!(found(&oracle), Some(Judge::S4));
         let mut oracle = Oracle::default();
         let votes = vec![(Tag(1), None), (Tag(2), None)];
-        oracle.started(10, run(1), &StartFacts { votes, ..facts(0) });
+        let backing = Backing {
+            committee: 3,
+            votes,
+        };
+        oracle.started(
+            10,
+            run(1),
+            &StartFacts {
+                backing,
+                ..facts(0)
+            },
+        );
         assert_eq!(found(&oracle), Some(Judge::S4));
     }
 

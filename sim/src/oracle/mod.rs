@@ -128,6 +128,15 @@ pub struct Tally {
     pub acked: u64,
 }
 
+/// The votes of a committee.
+#[derive(Clone, Debug, Default)]
+pub struct Backing {
+    /// Its size.
+    pub committee: usize,
+    /// The own votes of those members that could be asked.
+    pub votes: Vec<(Tag, Option<Vote>)>,
+}
+
 /// What a start is judged by.
 #[derive(Debug)]
 pub struct StartFacts {
@@ -135,10 +144,8 @@ pub struct StartFacts {
     pub host: HostIx,
     /// Its tag.
     pub tag: Tag,
-    /// The size of the task's committee.
-    pub committee: usize,
-    /// The own votes of those members that can be asked now.
-    pub votes: Vec<(Tag, Option<Vote>)>,
+    /// Who voted when it was ordered.
+    pub backing: Backing,
     /// On what its claim rests.
     pub terms: Terms,
     /// How often it may start, people's word apart; `None` = as often as its hosts are lost.

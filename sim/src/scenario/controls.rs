@@ -3,6 +3,7 @@
 
 mod assumed;
 mod claimant;
+mod committees;
 mod observer;
 mod progress;
 mod witness;
@@ -31,6 +32,7 @@ pub fn controls() -> impl Iterator<Item = Control> {
         observer::CONTROLS,
         progress::CONTROLS,
         assumed::CONTROLS,
+        committees::CONTROLS,
     ]
     .into_iter()
     .flatten()

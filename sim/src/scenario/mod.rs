@@ -5,6 +5,7 @@
 
 mod calm;
 mod churn;
+mod committees;
 mod controls;
 mod crashes;
 mod directed;
@@ -126,6 +127,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         guards::SCENARIOS,
         weather::SCENARIOS,
         churn::SCENARIOS,
+        committees::SCENARIOS,
         large::SCENARIOS,
         policies::SCENARIOS,
     ]

@@ -75,9 +75,10 @@ pub fn draw(seed: u64) -> Drawn {
         .filter(|host| !submitters.contains(host) && joins.u32(0..6) == 0)
         .collect();
     let mut work = draw_work(&setup, &submitters, calm_at);
-    let (deeds, absent) = draw_deeds(&setup, &submitters, calm_at, &mut rng);
+    let (mut deeds, absent) = draw_deeds(&setup, &submitters, calm_at, &mut rng);
     let identity_ends = |(_, deed): &(Duration, Deed)| matches!(deed, Deed::LoseDisk(..));
     let all_return = absent.is_empty() && !deeds.iter().any(identity_ends);
+    draw_changes(&mut setup, calm_at, &mut deeds);
     draw_policies(&setup, &mut work, all_return);
     let spite = if rng.bool() { 0 } else { rng.u32(20..200) };
     Drawn {
@@ -200,6 +201,45 @@ fn draw_batch(setup: &Setup, rng: &mut Rng) -> Batch {
         task.env = with_env.then(|| env.clone());
     }
     batch
+}
+
+/// Who is to be replaced in committees: hosts that are silent, drained or forgotten.
+fn draw_changes(setup: &mut Setup, calm_at: Duration, deeds: &mut Vec<(Duration, Deed)>) {
+    let mut rng = chance::stream(setup.seed, Purpose::Faults, 4, 0);
+    if setup.hosts == 1 {
+        return;
+    }
+    if rng.bool() {
+        setup.replace_after = Duration::from_millis(rng.u64(1_500..8_000));
+    }
+    let soon = Duration::from_millis(100);
+    // Who drains hosts one after the other until a committee shrinks to fewer must not lose a disk besides.
+    let loses = |(_, deed): &(Duration, Deed)| matches!(deed, Deed::LoseDisk(..) | Deed::Leave(_));
+    let careful = deeds.iter().any(loses);
+    if careful && setup.hosts - setup.late.len() < 5 {
+        return;
+    }
+    let one = rng.usize(0..setup.hosts);
+    if rng.bool() {
+        for _ in 0..rng.usize(1..5) {
+            let (host, at) = (
+                rng.usize(0..setup.hosts),
+                chance::span(&mut rng, soon, calm_at),
+            );
+            let host = if careful { one } else { host };
+            let end = at + chance::span(&mut rng, soon, calm_at / 2);
+            deeds.push((at, Deed::Retire(host, true)));
+            deeds.push((end, Deed::Retire(host, false)));
+        }
+    }
+    if !careful && rng.u32(0..3) == 0 {
+        for _ in 0..rng.usize(1..6) {
+            let (host, other) = (rng.usize(0..setup.hosts), rng.usize(0..setup.hosts));
+            let at = chance::span(&mut rng, soon, calm_at);
+            deeds.push((at, Deed::Forget(host, other)));
+        }
+    }
+    deeds.sort_by_key(|(at, _)| *at);
 }
 
 /// What tasks say of lost hosts and splits; none waits for a host that never comes back.

@@ -100,6 +100,8 @@ fn deed_without(deed: &Deed, gone: HostIx) -> Option<Deed> {
         Deed::SlowDisk(host, by) => Deed::SlowDisk(of(host)?, *by),
         Deed::Kill(host, nth) => Deed::Kill(of(host)?, *nth),
         Deed::Drain(host) => Deed::Drain(of(host)?),
+        Deed::Retire(host, on) => Deed::Retire(of(host)?, *on),
+        Deed::Forget(host, other) => Deed::Forget(of(host)?, of(other)?),
         Deed::Undrain(host) => Deed::Undrain(of(host)?),
     })
 }

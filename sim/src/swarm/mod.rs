@@ -75,6 +75,10 @@ pub enum Deed {
     Drain(HostIx),
     /// It takes new tasks again.
     Undrain(HostIx),
+    /// A host takes no more work and hands over its places in committees, or goes back to work.
+    Retire(HostIx, bool),
+    /// At the first host a person says that the second will not come back.
+    Forget(HostIx, HostIx),
 }
 
 /// Everything that one seed means.

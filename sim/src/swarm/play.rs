@@ -238,6 +238,12 @@ impl Player {
                 }
             }
             Deed::Drain(host) => world.drain_host(host),
+            Deed::Retire(host, on) => {
+                world.retire_host(host, on);
+            }
+            Deed::Forget(host, other) => {
+                world.forget_host(host, other);
+            }
             Deed::Undrain(host) => world.undrain_host(host),
             // A world of one host has no pairs.
             Deed::Cut(..)

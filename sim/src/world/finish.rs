@@ -43,6 +43,7 @@ impl World {
     fn await_end(&mut self, present: &[HostIx], bound: Duration) {
         loop {
             self.run_for(LOOK_EVERY);
+            self.back_to_work(present);
             if self.is_broken() {
                 return;
             }
@@ -53,6 +54,18 @@ impl World {
                 let lines = self.explain(host, task);
                 let what = format!("still {state} on host {host}{lines}");
                 return self.oracle.accuse(Judge::L1, self.now, Some(task), what);
+            }
+        }
+    }
+
+    /// Hosts that were drained are wanted again.
+    fn back_to_work(&mut self, present: &[HostIx]) {
+        for host in present {
+            if self
+                .replica(*host)
+                .is_some_and(crdt::replica::Replica::is_retired)
+            {
+                self.retire_host(*host, false);
             }
         }
     }

@@ -5,7 +5,7 @@
 //! it checks the deadline itself before the start, obeys an extension only before its deadline, and kills within its bound.
 
 use crdt::event::{Input, RunEnd, StartOrder};
-use crdt::ids::RunId;
+use crdt::ids::{PeerId, RunId};
 use crdt::task::OnLost;
 use crdt::terms::Terms;
 use crdt::time::Mono;
@@ -13,7 +13,7 @@ use crdt::time::Mono;
 use super::{GuardPace, World};
 use crate::chance;
 use crate::host::{Cause, Guard, GuardFlaw, Phase};
-use crate::oracle::StartFacts;
+use crate::oracle::{Backing, StartFacts};
 use crate::plan::{Fate, Plan};
 use crate::queue::{Event, HostIx, RunEvent};
 use crate::timeline::Mark;
@@ -45,6 +45,7 @@ impl World {
             format!("{} ordered", name(run))
         });
         self.serial += 1;
+        let backing = self.backing(host, run);
         let plan = Plan::of(&order.spec).unwrap_or(Plan::succeed(std::time::Duration::ZERO));
         let phase = Phase::Ordered { signal: None };
         let life = self.hosts[host].life;
@@ -52,6 +53,7 @@ impl World {
             serial: self.serial,
             life,
             order,
+            backing,
             plan,
             phase,
             freezes: 0,
@@ -167,6 +169,7 @@ impl World {
             until: self.now + length,
         };
         let (serial, freezes, deadline) = (guard.serial, guard.freezes, guard.order.deadline);
+        let backing = std::mem::take(&mut guard.backing);
         let spec = &guard.order.spec;
         let terms = Terms::of(spec);
         let minded = spec.on_lost != OnLost::Retry && terms != Terms::Anywhere;
@@ -188,10 +191,12 @@ impl World {
         self.arm_deadline(host, run, serial, deadline);
         self.last_start = Some((host, run));
         let facts = StartFacts {
+            host,
+            tag: self.hosts[host].tag,
+            backing,
             terms,
             most_starts,
             group,
-            ..self.start_facts(host, run)
         };
         let until = self.hosts[host].clock.when(deadline, self.now);
         self.timeline.note(self.now, Some(host), Mark::Start, || {
@@ -206,31 +211,28 @@ impl World {
         }
     }
 
-    fn start_facts(&self, host: HostIx, run: RunId) -> StartFacts {
-        // A guard starts what its node has ordered even if that has died meanwhile: any node's word will do.
-        let committee = self
-            .hosts
-            .iter()
-            .find_map(|node| node.replica.as_ref()?.committee(run.task))
-            .unwrap_or_default();
-        let votes = committee
-            .iter()
-            .filter_map(|peer| {
-                let node = &self.hosts[*self.by_peer.get(peer)?];
-                let votes = node.replica.as_ref()?.votes(run.task);
-                let own = votes.into_iter().find(|(tag, _)| *tag == node.tag);
-                Some((node.tag, own.map(|(_, vote)| vote)))
-            })
-            .collect();
-        let tag = self.hosts[host].tag;
-        StartFacts {
-            host,
-            tag,
+    /// The votes of the committee that decides a task, as its members have them when a start is ordered.
+    fn backing(&self, host: HostIx, run: RunId) -> Backing {
+        let Some(replica) = self.hosts[host].replica.as_ref() else {
+            return Backing::default();
+        };
+        let committee = replica.committee(run.task).unwrap_or_default();
+        let generation = replica.generation(run.task);
+        let vote = |peer: &PeerId| {
+            let node = &self.hosts[*self.by_peer.get(peer)?];
+            let replica = node.replica.as_ref()?;
+            // What a member of another committee votes says nothing about this one.
+            let theirs = replica.generation(run.task);
+            if theirs.is_some() && theirs != generation {
+                return None;
+            }
+            let votes = replica.votes(run.task);
+            let own = votes.into_iter().find(|(tag, _)| *tag == node.tag);
+            Some((node.tag, own.map(|(_, vote)| vote)))
+        };
+        Backing {
             committee: committee.len(),
-            votes,
-            terms: Terms::default(),
-            most_starts: None,
-            group: None,
+            votes: committee.iter().filter_map(vote).collect(),
         }
     }
 

@@ -100,6 +100,8 @@ pub struct Setup {
     pub disks: DiskModel,
     /// How guards behave.
     pub guards: GuardPace,
+    /// A member of a committee that was silent for so long is replaced.
+    pub replace_after: Duration,
     /// Hosts that are not there when the world begins.
     pub late: Vec<HostIx>,
     /// What each host offers, thousandths of a processor.
@@ -132,6 +134,7 @@ impl Setup {
             links: LinkModel::default(),
             disks: DiskModel::default(),
             guards: GuardPace::Usual,
+            replace_after: Duration::from_secs(3_600),
             late: Vec::new(),
             cpu_milli: 2_000,
             flaw: None,

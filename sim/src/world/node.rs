@@ -73,6 +73,7 @@ impl World {
             version: "sim".to_owned(),
             timing: self.setup.timing,
             committee: self.setup.committee,
+            replace_after: self.setup.replace_after,
             offer: Offer {
                 cpu_milli: self.setup.cpu_milli,
                 memory_bytes: 1 << 33,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crdt::entry::DutyKind;
 use crdt::event::{Durability, Input, Reply, Token};
 use crdt::ids::{Epoch, TaskId};
 use crdt::task::Wish;
@@ -105,6 +106,33 @@ impl World {
             "drain no more".to_owned()
         });
         self.tell_now(host, Input::Drain(false));
+    }
+
+    /// A person wants a host to take no more work and to hand over its places in committees, or to go back to work.
+    pub fn retire_host(&mut self, host: HostIx, on: bool) -> Token {
+        let token = self.ask(host);
+        self.timeline
+            .note(self.now, Some(host), Mark::Asked, || format!("retire {on}"));
+        let peer = self.hosts[host].peer;
+        let kind = if on {
+            DutyKind::Drains
+        } else {
+            DutyKind::Works
+        };
+        self.tell_now(host, Input::Assign { token, peer, kind });
+        token
+    }
+
+    /// A person says at a host that another one will not come back: whoever it is now.
+    pub fn forget_host(&mut self, host: HostIx, other: HostIx) -> Token {
+        let token = self.ask(host);
+        let peer = self.hosts[other].peer;
+        self.timeline.note(self.now, Some(host), Mark::Asked, || {
+            format!("forget {other}")
+        });
+        let kind = DutyKind::Gone;
+        self.tell_now(host, Input::Assign { token, peer, kind });
+        token
     }
 
     fn ask(&mut self, host: HostIx) -> Token {

@@ -4,7 +4,8 @@ use automerge::legacy::{Key as OpKey, Op};
 
 use super::super::schema::Key;
 use super::*;
-use crate::entry::{OutcomeAt, Vote};
+use crate::entry::{BallotNumber, Motion, OutcomeAt, Proposal, Stand, Vote};
+use crate::ids::Generation;
 use crate::task::{Environment, Outcome, Verdict, Want, Wish};
 use crate::time::Hlc;
 
@@ -54,6 +55,17 @@ fn forged_words_are_refused_by_name() {
             outcome,
         }])
     }
+    fn motion(round: u32, mut members: Vec<PeerId>) -> Motion {
+        members.sort_unstable();
+        Motion {
+            generation: Generation::FIRST,
+            round,
+            proposal: Some(Proposal {
+                members,
+                sealed: vec![Tag(1)],
+            }),
+        }
+    }
     let rows: &[(&str, Rule, Say)] = &[
         ("unknown key", Rule::Key, |_| put("x", Vec::new())),
         ("another spelling of an index", Rule::Canonical, |s| Op {
@@ -96,11 +108,38 @@ fn forged_words_are_refused_by_name() {
         ("vote of no witness", Rule::Writer, |s| {
             let vote = Vote {
                 index: 0,
+                generation: Generation::FIRST,
                 epoch: Epoch(1),
                 claimant: Tag(1),
                 accepted: None,
             };
             by_evil(s, &Entry::Votes(vec![vote]))
+        }),
+        ("committee of two", Rule::Header, |s| {
+            let members = vec![s.evil.me(), s.host.me()];
+            by_evil(s, &Entry::Motion(motion(1, members)))
+        }),
+        ("the same member twice", Rule::Header, |s| {
+            let members = vec![s.evil.me(); 3];
+            by_evil(s, &Entry::Motion(motion(1, members)))
+        }),
+        ("round after which there is none", Rule::Epoch, |s| {
+            let members = vec![s.evil.me()];
+            by_evil(s, &Entry::Motion(motion(u32::MAX, members)))
+        }),
+        ("accepted above the promise", Rule::Epoch, |s| {
+            let ballot = |round| BallotNumber {
+                round,
+                proposer: Tag(1),
+            };
+            let proposal = motion(1, vec![s.evil.me()]).proposal;
+            let stand = Stand {
+                generation: Generation(1),
+                promised: Some(ballot(1)),
+                accepted: proposal.map(|proposal| (ballot(2), proposal)),
+                seen: Vec::new(),
+            };
+            by_evil(s, &Entry::Stand(stand))
         }),
         ("member in a segment", Rule::Document, |s| {
             by_evil(s, &member(&keys(2), "evil"))
