@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use crate::api::wire::{
-    Body, Call, Checkup, Closed, Details, Failure, FailureKind, Hello, Invitation, Killed,
-    MAX_LINE, Nodes, Reply, Request, Retried, SCHEMA, StatusQuery, Submission, Submitted, TaskLine,
-    Tasks,
+    Assigned, Body, Call, Checkup, Closed, Details, DutyWord, Failure, FailureKind, Hello,
+    Invitation, Killed, MAX_LINE, Nodes, Reply, Request, Retried, SCHEMA, StatusQuery, Submission,
+    Submitted, TaskLine, Tasks,
 };
 
 /// A node greets within this time. It does so at once unless its machine is stopped or overloaded.
@@ -272,6 +272,21 @@ impl Client {
         match self.ask(Call::Retry { ids })? {
             Body::Retried(retried) => Ok(retried),
             other => Err(strange("retry", &other)),
+        }
+    }
+
+    /// Wants something of a host: the one called so by name or tag, or the one asked.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn assign(
+        &mut self,
+        node: Option<String>,
+        duty: DutyWord,
+    ) -> Result<Assigned, ClientError> {
+        match self.ask(Call::Assign { node, duty })? {
+            Body::Assigned(assigned) => Ok(assigned),
+            other => Err(strange("assign", &other)),
         }
     }
 

@@ -87,6 +87,9 @@ pub struct Flags {
     /// Peers whose majority decides a claim: 1, 3 or 5 [default: 3]
     #[arg(long, value_name = "N", global = true)]
     pub committee: Option<u8>,
+    /// How long a host may be silent until others take its places in committees [default: 10m]
+    #[arg(long, value_name = "DUR", global = true)]
+    pub replace_after: Option<String>,
     /// How long tasks may go on after TERM [default: 10s]
     #[arg(long, value_name = "DUR", global = true)]
     pub grace: Option<String>,
@@ -131,6 +134,7 @@ struct File {
     lease: Option<String>,
     drift: Option<u32>,
     committee: Option<u8>,
+    replace_after: Option<String>,
     grace: Option<String>,
     log: Option<String>,
     log_format: Option<LogFormat>,
@@ -157,6 +161,8 @@ pub struct Settings {
     pub timing: Timing,
     /// Committee size.
     pub committee: u8,
+    /// How long a host may be silent until others take its places in committees.
+    pub replace_after: Duration,
     /// How long tasks may go on after TERM.
     pub grace: Duration,
     /// Log filter.
@@ -229,12 +235,24 @@ impl Flags {
             "--grace",
             Duration::from_secs(10),
         );
+        let replace_after = span(
+            self.replace_after.or(file.replace_after),
+            "--replace-after",
+            Duration::from_secs(600),
+        );
         let timing = Timing::with_lease(
             heartbeat,
             lease,
             self.drift.or(file.drift).unwrap_or(10_000),
         );
         problems.extend(timing.problems().iter().map(ToString::to_string));
+        if replace_after < lease {
+            problems.push(format!(
+                "--replace-after {}: must be at least the lease, {}: a host is silent for that long without harm",
+                humantime::format_duration(replace_after),
+                humantime::format_duration(lease)
+            ));
+        }
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
@@ -248,6 +266,7 @@ impl Flags {
             offer,
             timing,
             committee,
+            replace_after,
             grace,
             log: self.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),

@@ -2,13 +2,14 @@
 //!
 //! Each test has nodes and directories of its own, so all of them may run at once. Reading order: `cluster` (a mesh does its job),
 //! `cli` and `xargs` (the programs as scripts meet them), `demo`, `doctor`, `faults` (kill, stop, restart), `guard` (what outlives a
-//! node), `partition` (networks that split), `policies` (what people choose for both), `chaos` (all of that at random),
+//! node), `partition` (networks that split), `committees` (hosts that leave), `policies` (what people choose for both), `chaos` (all of that at random),
 //! `bad_input`.
 
 mod bad_input;
 mod chaos;
 mod cli;
 mod cluster;
+mod committees;
 mod demo;
 mod doctor;
 mod faults;

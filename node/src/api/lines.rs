@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crdt::entry::DutyKind;
 use crdt::event::{Links, NewTask};
 use crdt::history::{Attempt, Freed};
 use crdt::ids::{PeerId, Tag, TaskId};
@@ -192,6 +193,18 @@ fn attempts(replica: &Replica, id: TaskId, names: &Names) -> Vec<AttemptLine> {
 fn why_free(freed: Freed, name: &impl Fn(Tag) -> String) -> (String, &'static str) {
     match freed {
         Freed::Unvoted => ("it had voted for nobody".to_owned(), "V2 (0)"),
+        Freed::Newcomer => (
+            "it was new in the committee, and waited out what the one before may have granted"
+                .to_owned(),
+            "M6",
+        ),
+        Freed::Replaced(tag, epoch) => (
+            format!(
+                "the committee was replaced, and {} had no lease left at epoch {epoch}",
+                name(tag)
+            ),
+            "M6",
+        ),
         Freed::Done => (
             "it had accepted an outcome: that run had ended".to_owned(),
             "V2 (0)",
@@ -220,7 +233,11 @@ fn why_free(freed: Freed, name: &impl Fn(Tag) -> String) -> (String, &'static st
 
 /// Returns the line of a host.
 #[must_use]
-pub fn node_line(member: &MemberView, round_trip: Option<std::time::Duration>) -> NodeLine {
+pub fn node_line(
+    member: &MemberView,
+    round_trip: Option<std::time::Duration>,
+    places: usize,
+) -> NodeLine {
     let beat = member.beat.as_ref();
     let milli = |pick: fn(&crdt::entry::Beat) -> u32| f64::from(beat.map_or(0, pick)) / 1_000.0;
     NodeLine {
@@ -236,6 +253,8 @@ pub fn node_line(member: &MemberView, round_trip: Option<std::time::Duration>) -
         cpus_free: milli(|beat| beat.free_milli),
         memory_bytes: beat.map_or(0, |beat| beat.memory_bytes),
         running: beat.map_or(0, |beat| beat.running),
+        draining: member.duty == DutyKind::Drains,
+        places,
         load: f64::from(beat.map_or(0, |beat| beat.load_centi)) / 100.0,
         version: beat.map(|beat| beat.version.clone()).unwrap_or_default(),
         round_trip_ms: round_trip.map(|time| time.as_secs_f64() * 1_000.0),

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crdt::entry::DutyKind;
 use crdt::event::Durability;
 use crdt::task::{Arg, Captured, Environment, Needs, OnLost, OnPartition, TaskState, Usage};
 use serde::{Deserialize, Serialize};
@@ -94,6 +95,13 @@ pub enum Call {
     Retry {
         /// Which.
         ids: Vec<String>,
+    },
+    /// A person wants something of a host. Answered by [`Assigned`].
+    Assign {
+        /// Its name or tag; the host asked itself if there is none.
+        node: Option<String>,
+        /// What.
+        duty: DutyWord,
     },
     /// The hosts of the mesh. Answered by [`Nodes`].
     Nodes {},
@@ -281,6 +289,8 @@ pub enum Body {
     Killed(Killed),
     /// To `retry`.
     Retried(Retried),
+    /// To [`Call::Assign`].
+    Assigned(Assigned),
     /// To `nodes`.
     Nodes(Nodes),
     /// To `invite`.
@@ -515,6 +525,37 @@ pub struct Retried {
     pub asked: u64,
 }
 
+/// What a person wants of a host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DutyWord {
+    /// It takes work.
+    Works,
+    /// It takes no more work, and hands over its places in committees.
+    Drains,
+    /// It will not come back.
+    Gone,
+}
+
+impl From<DutyWord> for DutyKind {
+    fn from(word: DutyWord) -> Self {
+        match word {
+            DutyWord::Works => Self::Works,
+            DutyWord::Drains => Self::Drains,
+            DutyWord::Gone => Self::Gone,
+        }
+    }
+}
+
+/// Of which host something is wanted now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Assigned {
+    /// What people call it.
+    pub name: String,
+    /// Its tag.
+    pub tag: String,
+}
+
 /// How well a node is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Checkup {
@@ -579,6 +620,12 @@ pub struct NodeLine {
     pub memory_bytes: u64,
     /// Runs alive.
     pub running: u32,
+    /// It takes no more work, and hands over its places in committees.
+    #[serde(default)]
+    pub draining: bool,
+    /// Lists of unfinished tasks (segments) that rest on its disk: it sits in their committee, or nobody has its place yet.
+    #[serde(default)]
+    pub places: usize,
     /// Load average of one minute.
     pub load: f64,
     /// Its version.

@@ -5,6 +5,7 @@
 
 mod demo;
 mod doctor;
+mod drain;
 mod interrupt;
 mod invite;
 mod kill;
@@ -97,6 +98,9 @@ enum Verb {
     Wait(wait::Options),
     Kill(kill::Options),
     Retry(retry::Options),
+    Drain(drain::DrainOptions),
+    Undrain(drain::UndrainOptions),
+    Forget(drain::ForgetOptions),
     WhyTwice(why_twice::Options),
     Nodes(nodes::Options),
     Invite(invite::Options),
@@ -229,6 +233,9 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
         Some(Verb::WhyTwice(options)) => why_twice::run(&context, options),
         Some(Verb::Nodes(_)) => nodes::run(&context),
         Some(Verb::Invite(_)) => invite::run(&context),
+        Some(Verb::Drain(options)) => drain::drain(&context, options),
+        Some(Verb::Undrain(options)) => drain::undrain(&context, options),
+        Some(Verb::Forget(options)) => drain::forget(&context, options),
         Some(Verb::Doctor(_)) => doctor::run(&context),
         Some(Verb::Demo(options)) => demo::run(&context, &options),
     }

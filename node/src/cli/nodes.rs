@@ -49,6 +49,7 @@ fn render(nodes: &[NodeLine], width: Option<u16>) -> String {
 
 fn row(node: &NodeLine) -> Vec<String> {
     let state = match (node.alive, node.silent_ms) {
+        (true, _) if node.draining => painted(AnsiColor::Yellow.on_default(), "drained"),
         (true, _) => painted(AnsiColor::Green.on_default(), "alive"),
         (false, silent) => {
             let silent = silent.map_or_else(String::new, |ms| {
@@ -99,6 +100,8 @@ mod tests {
             cpus_free: 0.5,
             memory_bytes: 4 << 30,
             running: 3,
+            draining: false,
+            places: 0,
             load: 1.234,
             version: "0.1.0".into(),
             round_trip_ms: Some(0.42),

@@ -2,6 +2,7 @@
 
 use crdt::event::{Input, Refusal, Reply, Token};
 use crdt::ids::{Epoch, TaskId};
+use crdt::roster::MemberView;
 use crdt::task::{OnLost, TaskState, TaskView, Wish, Work};
 use net::PeerKey;
 use tracing::debug;
@@ -14,8 +15,8 @@ use crate::api::answers::{Answers, Question, Taken, failure};
 use crate::api::ids;
 use crate::api::lines::{Caller, Names, detail, new_tasks, node_line, task_line};
 use crate::api::wire::{
-    Body, Call, Closed, Details, FailureKind, Invitation, Killed, Nodes, Retried, Stats,
-    StatusQuery, Submission, Submitted, TaskLine, Tasks,
+    Assigned, Body, Call, Closed, Details, DutyWord, FailureKind, Invitation, Killed, Nodes,
+    Retried, Stats, StatusQuery, Submission, Submitted, TaskLine, Tasks,
 };
 
 /// One line of a status lists at most so many tasks.
@@ -27,9 +28,22 @@ const PENDING_LIMIT: usize = 20_000;
 #[derive(Debug)]
 pub(super) enum Pending {
     Submit(Answers),
-    Kill { answers: Answers, asked: u64 },
-    Retry { answers: Answers, asked: u64 },
-    Close { answers: Answers, closed: Closed },
+    Kill {
+        answers: Answers,
+        asked: u64,
+    },
+    Retry {
+        answers: Answers,
+        asked: u64,
+    },
+    Close {
+        answers: Answers,
+        closed: Closed,
+    },
+    Assign {
+        answers: Answers,
+        assigned: Assigned,
+    },
 }
 
 impl Pending {
@@ -37,6 +51,7 @@ impl Pending {
         let (Self::Submit(answers)
         | Self::Kill { answers, .. }
         | Self::Retry { answers, .. }
+        | Self::Assign { answers, .. }
         | Self::Close { answers, .. }) = self;
         answers
     }
@@ -110,6 +125,7 @@ impl Node {
                 }
             }
             Call::Close { group, size } => self.close(&group, size, &caller, answers),
+            Call::Assign { node, duty } => self.assign(node.as_deref(), duty, answers),
             Call::Nodes {} => answers.end(Body::Nodes(self.nodes())),
             Call::Invite {} => {
                 let ticket = self.ticket().to_string();
@@ -220,6 +236,54 @@ impl Node {
         })
     }
 
+    /// Writes down what a person wants of a host.
+    fn assign(&mut self, node: Option<&str>, duty: DutyWord, answers: Answers) {
+        let members = self.replica.members();
+        let meant: Vec<&MemberView> = match node {
+            None => members.iter().filter(|member| member.own).collect(),
+            Some(text) => {
+                let tagged = members.iter().filter(|m| m.peer.tag().to_string() == text);
+                let named = members.iter().filter(|member| member.name == text);
+                let tagged: Vec<&MemberView> = tagged.collect();
+                if tagged.is_empty() {
+                    named.collect()
+                } else {
+                    tagged
+                }
+            }
+        };
+        let member = match meant[..] {
+            [member] => member,
+            [] => {
+                let text = format!(
+                    "no host of the mesh is called {:?}",
+                    node.unwrap_or_default()
+                );
+                return answers.fail(FailureKind::Request, text, LOOK_NODES);
+            }
+            [..] => {
+                let text = format!(
+                    "{} hosts are called {:?}",
+                    meant.len(),
+                    node.unwrap_or_default()
+                );
+                return answers.fail(
+                    FailureKind::Request,
+                    text,
+                    Some("name it by its tag: see 'aque nodes'"),
+                );
+            }
+        };
+        let (peer, kind) = (member.peer, duty.into());
+        let assigned = Assigned {
+            name: member.name.clone(),
+            tag: peer.tag().to_string(),
+        };
+        if let Some(token) = self.expect_reply(Pending::Assign { answers, assigned }) {
+            self.feed(Input::Assign { token, peer, kind });
+        }
+    }
+
     fn close(&mut self, group: &str, size: u32, caller: &Caller, answers: Answers) {
         let id = match ids::one(&self.replica, group, &caller.user) {
             Ok(id) if ids::is_group(&self.replica, id) => id,
@@ -277,6 +341,9 @@ impl Node {
             (Pending::Close { answers, closed }, Reply::Noted { .. }) => {
                 answers.end(Body::Closed(closed));
             }
+            (Pending::Assign { answers, assigned }, Reply::Noted { .. }) => {
+                answers.end(Body::Assigned(assigned));
+            }
             (pending, Reply::Refused(refusal)) => pending.answers().end(refused(&refusal)),
             (_, reply) => debug!(?reply, "reply of another kind than asked for"),
         }
@@ -299,7 +366,10 @@ impl Node {
         Nodes {
             nodes: members
                 .iter()
-                .map(|m| node_line(m, round_trip(m.peer)))
+                .map(|m| {
+                    let places = self.replica.places(m.peer.tag());
+                    node_line(m, round_trip(m.peer), places)
+                })
                 .collect(),
         }
     }
@@ -377,6 +447,8 @@ impl Node {
 }
 
 const LOOK: Option<&str> = Some("aque status -x lists the tasks that are known here");
+/// What to do when a host is not known.
+const LOOK_NODES: Option<&str> = Some("'aque nodes' lists them");
 
 async fn send_in_lines(mut lines: Vec<TaskLine>, more: u64, answers: Answers) {
     while lines.len() > TASKS_A_LINE {
@@ -394,6 +466,12 @@ fn refused(refusal: &Refusal) -> Body {
     match refusal {
         Refusal::Disk | Refusal::Busy => failure(FailureKind::Busy, refusal.to_string(), None),
         Refusal::Unknown(_) => failure(FailureKind::Request, refusal.to_string(), LOOK),
+        Refusal::Alive => failure(
+            FailureKind::Request,
+            refusal.to_string(),
+            Some("'aque drain NODE --wait' lets it end its runs and hands over what rests on it"),
+        ),
+        Refusal::NoMember => failure(FailureKind::Request, refusal.to_string(), LOOK_NODES),
         Refusal::Spec { .. } => failure(FailureKind::Request, refusal.to_string(), None),
     }
 }

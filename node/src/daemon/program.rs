@@ -228,6 +228,7 @@ async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         timing: settings.timing,
         committee: settings.committee,
+        replace_after: settings.replace_after,
         offer: settings.offer,
         seed: fastrand::u64(..),
     };
