@@ -28,6 +28,7 @@ use crate::event::{FoundRun, Input, Output};
 use crate::graph::{Graph, TaskIx};
 use crate::ids::{Digest, DocId, Epoch, Incarnation, PeerId, SegmentId, Tag, TaskId};
 use crate::ledger::Ledger;
+use crate::offences::Offences;
 use crate::registers::Registers;
 use crate::roster::Roster;
 use crate::schedule::Schedule;
@@ -176,6 +177,7 @@ pub struct Replica {
     timers: BTreeSet<(Mono, Timer)>,
     outputs: VecDeque<Output>,
     counters: Counters,
+    offences: Offences,
 }
 
 impl Replica {
@@ -243,6 +245,7 @@ impl Replica {
             timers: BTreeSet::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            offences: Offences::default(),
         };
         replica.recover(&records, found);
         replica.set_timer(now.mono, Timer::Beat);
