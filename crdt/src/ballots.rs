@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::config::Sabotage;
 use crate::entry::Accept;
 use crate::ids::{Epoch, Generation, Tag};
-use crate::registers::{WentBack, find, slot};
+use crate::registers::{Misfit, find, slot};
 
 /// A vote register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,23 +92,26 @@ impl Ballots {
     /// Folds a vote, under a rule that may be broken on purpose.
     ///
     /// # Errors
-    /// A lower epoch, another claimant at the same epoch, or an accept that goes back.
+    /// A lower epoch, another claimant at the same epoch, or an accept that goes back or lies ahead of its vote.
     pub fn fold(
         &mut self,
         writer: Tag,
         new: VoteRegister,
         broken: Option<Sabotage>,
-    ) -> Result<(), WentBack> {
-        let old = slot(&mut self.votes, writer, &new);
+    ) -> Result<(), Misfit> {
         let accepts =
             |vote: &VoteRegister| vote.accepted.map_or(Epoch::NONE, |accept| accept.epoch);
+        if accepts(&new) > new.epoch {
+            return Err(Misfit::WentBack);
+        }
+        let old = slot(&mut self.votes, writer, &new);
         let twice = broken == Some(Sabotage::VotesTwice);
         let moved = new.epoch > old.epoch
             || new.epoch == old.epoch && (new.claimant == old.claimant || twice);
         let forgetful = broken == Some(Sabotage::AcceptsDropped);
         let taken_back = accepts(&new) < accepts(old) && !forgetful;
-        if !moved || taken_back || accepts(&new) > new.epoch {
-            return Err(WentBack);
+        if !moved || taken_back {
+            return Err(Misfit::WentBack);
         }
         let before = std::mem::replace(old, new);
         if new.epoch > before.epoch {

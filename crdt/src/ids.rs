@@ -166,8 +166,17 @@ pub struct Epoch(pub u32);
 impl Epoch {
     /// No claim yet.
     pub const NONE: Self = Self(0);
+    /// How far one bid may reach above its writer's last: more claims than a task sees in years. A host whose next bid would
+    /// reach further gets there in several steps; so one bid alone never takes the room that others need.
+    pub const LEAP: u32 = 1 << 20;
     /// The last that may be written: no honest mesh comes near it.
     pub const LAST: Self = Self(u32::MAX / 2);
+
+    /// Returns the highest epoch that may follow this one.
+    #[must_use]
+    pub fn leap(self) -> Self {
+        Self(self.0.saturating_add(Self::LEAP))
+    }
 
     /// Returns the epoch after this one.
     #[must_use]

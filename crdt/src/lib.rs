@@ -12,6 +12,7 @@ pub mod ids;
 pub mod keys;
 pub mod ledger;
 pub mod message;
+pub mod offences;
 pub mod registers;
 pub mod replica;
 pub mod resolve;

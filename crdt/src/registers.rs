@@ -1,7 +1,8 @@
 //! The registers of one task as folded from documents: for each writer the newest entry of each kind.
 //!
 //! Every register has one writer, and a writer's entries arrive in the order of its chain, so folding keeps the last one.
-//! An entry that goes back (a bid or vote of a lower epoch) is refused: its writer broke the protocol.
+//! An entry that goes back (a bid or vote of a lower epoch), leaps, or rests on no bid is refused: its writer broke the
+//! protocol. Each of these is judged by what the same writer said before, so every replica judges alike.
 //! Own entries are visible at once; [`crate::claim`] and [`crate::resolve`] count them only when they are durable.
 
 use std::cmp::Ordering;
@@ -64,10 +65,19 @@ pub enum Loss {
     Silent(Tag, Epoch),
 }
 
-/// An entry that goes back: its writer broke the protocol, and nothing was changed.
+/// An entry that does not fit its writer's earlier ones: the writer broke the protocol, and nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a register went back")]
-pub struct WentBack;
+pub enum Misfit {
+    /// An epoch, a give-up or an accept was taken back.
+    #[error("a register went back")]
+    WentBack,
+    /// A bid more than [`Epoch::LEAP`] above the writer's last.
+    #[error("an epoch leapt ahead")]
+    Leap,
+    /// An outcome, or the mark of a run, at an epoch for which its writer never bid.
+    #[error("an outcome or a run without a bid")]
+    NoBid,
+}
 
 pub(crate) fn slot<'a, T: Clone>(list: &'a mut Vec<(Tag, T)>, writer: Tag, fresh: &T) -> &'a mut T {
     let place = match list.binary_search_by_key(&writer, |(tag, _)| *tag) {
@@ -198,13 +208,21 @@ impl Registers {
             .map(|(_, r)| &r.outcome)
     }
 
-    /// Returns the highest epoch in any bid or vote.
+    /// Returns the highest epoch in any bid, or in any vote that some bid can have led to: for a vote far above every bid
+    /// nobody leaps before that bid has come. The epochs of next bids and what people see are found by it, no rule of safety.
     #[must_use]
     pub fn top(&self) -> Epoch {
         let bids = self.bids.iter().map(|(_, bid)| bid.epoch);
+        let bid = bids.max().unwrap_or(Epoch::NONE);
         let votes = self.votes().map(|(_, vote)| vote.epoch);
+        let heeded = votes.filter(|epoch| *epoch <= bid.leap());
         let floor = self.basis().map(|basis| basis.floor);
-        bids.chain(votes).chain(floor).max().unwrap_or(Epoch::NONE)
+        heeded.chain(floor).fold(bid, Epoch::max)
+    }
+
+    /// The highest epoch that `writer` ever bid at.
+    fn bid_at(&self, writer: Tag) -> Epoch {
+        self.bid(writer).map_or(Epoch::NONE, |bid| bid.epoch)
     }
 
     /// Says whether `claimant`'s run at `epoch` is known to be over: a higher bid, a give-up, or an outcome.
@@ -252,11 +270,14 @@ impl Registers {
     /// Folds a bid.
     ///
     /// # Errors
-    /// A lower epoch than before, or a give-up taken back.
-    pub fn fold_bid(&mut self, writer: Tag, new: BidRegister) -> Result<(), WentBack> {
+    /// A lower epoch than before, a give-up taken back, or a leap.
+    pub fn fold_bid(&mut self, writer: Tag, new: BidRegister) -> Result<(), Misfit> {
+        if new.epoch > self.bid_at(writer).leap() {
+            return Err(Misfit::Leap);
+        }
         let old = slot(&mut self.bids, writer, &new);
         if (new.epoch, new.gave_up) < (old.epoch, old.gave_up) {
-            return Err(WentBack);
+            return Err(Misfit::WentBack);
         }
         *old = new;
         Ok(())
@@ -265,13 +286,13 @@ impl Registers {
     /// Folds a vote that `writer` cast as a member of the committee `generation`.
     ///
     /// # Errors
-    /// A lower epoch, another claimant at the same epoch, or an accept that goes back.
+    /// A lower epoch, another claimant at the same epoch, or an accept that goes back or lies ahead of its vote.
     pub fn fold_vote(
         &mut self,
         writer: Tag,
         generation: Generation,
         new: VoteRegister,
-    ) -> Result<(), WentBack> {
+    ) -> Result<(), Misfit> {
         let broken = self.broken;
         match generation.cmp(&self.generation()) {
             Ordering::Less => {
@@ -294,15 +315,18 @@ impl Registers {
     /// Folds an outcome.
     ///
     /// # Errors
-    /// Not above the epoch of the writer's last one.
+    /// Not above the epoch of the writer's last one, or above its last bid.
     pub fn fold_outcome(
         &mut self,
         writer: Tag,
         epoch: Epoch,
         outcome: Arc<Outcome>,
-    ) -> Result<(), WentBack> {
+    ) -> Result<(), Misfit> {
+        if epoch > self.bid_at(writer) {
+            return Err(Misfit::NoBid);
+        }
         if find(&self.outcomes, writer).is_some_and(|old| epoch <= old.epoch) {
-            return Err(WentBack);
+            return Err(Misfit::WentBack);
         }
         if !outcome.verdict.is_final() {
             self.retries = self.retries.saturating_add(1);
@@ -318,7 +342,13 @@ impl Registers {
     }
 
     /// Folds a claim mark.
-    pub fn fold_mark(&mut self, writer: Tag, mark: ClaimMark) {
+    ///
+    /// # Errors
+    /// Above the writer's last bid.
+    pub fn fold_mark(&mut self, writer: Tag, mark: ClaimMark) -> Result<(), Misfit> {
+        if mark.epoch > self.bid_at(writer) {
+            return Err(Misfit::NoBid);
+        }
         if mark.started.is_some() {
             self.starts = self.starts.saturating_add(1);
         }
@@ -326,6 +356,7 @@ impl Registers {
         if mark.epoch >= old.epoch {
             *old = mark;
         }
+        Ok(())
     }
 
     /// Returns who runs it or ran it last: of the highest epoch, and of these one that did start.
@@ -370,25 +401,96 @@ mod tests {
         };
         assert_eq!(registers.fold_bid(tag, bid(2, false)), Ok(()));
         assert_eq!(registers.fold_bid(tag, bid(2, true)), Ok(()));
-        assert_eq!(registers.fold_bid(tag, bid(2, false)), Err(WentBack));
-        assert_eq!(registers.fold_bid(tag, bid(1, true)), Err(WentBack));
+        assert_eq!(
+            registers.fold_bid(tag, bid(2, false)),
+            Err(Misfit::WentBack)
+        );
+        assert_eq!(registers.fold_bid(tag, bid(1, true)), Err(Misfit::WentBack));
         assert_eq!(registers.fold_bid(tag, bid(3, false)), Ok(()));
-        assert_eq!(
-            registers.fold_vote(tag, Generation::FIRST, vote(2, 1)),
-            Ok(())
-        );
-        assert_eq!(
-            registers.fold_vote(tag, Generation::FIRST, vote(2, 2)),
-            Err(WentBack)
-        );
-        assert_eq!(
-            registers.fold_vote(tag, Generation::FIRST, vote(1, 1)),
-            Err(WentBack)
-        );
-        assert_eq!(
-            registers.fold_vote(tag, Generation::FIRST, vote(3, 2)),
-            Ok(())
-        );
+        let mut fold = |vote| registers.fold_vote(tag, Generation::FIRST, vote);
+        assert_eq!(fold(vote(2, 1)), Ok(()));
+        assert_eq!(fold(vote(2, 2)), Err(Misfit::WentBack));
+        assert_eq!(fold(vote(1, 1)), Err(Misfit::WentBack));
+        assert_eq!(fold(vote(3, 2)), Ok(()));
         assert_eq!(registers.top(), Epoch(3));
+    }
+
+    #[test]
+    fn a_leap_takes_no_room_from_others() {
+        let mut registers = Registers::default();
+        let (evil, good) = (Tag(1), Tag(2));
+        let bid = |epoch: Epoch| BidRegister {
+            epoch,
+            gave_up: false,
+        };
+        let first = Epoch::NONE.leap();
+        assert_eq!(
+            registers.fold_bid(evil, bid(first.next())),
+            Err(Misfit::Leap)
+        );
+        assert_eq!(
+            registers.fold_bid(evil, bid(Epoch::LAST)),
+            Err(Misfit::Leap)
+        );
+        assert_eq!(registers.bid(evil), None, "nothing of it is kept");
+        // A vote that no bid can have led to says nothing, until the bid comes.
+        let vote = VoteRegister {
+            epoch: first.next(),
+            claimant: evil,
+            accepted: None,
+        };
+        assert_eq!(registers.fold_vote(good, Generation::FIRST, vote), Ok(()));
+        assert_eq!(registers.top(), Epoch::NONE);
+        let others = [Tag(3), Tag(4)];
+        for tag in others {
+            let vote = VoteRegister {
+                epoch: Epoch(1),
+                claimant: good,
+                accepted: None,
+            };
+            assert_eq!(registers.fold_vote(tag, Generation::FIRST, vote), Ok(()));
+        }
+        let committee = [good, others[0], others[1]];
+        let holder = crate::resolve::holder(&registers, &committee);
+        assert_eq!(holder, Some((good, Epoch(1))), "it hides no majority");
+        assert_eq!(registers.fold_bid(evil, bid(first)), Ok(()));
+        assert_eq!(registers.fold_bid(evil, bid(first.next())), Ok(()));
+        assert_eq!(registers.top(), first.next());
+        assert_eq!(registers.fold_bid(good, bid(first)), Ok(()));
+        assert_eq!(registers.fold_bid(good, bid(first.next().next())), Ok(()));
+    }
+
+    #[test]
+    fn an_outcome_needs_a_bid() {
+        use crate::task::Verdict;
+
+        let mut registers = Registers::default();
+        let tag = Tag(1);
+        let outcome = |epoch| {
+            Arc::new(Outcome {
+                origin: (Epoch(epoch), tag),
+                verdict: Verdict::Success,
+                report: None,
+                reason: None,
+            })
+        };
+        let mark = |epoch| ClaimMark {
+            epoch: Epoch(epoch),
+            started: Some(crate::time::Wall(1)),
+        };
+        let without = registers.fold_outcome(tag, Epoch(1), outcome(1));
+        assert_eq!(without, Err(Misfit::NoBid));
+        assert_eq!(registers.fold_mark(tag, mark(1)), Err(Misfit::NoBid));
+        assert_eq!((registers.starts, registers.mark()), (0, None));
+        let bid = BidRegister {
+            epoch: Epoch(2),
+            gave_up: false,
+        };
+        assert_eq!(registers.fold_bid(tag, bid), Ok(()));
+        let above = registers.fold_outcome(tag, Epoch(3), outcome(3));
+        assert_eq!(above, Err(Misfit::NoBid));
+        assert_eq!(registers.outcomes().count(), 0);
+        assert_eq!(registers.fold_mark(tag, mark(2)), Ok(()));
+        assert_eq!(registers.fold_outcome(tag, Epoch(2), outcome(2)), Ok(()));
     }
 }

@@ -82,7 +82,9 @@ pub fn holder(registers: &Registers, committee: &[Tag]) -> Option<(Tag, Epoch)> 
             .iter()
             .filter_map(|member| registers.vote(*member))
     };
-    let epoch = votes().map(|vote| vote.epoch).max()?;
+    let top = registers.top();
+    let heeded = votes().filter(|vote| vote.epoch <= top);
+    let epoch = heeded.map(|vote| vote.epoch).max()?;
     let majority = committee.len() / 2 + 1;
     let claimant = votes().find(|vote| vote.epoch == epoch)?.claimant;
     let count = votes()

@@ -1,7 +1,8 @@
 //! `aque doctor`: what it finds well, what it finds amiss, and what it says where nobody answers.
 
+use rustix::process::Signal;
 use serde_json::Value;
-use tests::{Cluster, Node, settle};
+use tests::{Cluster, Node, processes, settle};
 
 /// Returns how a topic is, as a node's doctor says.
 fn health(node: &Node, topic: &str) -> Result<String, String> {
@@ -30,7 +31,10 @@ fn wait_health(node: &Node, topic: &str, expected: &str) {
 #[test]
 fn a_lost_host_is_told_of_with_what_to_do() {
     let mut cluster = Cluster::start(3);
-    for topic in ["disk", "peers", "versions", "gate", "refused", "authors"] {
+    let topics = [
+        "disk", "guard", "files", "peers", "versions", "gate", "refused", "authors",
+    ];
+    for topic in topics {
         wait_health(&cluster[0], topic, "ok");
     }
     cluster[2].kill_host();
@@ -44,6 +48,22 @@ fn a_lost_host_is_told_of_with_what_to_do() {
     cluster[1].start();
     cluster[2].start();
     wait_health(&cluster[0], "peers", "ok");
+}
+
+#[test]
+fn a_guard_that_is_stopped_is_a_fault() {
+    let cluster = Cluster::start(1);
+    let guard = cluster[0].guard().expect("a node has a guard");
+    processes::signal(guard, Signal::STOP);
+    wait_health(&cluster[0], "guard", "fault");
+    let said = cluster[0].aque(&["doctor"]).run();
+    let pid = guard.as_raw_nonzero();
+    assert!(
+        said.stdout.contains(&format!("process {pid} is stopped")),
+        "{said}"
+    );
+    processes::signal(guard, Signal::CONT);
+    wait_health(&cluster[0], "guard", "ok");
 }
 
 #[test]

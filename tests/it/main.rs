@@ -2,8 +2,8 @@
 //!
 //! Each test has nodes and directories of its own, so all of them may run at once. Reading order: `cluster` (a mesh does its job),
 //! `cli` and `xargs` (the programs as scripts meet them), `demo`, `doctor`, `faults` (kill, stop, restart), `guard` (what outlives a
-//! node), `partition` (networks that split), `committees` (hosts that leave), `policies` (what people choose for both), `chaos` (all of that at random),
-//! `bad_input`.
+//! node), `partition` (networks that split), `committees` (hosts that leave), `policies` (what people choose for both), `chaos`
+//! (all of that at random), `bad_input` and `traitor` (who sends what nobody may).
 
 mod bad_input;
 mod chaos;
@@ -16,6 +16,7 @@ mod faults;
 mod guard;
 mod partition;
 mod policies;
+mod traitor;
 mod xargs;
 
 use tests::{Cluster, Node, settle};

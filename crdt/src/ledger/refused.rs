@@ -132,6 +132,49 @@ pub enum Rule {
     Canonical,
 }
 
+impl Rule {
+    /// Returns its name, the same in every version: `rule-` and words joined by `-`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Compressed => "rule-compressed",
+            Self::Chunk => "rule-chunk",
+            Self::Columns => "rule-columns",
+            Self::Object => "rule-object",
+            Self::List => "rule-list",
+            Self::Operations => "rule-operations",
+            Self::Action => "rule-action",
+            Self::Actor => "rule-actor",
+            Self::Incarnation => "rule-incarnation",
+            Self::Sequence => "rule-sequence",
+            Self::Dependency => "rule-dependency",
+            Self::Start => "rule-start",
+            Self::Space => "rule-space",
+            Self::Decoration => "rule-decoration",
+            Self::Key => "rule-key",
+            Self::Value => "rule-value",
+            Self::Writer => "rule-writer",
+            Self::Number => "rule-number",
+            Self::KeyTwice => "rule-key-twice",
+            Self::Document => "rule-document",
+            Self::Header => "rule-header",
+            Self::Specs => "rule-specs",
+            Self::Environment => "rule-environment",
+            Self::End => "rule-end",
+            Self::Index => "rule-index",
+            Self::Batch => "rule-batch",
+            Self::Epoch => "rule-epoch",
+            Self::Length => "rule-length",
+            Self::Step => "rule-step",
+            Self::Stamp => "rule-stamp",
+            Self::Proof => "rule-proof",
+            Self::Tag => "rule-tag",
+            Self::Predecessor => "rule-predecessor",
+            Self::Canonical => "rule-canonical",
+        }
+    }
+}
+
 /// Counts since the start of the process.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LedgerStats {

@@ -68,6 +68,33 @@ impl Replica {
         self.wake_task(ix, since + self.bid_patience());
     }
 
+    /// Says whether the next bid would be a leap.
+    pub(super) fn is_far_below(&self, ix: TaskIx) -> bool {
+        let registers = &self.known(ix).registers;
+        let own = registers.bid(self.tag).map_or(Epoch::NONE, |bid| bid.epoch);
+        registers.top().next() > own.leap()
+    }
+
+    /// Comes nearer to the top of a task whose epochs others have driven up: bids as far above as it may, and gives that up
+    /// at once. It has no claim, so that is true.
+    pub(super) fn climb(&mut self, ix: TaskIx) {
+        let task = self.known(ix);
+        assert!(
+            task.claim.is_none(),
+            "only what is not claimed is given up unseen"
+        );
+        let own = task
+            .registers
+            .bid(self.tag)
+            .map_or(Epoch::NONE, |bid| bid.epoch);
+        let bid = Bid {
+            index: task.index,
+            epoch: own.leap(),
+            gave_up: true,
+        };
+        self.stage_bid(ix, bid);
+    }
+
     pub(super) fn stage_bid(&mut self, ix: TaskIx, bid: Bid) {
         let register = BidRegister {
             epoch: bid.epoch,
@@ -459,7 +486,9 @@ impl Replica {
     fn mark(&mut self, ix: TaskIx, epoch: Epoch, started: Option<Wall>) {
         let mark = ClaimMark { epoch, started };
         let (tag, place) = (self.tag, self.known(ix).index);
-        self.registers(ix).fold_mark(tag, mark);
+        self.registers(ix)
+            .fold_mark(tag, mark)
+            .expect("only what was bid for runs");
         self.stage(ix).marks.insert(place, mark);
     }
 

@@ -14,7 +14,7 @@ use crate::event::{Refusal, Reply, Token};
 use crate::generation::{Electorate, Replacement};
 use crate::graph::TaskIx;
 use crate::ids::{DocId, Epoch, Generation, PeerId, SegmentId, Tag, TaskId};
-use crate::registers::WentBack;
+use crate::registers::Misfit;
 use crate::time::{Mono, Wall};
 
 impl Replica {
@@ -41,7 +41,7 @@ impl Replica {
         id: SegmentId,
         writer: Tag,
         motion: Motion,
-    ) -> Result<(), WentBack> {
+    ) -> Result<(), Misfit> {
         let generation = motion.generation;
         self.word(id, generation, |replacement| {
             replacement.fold_motion(writer, motion)
@@ -53,7 +53,7 @@ impl Replica {
         id: SegmentId,
         writer: Tag,
         stand: Stand,
-    ) -> Result<(), WentBack> {
+    ) -> Result<(), Misfit> {
         let generation = stand.generation;
         self.word(id, generation, |replacement| {
             replacement.fold_stand(writer, stand)
@@ -66,14 +66,14 @@ impl Replica {
         id: SegmentId,
         generation: Generation,
         fold: impl FnOnce(&mut Replacement) -> Result<(), E>,
-    ) -> Result<(), WentBack> {
+    ) -> Result<(), Misfit> {
         let now = self.now.mono;
         let Some(segment) = self.segments.get_mut(&id) else {
             return Ok(());
         };
         segment.moved = now;
         let replacement = segment.replacements.entry(generation).or_default();
-        let folded = fold(replacement).map_err(|_| WentBack);
+        let folded = fold(replacement).map_err(|_| Misfit::WentBack);
         self.note_word(id);
         if generation == self.segments[&id].generation {
             // Claims lose the answers of those that are sealed.

@@ -9,7 +9,8 @@ use crate::event::Notice;
 use crate::graph::TaskIx;
 use crate::ids::{DocId, PeerId, SegmentId, TaskId};
 use crate::ledger::Change;
-use crate::registers::{BidRegister, Registers, WentBack};
+use crate::offences::Offence;
+use crate::registers::{BidRegister, Misfit, Registers};
 use crate::task::{TaskSpec, TaskState, Work};
 use crate::time::Hlc;
 
@@ -20,15 +21,9 @@ impl Replica {
     /// Folds an accepted change, ours or another's.
     pub(super) fn fold(&mut self, change: Change) {
         for entry in change.entries {
-            let folded = match change.doc {
+            match change.doc {
                 DocId::Segment(id) => self.fold_segment(id, change.author, entry),
-                DocId::Directory | DocId::Presence(_) => {
-                    self.fold_person(change.author, entry);
-                    Ok(())
-                }
-            };
-            if folded.is_err() {
-                self.counters.went_back += 1;
+                DocId::Directory | DocId::Presence(_) => self.fold_person(change.author, entry),
             }
         }
         if let DocId::Segment(id) = change.doc {
@@ -66,16 +61,29 @@ impl Replica {
             | Entry::Claim(..)
             | Entry::Want(..)
             | Entry::Live(_)
-            | Entry::Count(..) => self.counters.misplaced += 1,
+            | Entry::Count(..) => self.misplaced(author),
         }
     }
 
-    fn fold_segment(
-        &mut self,
-        id: SegmentId,
-        author: PeerId,
-        entry: Entry,
-    ) -> Result<(), WentBack> {
+    fn misplaced(&mut self, author: PeerId) {
+        self.counters.misplaced += 1;
+        self.offences
+            .note(author, Offence::Misplaced, self.now.wall);
+    }
+
+    /// Says whether an entry was folded; one that does not fit what its author said before is dropped.
+    fn fits(&mut self, author: PeerId, folded: Result<(), Misfit>) -> bool {
+        let Err(misfit) = folded else { return true };
+        match misfit {
+            Misfit::WentBack => self.counters.went_back += 1,
+            Misfit::Leap => self.counters.epoch_leaps += 1,
+            Misfit::NoBid => self.counters.without_bid += 1,
+        }
+        self.offences.note(author, misfit.into(), self.now.wall);
+        false
+    }
+
+    fn fold_segment(&mut self, id: SegmentId, author: PeerId, entry: Entry) {
         let writer = author.tag();
         match entry {
             Entry::Header(header) => {
@@ -96,8 +104,10 @@ impl Replica {
                         epoch: bid.epoch,
                         gave_up: bid.gave_up,
                     };
-                    self.registers(ix).fold_bid(writer, register)?;
-                    self.changed(ix);
+                    let folded = self.registers(ix).fold_bid(writer, register);
+                    if self.fits(author, folded) {
+                        self.changed(ix);
+                    }
                 }
             }
             Entry::Votes(votes) => {
@@ -108,11 +118,14 @@ impl Replica {
                         claimant: vote.claimant,
                         accepted: vote.accepted,
                     };
-                    let news = register.epoch > self.known(ix).registers.top();
-                    self.registers(ix)
-                        .fold_vote(writer, vote.generation, register)?;
+                    let before = self.known(ix).registers.top();
+                    let registers = self.registers(ix);
+                    let folded = registers.fold_vote(writer, vote.generation, register);
+                    if !self.fits(author, folded) {
+                        continue;
+                    }
                     self.note_receipt(id, writer);
-                    if news {
+                    if self.known(ix).registers.top() > before {
                         // The bid that it answers is still on its way.
                         self.changed(ix);
                     }
@@ -123,16 +136,26 @@ impl Replica {
                 for at in outcomes {
                     let ix = self.task_at(id, at.index);
                     let outcome = Arc::new(at.outcome);
-                    self.registers(ix).fold_outcome(writer, at.epoch, outcome)?;
-                    self.changed(ix);
+                    let folded = self.registers(ix).fold_outcome(writer, at.epoch, outcome);
+                    if self.fits(author, folded) {
+                        self.changed(ix);
+                    }
                 }
             }
-            Entry::Motion(motion) => self.fold_motion(id, writer, motion)?,
-            Entry::Stand(stand) => self.fold_stand(id, writer, stand)?,
+            Entry::Motion(motion) => {
+                let folded = self.fold_motion(id, writer, motion);
+                self.fits(author, folded);
+            }
+            Entry::Stand(stand) => {
+                let folded = self.fold_stand(id, writer, stand);
+                self.fits(author, folded);
+            }
             Entry::Claim(place, mark) => {
                 let ix = self.task_at(id, place);
-                self.registers(ix).fold_mark(writer, mark);
-                self.dirty.insert(ix);
+                let folded = self.registers(ix).fold_mark(writer, mark);
+                if self.fits(author, folded) {
+                    self.dirty.insert(ix);
+                }
             }
             Entry::Want(place, want) => {
                 let ix = self.task_at(id, place);
@@ -141,8 +164,9 @@ impl Replica {
                         tag: 0,
                         ..self.stamp.max(want.stamp)
                     };
-                } else {
+                } else if author != self.me {
                     self.counters.absurd_stamps += 1;
+                    self.offences.note(author, Offence::Stamp, self.now.wall);
                 }
                 if self.registers(ix).fold_want(want) {
                     self.dirty.insert(ix);
@@ -156,11 +180,8 @@ impl Replica {
                 }
             }
             Entry::End(_) | Entry::Count(..) => {}
-            Entry::Member(_) | Entry::Duty(..) | Entry::Beat(_) => {
-                self.counters.misplaced += 1;
-            }
+            Entry::Member(_) | Entry::Duty(..) | Entry::Beat(_) => self.misplaced(author),
         }
-        Ok(())
     }
 
     fn fold_specs(&mut self, id: SegmentId, chunk: SpecChunk) {

@@ -12,6 +12,7 @@ use crate::event::{Notice, Output};
 use crate::ids::{DocId, PeerId, SegmentId, Tag};
 use crate::ledger::Accepted;
 use crate::message::{Ack, Heartbeat, Message};
+use crate::offences::Offence;
 use crate::time::Mono;
 
 /// Digests are exchanged with every neighbour this often, give or take a quarter.
@@ -88,6 +89,7 @@ impl Replica {
     pub(super) fn take_frame(&mut self, from: PeerId, frame: &[u8]) {
         let Ok(message) = Message::decode(frame) else {
             self.counters.bad_frames += 1;
+            self.offences.note(from, Offence::Frame, self.now.wall);
             return;
         };
         self.counters.frames_received += 1;
@@ -124,6 +126,7 @@ impl Replica {
     fn take_change(&mut self, from: PeerId, record: &Arc<[u8]>) {
         let Some((doc, author, _)) = crate::ledger::Ledger::peek(record) else {
             self.counters.refused_changes += 1;
+            self.offences.note(from, Offence::Envelope, self.now.wall);
             return;
         };
         let lasting = match doc {
@@ -157,7 +160,11 @@ impl Replica {
                 self.ask(from, DocId::Directory);
                 self.ask(from, doc);
             }
-            Err(_) => self.counters.refused_changes += 1,
+            Err(why) => {
+                self.counters.refused_changes += 1;
+                let author = Some(author).filter(|author| self.ledger.is_member(author));
+                self.offences.refused(from, author, why, self.now.wall);
+            }
         }
     }
 

@@ -32,6 +32,7 @@ use crate::generation::Replacement;
 use crate::graph::{Graph, TaskIx};
 use crate::ids::{Digest, DocId, Epoch, Generation, Incarnation, PeerId, SegmentId, Tag, TaskId};
 use crate::ledger::Ledger;
+use crate::offences::Offences;
 use crate::registers::Registers;
 use crate::roster::Roster;
 use crate::schedule::Schedule;
@@ -240,6 +241,7 @@ pub struct Replica {
     timers: BTreeSet<(Mono, Timer)>,
     outputs: VecDeque<Output>,
     counters: Counters,
+    offences: Offences,
 }
 
 impl Replica {
@@ -311,6 +313,7 @@ impl Replica {
             timers: BTreeSet::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            offences: Offences::default(),
         };
         replica.recover(&records, found);
         replica.set_timer(now.mono, Timer::Beat);

@@ -217,6 +217,12 @@ impl Replica {
                 self.schedule.withdraw(ix);
                 self.wake_task(ix, at);
             }
+            Some(_) if self.is_far_below(ix) => {
+                self.schedule.withdraw(ix);
+                if !self.stalled {
+                    self.climb(ix);
+                }
+            }
             Some(_) if self.kill_wanted(ix) && !self.stalled => {
                 self.schedule.withdraw(ix);
                 self.bid(ix);

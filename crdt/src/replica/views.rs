@@ -11,6 +11,7 @@ use crate::graph::TaskIx;
 use crate::history::{Attempt, Statements};
 use crate::ids::{DocId, PeerId, Tag, TaskId};
 use crate::ledger::LedgerStats;
+use crate::offences::Offences;
 use crate::registers::BidRegister;
 use crate::task::{TaskView, Verdict};
 
@@ -82,6 +83,10 @@ counters! {
     skewed_beats,
     /// Registers that went back and were ignored.
     went_back,
+    /// Bids far above their writer's last, ignored.
+    epoch_leaps,
+    /// Outcomes and marks of runs at epochs for which their writer never bid, ignored.
+    without_bid,
     /// Wishes stamped an hour ahead of this host's wall clock, or more.
     absurd_stamps,
     /// Entries in a document where they mean nothing.
@@ -301,6 +306,12 @@ impl Replica {
     #[must_use]
     pub fn ledger_stats(&self) -> LedgerStats {
         self.ledger.stats()
+    }
+
+    /// Returns what peers sent since its start that no honest node sends.
+    #[must_use]
+    pub fn offences(&self) -> &Offences {
+        &self.offences
     }
 
     /// Returns how many claims of this node are live.

@@ -563,6 +563,28 @@ pub struct Checkup {
     pub checks: Vec<Check>,
     /// How often what was dropped since the node's start, by kind; kinds that did not come up are left out.
     pub refused: BTreeMap<String, u64>,
+    /// What peers sent that no honest node sends, by peer and kind.
+    #[serde(default)]
+    pub offences: Vec<OffenceLine>,
+}
+
+/// One kind of thing that one peer did and must not.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OffenceLine {
+    /// The peer's name, or its tag if it never told one.
+    pub host: String,
+    /// Its tag.
+    pub tag: String,
+    /// What, as a word that stays the same: `epoch-leap`, `forged-signature`, …
+    pub kind: String,
+    /// What, for people.
+    pub what: String,
+    /// What to do about it.
+    pub todo: String,
+    /// How often since the node's start.
+    pub count: u64,
+    /// When last, by the wall clock of the host that was asked, milliseconds since 1970.
+    pub last_ms: u64,
 }
 
 /// One thing that was looked at.

@@ -8,7 +8,7 @@ use crate::api::wire::{Check, Checkup, Health};
 use crate::client::{Client, ClientError};
 use crate::render::text::{faint, harmless, painted};
 
-/// Check clock, disk, peers, versions and what was refused, and say what to do
+/// Check disk, guard, limits, peers, versions, clocks and what was refused, and say what to do
 ///
 /// Exit status: 0 if nothing is at fault (there may be warnings), 1 otherwise.
 #[derive(Debug, clap::Args)]
@@ -48,6 +48,7 @@ fn nobody(error: ClientError) -> Checkup {
     Checkup {
         checks: vec![check],
         refused: Default::default(),
+        offences: Vec::new(),
     }
 }
 
@@ -94,6 +95,7 @@ mod tests {
                 },
             ],
             refused: Default::default(),
+            offences: Vec::new(),
         };
         let text = anstream::adapter::strip_str(&render(&checkup)).to_string();
         assert_eq!(

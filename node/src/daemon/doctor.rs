@@ -1,34 +1,25 @@
 //! What `aque doctor` asks: is this node well, what of its surroundings is not, and what was refused. It looks and changes nothing.
+//! What peers did is told by [`super::conduct`].
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crdt::ids::PeerId;
 use crdt::roster::MemberView;
 
+use super::conduct::{check_offenders, check_refused};
 use super::node::Node;
-use crate::api::lines::Names;
 use crate::api::wire::{Check, Checkup, Health};
+use crate::executor::GuardState;
+use crate::guard::proc;
+use crate::render::text::count;
 
 /// Less space than this is short: some thousand tasks' outputs, or an hour of a busy log.
 const SHORT_OF_SPACE: u64 = 256 << 20;
+/// Of the descriptors that a process may have, one in so many should be left for runs and connections that are to come.
+const FILES_LEFT: u64 = 4;
 /// A wall clock that differs by so much makes times hard to read; nothing else depends on it.
 const SKEWED: Duration = Duration::from_secs(30);
 
-/// What peers did that they must not, as this node noticed: the latest of each.
-#[derive(Debug, Default)]
-pub(super) struct Blame {
-    quarantined: BTreeMap<PeerId, String>,
-}
-
-impl Blame {
-    /// A peer's changes are refused in a document from now on.
-    pub(super) fn quarantined(&mut self, author: PeerId, why: String) {
-        self.quarantined.insert(author, why);
-    }
-}
-
-fn check(topic: &str, health: Health, what: impl Into<String>, todo: &str) -> Check {
+pub(super) fn check(topic: &str, health: Health, what: impl Into<String>, todo: &str) -> Check {
     Check {
         topic: topic.to_owned(),
         health,
@@ -37,7 +28,7 @@ fn check(topic: &str, health: Health, what: impl Into<String>, todo: &str) -> Ch
     }
 }
 
-fn ok(topic: &str, what: impl Into<String>) -> Check {
+pub(super) fn ok(topic: &str, what: impl Into<String>) -> Check {
     check(topic, Health::Ok, what, "")
 }
 
@@ -46,8 +37,10 @@ impl Node {
     pub(super) fn checkup(&self) -> Checkup {
         let members = self.replica.members();
         let refused = self.refused();
-        let checks = vec![
+        let mut checks = vec![
             self.check_disk(),
+            self.check_guard(),
+            self.check_files(),
             self.check_peers(&members),
             check_versions(&members),
             check_walls(&members),
@@ -57,7 +50,13 @@ impl Node {
             check_refused(&refused),
             self.check_blame(),
         ];
-        Checkup { checks, refused }
+        let offences = self.offences();
+        checks.extend(check_offenders(&offences));
+        Checkup {
+            checks,
+            refused,
+            offences,
+        }
     }
 
     fn check_disk(&self) -> Check {
@@ -87,6 +86,62 @@ impl Node {
                 format!("cannot ask about {data}: {error}"),
                 "look at the file system and at the permissions of the directory",
             ),
+        }
+    }
+
+    fn check_guard(&self) -> Check {
+        const TOPIC: &str = "guard";
+        let runs = count(self.executor.live() as u64, "run");
+        match self.executor.guard() {
+            GuardState::Working(pid) => match i32::try_from(pid).ok().and_then(proc::look) {
+                Some(guard) if guard.is_stopped() => check(
+                    TOPIC,
+                    Health::Fault,
+                    format!("process {pid} is stopped, with {runs}: their deadlines pass unkept"),
+                    "let it go on ('kill -CONT'), or kill it: then its runs are killed and another starts",
+                ),
+                Some(guard) if !guard.is_zombie() => {
+                    ok(TOPIC, format!("process {pid} works, with {runs}"))
+                }
+                Some(_) | None => check(
+                    TOPIC,
+                    Health::Fault,
+                    format!("process {pid} is gone, with {runs}"),
+                    "the node kills what it left and starts another by itself; see the node's log",
+                ),
+            },
+            GuardState::Absent | GuardState::Closed => check(
+                TOPIC,
+                Health::Fault,
+                format!("there is none: nothing starts here, {runs} wait"),
+                "the node goes on trying; its log says why",
+            ),
+        }
+    }
+
+    /// Each run takes some descriptors of the guard's, each peer and client some of the node's.
+    fn check_files(&self) -> Check {
+        const TOPIC: &str = "files";
+        let own = std::process::id();
+        let guard = match self.executor.guard() {
+            GuardState::Working(pid) => Some(("guard", pid)),
+            GuardState::Absent | GuardState::Closed => None,
+        };
+        let mut short = false;
+        let mut said = Vec::new();
+        for (name, pid) in [Some(("node", own)), guard].into_iter().flatten() {
+            let Some((used, limit)) = files(pid) else {
+                continue;
+            };
+            short |= used > limit - limit / FILES_LEFT;
+            said.push(format!("{name} {used} of {limit}"));
+        }
+        let what = format!("open: {}", said.join(", "));
+        if short {
+            let todo = "raise the limit: LimitNOFILE= of the service, or 'ulimit -n', and start the node anew";
+            check(TOPIC, Health::Warning, what, todo)
+        } else {
+            ok(TOPIC, what)
         }
     }
 
@@ -177,52 +232,6 @@ impl Node {
             "nothing of theirs was read; see that no host was given an old or another ticket",
         )
     }
-
-    fn check_blame(&self) -> Check {
-        const TOPIC: &str = "authors";
-        let blame = &self.blame.quarantined;
-        if blame.is_empty() {
-            return ok(TOPIC, "every author keeps the rules");
-        }
-        let names = Names::of(&self.replica);
-        let who: Vec<String> = blame
-            .iter()
-            .map(|(peer, why)| format!("{} ({why})", names.name(*peer)))
-            .collect();
-        check(
-            TOPIC,
-            Health::Fault,
-            format!("changes are refused in some documents: {}", who.join(", ")),
-            "these hosts run another program or a copied data directory; stop them, remove their data and let them join anew",
-        )
-    }
-
-    /// What was dropped, by kind; kinds that did not come up are left out.
-    fn refused(&self) -> BTreeMap<String, u64> {
-        let ledger = self.replica.ledger_stats();
-        let kinds = [
-            ("malformed", ledger.malformed),
-            ("oversized", ledger.oversized),
-            ("signature", ledger.signature),
-            ("equivocation", ledger.equivocation),
-            ("quarantined", ledger.quarantined),
-            ("stranger", ledger.strangers),
-        ];
-        let counters = self.replica.counters();
-        let registers = [
-            ("bad frame", counters.bad_frames),
-            ("register went back", counters.went_back),
-            ("entry out of place", counters.misplaced),
-            ("absurd stamp", counters.absurd_stamps),
-            ("beat of another minute", counters.stale_beats),
-            ("strange ack", counters.strange_acks),
-        ];
-        let named = kinds.into_iter().chain(registers);
-        let named = named.map(|(kind, count)| (kind.to_owned(), count));
-        let rules = ledger.rules.iter();
-        let rules = rules.map(|(rule, count)| (format!("rule: {rule}"), *count));
-        named.chain(rules).filter(|(_, count)| *count > 0).collect()
-    }
 }
 
 fn check_versions(members: &[MemberView]) -> Check {
@@ -278,22 +287,39 @@ fn check_walls(members: &[MemberView]) -> Check {
     }
 }
 
-fn check_refused(refused: &BTreeMap<String, u64>) -> Check {
-    const TOPIC: &str = "refused";
-    // What a peer may send that is merely late or early is no fault of anybody.
-    let harmless = ["stranger", "beat of another minute", "strange ack"];
-    let wrong: Vec<String> = refused
-        .iter()
-        .filter(|(kind, _)| !harmless.contains(&kind.as_str()))
-        .map(|(kind, count)| format!("{kind} {count}"))
-        .collect();
-    if wrong.is_empty() {
-        return ok(TOPIC, "nothing malformed or forged has come");
+/// How many descriptors a process has open, and how many it may have.
+fn files(pid: u32) -> Option<(u64, u64)> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    Some((open as u64, most_files(&limits)?))
+}
+
+/// The soft limit of descriptors in what the kernel tells of a process's limits.
+fn most_files(limits: &str) -> Option<u64> {
+    let mut lines = limits.lines();
+    let rest = lines.find_map(|line| line.strip_prefix("Max open files"))?;
+    match rest.split_ascii_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
     }
-    check(
-        TOPIC,
-        Health::Warning,
-        format!("dropped, and nothing of it stored: {}", wrong.join(", ")),
-        "a member sends what no honest node sends: see 'authors', and the versions of all hosts",
-    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                      Max processes             15000                15000                processes \n\
+                      Max open files            1024                 524288               files     \n";
+        assert_eq!(most_files(limits), Some(1_024));
+        assert_eq!(
+            most_files("Max open files   unlimited  unlimited  files"),
+            Some(u64::MAX)
+        );
+        assert_eq!(most_files(""), None);
+        let (open, most) = files(std::process::id()).unwrap_or_default();
+        assert!(0 < open && open <= most, "{open} of {most}");
+    }
 }

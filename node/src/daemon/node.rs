@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::answers::Pending;
-use super::doctor::Blame;
+use super::conduct::Blame;
 use super::output::{self, Store};
 use super::places::{Ask, Places};
 use super::program::{Failed, now, print_ready, sd_notify, ticket_addresses};

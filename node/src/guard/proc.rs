@@ -65,6 +65,11 @@ impl Proc {
     pub(crate) fn is_zombie(&self) -> bool {
         matches!(self.state, b'Z' | b'X')
     }
+
+    /// Whether somebody stopped it.
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.state, b'T' | b't')
+    }
 }
 
 /// Converts an instant since boot to ticks, rounded down as `/proc` does.

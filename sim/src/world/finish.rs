@@ -1,10 +1,11 @@
-//! The end of a world: all faults stop, and the judges of liveness look: everything ends (L1), all replicas agree (C1), nothing
-//! is left over (R1), nothing that was acknowledged is missing (D1).
+//! The end of a world: all faults stop, and the judges of liveness look: everything ends (L1), all replicas agree and
+//! hold nothing against each other (C1), nothing is left over (R1), nothing that was acknowledged is missing (D1).
 
 use std::time::Duration;
 
 use crdt::entry::Total;
 use crdt::ids::{PeerId, TaskId};
+use crdt::offences::Offence;
 use crdt::task::TaskState;
 use crdt::terms::Terms;
 
@@ -16,6 +17,19 @@ use crate::queue::HostIx;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Beyond leases and work: connections, repair by digests, the back-off of claims.
 const SLACK: Duration = Duration::from_secs(45);
+
+/// Says whether this is laid at the door of who handed it over, or of a clock.
+fn is_carriers(offence: Offence) -> bool {
+    match offence {
+        Offence::Frame | Offence::Envelope | Offence::Forgery | Offence::Stamp => true,
+        Offence::Equivocation
+        | Offence::Rule(_)
+        | Offence::WentBack
+        | Offence::Leap
+        | Offence::NoBid
+        | Offence::Misplaced => false,
+    }
+}
 
 impl World {
     /// Heals everything and judges the end.
@@ -115,12 +129,31 @@ impl World {
         text
     }
 
-    /// C1 and R1: replicas become equal and nothing is left over.
+    /// What a replica holds against an author, all of whom are honest. What carriers of forgeries are blamed for is no
+    /// slander, nor are stamps where clocks are set.
+    fn slander(&self, present: &[HostIx]) -> Option<String> {
+        present.iter().find_map(|host| {
+            let replica = self.hosts[*host].replica.as_ref()?;
+            let (peer, offence, times) = replica
+                .offences()
+                .iter()
+                .find(|(_, offence, _)| !is_carriers(*offence))?;
+            let (tag, count) = (peer.tag(), times.count);
+            Some(format!(
+                "host {host} blames {tag} for {offence}, {count} times"
+            ))
+        })
+    }
+
+    /// C1 and R1: replicas become equal, nobody is blamed, and nothing is left over.
     fn await_rest(&mut self, present: &[HostIx], bound: Duration) {
         loop {
             self.run_for(LOOK_EVERY);
             if self.is_broken() {
                 return;
+            }
+            if let Some(what) = self.slander(present) {
+                return self.oracle.accuse(Judge::C1, self.now, None, what);
             }
             let wrong = self
                 .leftover(present)
