@@ -440,7 +440,11 @@ impl Replica {
         };
         let fresh = self.as_claimant(ix).promise(claim.epoch) == Promise::Fresh;
         let Some(deadline) = self.renewed(ix, &claim).filter(|_| fresh) else {
-            // Votes have moved away since: what is left of the hold ends at its deadline.
+            // Votes have moved away since: what is left of the hold ends at its deadline. One without a deadline ends here: its
+            // committee was replaced.
+            if self.terms(ix) != Terms::Lease {
+                self.give_up(ix);
+            }
             return;
         };
         self.set_deadline(ix, deadline);

@@ -48,7 +48,8 @@ impl World {
             .collect();
         let bound = self.now() + self.setup.timing.wait() * 20 + self.work + SLACK;
         self.await_end(&present, bound);
-        let bound = self.now() + self.lease() * 4 + SLACK;
+        // A submission that waited for its node's peers may come only now.
+        let bound = self.now() + self.work + self.lease() * 4 + SLACK;
         self.await_rest(&present, bound);
         self.judge_acked(&present);
     }
