@@ -38,18 +38,13 @@ impl Spare {
         filled.map(|()| spare)
     }
 
-    /// Makes an empty file: correct, but each sync of it costs more.
+    /// Makes an empty file, where there is none: correct, but each sync of it costs more.
     ///
     /// # Errors
     /// The kernel's.
     pub(super) fn empty(path: PathBuf, size: usize) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600);
+        options.read(true).write(true).create_new(true).mode(0o600);
         Ok(Self {
             file: options.open(&path)?,
             path,
@@ -75,7 +70,11 @@ impl Spare {
     /// # Errors
     /// The kernel's; the file is lost then.
     pub(super) fn take_place(self, path: &Path, header: Header) -> io::Result<LogFile> {
-        std::fs::rename(&self.path, path)?;
+        if let Err(error) = std::fs::rename(&self.path, path) {
+            // What failed is told already.
+            let _removed = std::fs::remove_file(&self.path);
+            return Err(error);
+        }
         sync_dir_of(path)?;
         Ok(LogFile {
             file: self.file,

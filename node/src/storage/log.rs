@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::compaction::{self, Compaction, Keep};
@@ -73,12 +74,25 @@ pub struct Log {
 pub(super) struct Shelf {
     spare: Mutex<Option<Spare>>,
     sealed: Mutex<BTreeMap<u64, usize>>,
+    made: AtomicU64,
 }
 
 impl Shelf {
     /// Puts a prepared file there.
     pub(super) fn put(&self, spare: Spare) {
         *lock(&self.spare) = Some(spare);
+    }
+
+    /// Takes a prepared file, if one is there.
+    pub(super) fn take(&self) -> Option<Spare> {
+        lock(&self.spare).take()
+    }
+
+    /// A name for a file that has no place yet, which no other has: the writer may be about to give one a place while the
+    /// background prepares the next.
+    pub(super) fn fresh_path(&self, dir: &Path) -> PathBuf {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        dir.join(format!("spare-{number}.tmp"))
     }
 
     /// Whether a prepared file is there.
@@ -131,7 +145,7 @@ impl Log {
                 number,
                 previous_end,
             } => {
-                let spare = Spare::filled(spare_path(dir), options.file_bytes)?;
+                let spare = Spare::filled(shelf.fresh_path(dir), options.file_bytes)?;
                 let header = Header {
                     number,
                     previous_end,
@@ -212,11 +226,10 @@ impl Log {
             file_bytes,
             shelf,
         } = &self.background;
-        let spare = lock(&shelf.spare).take();
-        let spare = match spare {
+        let spare = match shelf.take() {
             Some(spare) => spare,
             // Nobody was fast enough, or nobody prepares: it works without.
-            None => Spare::empty(spare_path(dir), *file_bytes)?,
+            None => Spare::empty(shelf.fresh_path(dir), *file_bytes)?,
         };
         let file = spare.take_place(&file_path(dir, number), header)?;
         shelf.sealed().insert(self.number, self.file.end());
@@ -256,7 +269,7 @@ impl Background {
     /// The kernel's; the log works without.
     pub(super) fn prepare(&self) -> io::Result<()> {
         if !self.shelf.has_spare() {
-            let path = self.dir.join("spare.tmp");
+            let path = self.shelf.fresh_path(&self.dir);
             self.shelf.put(Spare::filled(path, self.file_bytes)?);
         }
         Ok(())
@@ -300,10 +313,6 @@ pub(super) fn file_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:016x}.log"))
 }
 
-fn spare_path(dir: &Path) -> PathBuf {
-    dir.join("next.tmp")
-}
-
 /// A file id that no other file has.
 pub(super) fn fresh_id() -> [u8; 16] {
     fastrand::u128(..).to_le_bytes()
@@ -312,4 +321,43 @@ pub(super) fn fresh_id() -> [u8; 16] {
 /// `previous_end` for a file after one that ended at `end`, or after none.
 pub(super) fn previous_end(end: Option<usize>) -> u64 {
     end.map_or(NO_FILE_BEFORE, |end| end as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+
+    /// The writer has taken the prepared file and is about to give it its place, while the background prepares the next.
+    #[test]
+    fn two_files_without_a_place_are_two_files() {
+        let temp = tempfile::tempdir().unwrap();
+        let options = LogOptions {
+            file_bytes: 16 << 10,
+        };
+        let (log, _) = Log::open(temp.path(), options, |_| {}).unwrap();
+        let background = log.background();
+        background.prepare().unwrap();
+        let taken = background.shelf.take().unwrap();
+        background.prepare().unwrap();
+        let next = background.shelf.take().unwrap();
+        let header = |number| Header {
+            number,
+            previous_end: 0,
+            own_end: 0,
+            id: fresh_id(),
+        };
+        let place = |spare: Spare, number| {
+            let path = file_path(temp.path(), number);
+            spare.take_place(&path, header(number)).unwrap()
+        };
+        let mut first = place(taken, 2);
+        first.append(&[b"first"]).unwrap();
+        let mut second = place(next, 3);
+        second.append(&[b"second"]).unwrap();
+        let read = |number| std::fs::read(file_path(temp.path(), number)).unwrap();
+        let has = |bytes: &[u8], word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
+        assert!(has(&read(2), b"first") && !has(&read(2), b"second"));
+        assert!(has(&read(3), b"second"));
+    }
 }

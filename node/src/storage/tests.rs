@@ -279,7 +279,7 @@ fn a_new_file_that_was_never_used_is_no_damage() {
     let temp = tempfile::tempdir().unwrap();
     fill(temp.path(), 20);
     fs::write(temp.path().join("0000000000000002.log"), [0; 8192]).unwrap();
-    fs::write(temp.path().join("spare.tmp"), [0; 8192]).unwrap();
+    fs::write(temp.path().join("spare-0.tmp"), [0; 8192]).unwrap();
     let (_, recovery, seen) = open(temp.path());
     assert_eq!((seen.len(), recovery.damage), (20, None));
     assert!(files(temp.path(), "tmp").is_empty());
