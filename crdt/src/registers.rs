@@ -451,7 +451,7 @@ mod tests {
             assert_eq!(registers.fold_vote(tag, Generation::FIRST, vote), Ok(()));
         }
         let committee = [good, others[0], others[1]];
-        let holder = crate::resolve::holder(&registers, &committee);
+        let holder = crate::resolve::standing(&registers, &committee);
         assert_eq!(holder, Some((good, Epoch(1))), "it hides no majority");
         assert_eq!(registers.fold_bid(evil, bid(first)), Ok(()));
         assert_eq!(registers.fold_bid(evil, bid(first.next())), Ok(()));

@@ -74,25 +74,6 @@ pub fn standing(registers: &Registers, committee: &[Tag]) -> Option<(Tag, Epoch)
         .filter(|(claimant, epoch)| !registers.is_over(*claimant, *epoch))
 }
 
-/// Returns the claimant that a majority voted for at the highest epoch voted at, if its run may still be alive.
-#[must_use]
-pub fn holder(registers: &Registers, committee: &[Tag]) -> Option<(Tag, Epoch)> {
-    let votes = || {
-        committee
-            .iter()
-            .filter_map(|member| registers.vote(*member))
-    };
-    let top = registers.top();
-    let heeded = votes().filter(|vote| vote.epoch <= top);
-    let epoch = heeded.map(|vote| vote.epoch).max()?;
-    let majority = committee.len() / 2 + 1;
-    let claimant = votes().find(|vote| vote.epoch == epoch)?.claimant;
-    let count = votes()
-        .filter(|vote| (vote.epoch, vote.claimant) == (epoch, claimant))
-        .count();
-    (count >= majority && !registers.is_over(claimant, epoch)).then_some((claimant, epoch))
-}
-
 /// Returns the best claim that stands, for a task that may run anywhere: of the highest epoch, and of these the least by `rank`.
 #[must_use]
 pub fn best_claim(registers: &Registers, rank: impl Fn(Tag, Epoch) -> u64) -> Option<(Tag, Epoch)> {
@@ -125,4 +106,27 @@ pub fn least_outcome(
         .filter(|(_, register)| register.outcome.verdict.is_final())
         .min_by_key(|(_, register)| order(&register.outcome, register.digest))
         .map(|(_, register)| &register.outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ballots::VoteRegister;
+    use crate::ids::Generation;
+
+    #[test]
+    fn one_that_voted_on_hides_no_majority() {
+        let mut registers = Registers::default();
+        for (member, claimant, epoch) in [(1, 7, 1), (2, 7, 1), (3, 8, 2)] {
+            let vote = VoteRegister {
+                epoch: Epoch(epoch),
+                claimant: Tag(claimant),
+                accepted: None,
+            };
+            let folded = registers.fold_vote(Tag(member), Generation::FIRST, vote);
+            assert_eq!(folded, Ok(()));
+        }
+        let committee = [Tag(1), Tag(2), Tag(3)];
+        assert_eq!(standing(&registers, &committee), Some((Tag(7), Epoch(1))));
+    }
 }

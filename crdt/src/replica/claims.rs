@@ -142,7 +142,7 @@ impl Replica {
         match self.terms(ix) {
             Terms::Anywhere => self.best_claim(ix),
             Terms::Lease | Terms::Votes => {
-                resolve::holder(&task.registers, &self.segment_of(ix).committee)
+                resolve::standing(&task.registers, &self.segment_of(ix).committee)
             }
         }
     }
