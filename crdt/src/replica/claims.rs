@@ -203,6 +203,9 @@ impl Replica {
         let Since::Bid(since) = claim.since else {
             return;
         };
+        if claim.phase == Phase::Held && self.has_lost_votes(ix, &claim) {
+            return self.give_up(ix);
+        }
         let patience = since + self.bid_patience();
         if claim.phase != Phase::Bidding || claim.lost {
             return;
@@ -213,6 +216,15 @@ impl Replica {
         } else if self.now.mono < patience {
             self.wake_task(ix, patience);
         }
+    }
+
+    /// Says whether a hold that no clock ends has lost its majority, as when the committee was replaced.
+    fn has_lost_votes(&self, ix: TaskIx, claim: &Claim) -> bool {
+        let claimant = Claimant {
+            own_durable: true,
+            ..self.as_claimant(ix)
+        };
+        self.terms(ix) == Terms::Votes && !claimant.has_majority(claim.epoch)
     }
 
     /// Says whether a bid for a task that may run anywhere has stood for the settle window; gives it up for a better one.
@@ -440,9 +452,8 @@ impl Replica {
         };
         let fresh = self.as_claimant(ix).promise(claim.epoch) == Promise::Fresh;
         let Some(deadline) = self.renewed(ix, &claim).filter(|_| fresh) else {
-            // Votes have moved away since: what is left of the hold ends at its deadline. One without a deadline ends here: its
-            // committee was replaced.
-            if self.terms(ix) != Terms::Lease {
+            // Votes have moved away since: what is left of the hold ends at its deadline, if it has one.
+            if self.has_lost_votes(ix, &claim) {
                 self.give_up(ix);
             }
             return;
