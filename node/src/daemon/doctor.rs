@@ -159,7 +159,7 @@ impl Node {
                 "a mesh of one host; 'aque invite' prints a ticket for others",
             );
         }
-        let todo = "see that these hosts run, that their port is open (4747, TCP and UDP), and 'aque nodes'";
+        let todo = "see that these hosts run, that their port is open (4747, TCP and UDP), and 'aque nodes'; 'aque forget NODE' if one will not come back";
         if silent.len() == others.len() {
             let what = format!("none of {} other hosts is heard of", others.len());
             return check(TOPIC, Health::Fault, what, todo);
