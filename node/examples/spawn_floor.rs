@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use node::executor::{
-    Beginning, Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Program,
+    Beginning, Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Patience, Program,
 };
 use node::guard::{Label, RunKey, Stdin};
 
@@ -53,6 +53,7 @@ async fn compare(runs: usize) -> Result<(), Any> {
     let config = ExecConfig {
         data,
         program: Program::This,
+        patience: Patience::with_lease(Duration::from_secs(6), Duration::from_millis(300)),
         max_runs: 64,
     };
     let Beginning {

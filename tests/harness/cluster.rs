@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use node::api::wire::TaskLine;
 use tempfile::TempDir;
 
+use crate::disk::SmallDisk;
 use crate::lan::Lan;
 use crate::node::Node;
 use crate::processes;
@@ -30,6 +31,17 @@ pub struct Plan {
     pub cpus: u32,
     /// Further flags of each.
     pub flags: Vec<String>,
+    /// Where the last node keeps its data.
+    pub disk: Disk,
+}
+
+/// Where a node keeps its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// On the machine's.
+    Shared,
+    /// On one of its own that can be filled, where that is possible.
+    Small,
 }
 
 impl Plan {
@@ -40,7 +52,15 @@ impl Plan {
             nodes,
             cpus: 2,
             flags: Vec::new(),
+            disk: Disk::Shared,
         }
+    }
+
+    /// Gives the last node a disk of its own that can be filled, where that is possible.
+    #[must_use]
+    pub fn small_disk(mut self) -> Self {
+        self.disk = Disk::Small;
+        self
     }
 
     /// Sets the processors of each node.
@@ -84,6 +104,8 @@ pub struct Cluster {
     plan: Plan,
     nodes: Vec<Node>,
     net: Net,
+    /// Before the directory: it must be empty to be removed.
+    disk: Option<SmallDisk>,
     temp: TempDir,
 }
 
@@ -111,10 +133,15 @@ impl Cluster {
             plan,
             nodes: Vec::new(),
             net,
+            disk: None,
             temp,
         };
         let cpus = cluster.plan.cpus;
         (0..count).for_each(|_| cluster.describe(cpus));
+        if cluster.plan.disk == Disk::Small {
+            let last = cluster.nodes.last().map(Node::data);
+            cluster.disk = last.and_then(|data| SmallDisk::mount(&data));
+        }
         cluster.join();
         cluster
     }
@@ -212,6 +239,12 @@ impl Cluster {
             Net::Lan(lan) => lan,
             Net::Loopback { .. } => panic!("the cluster was started on loopback"),
         }
+    }
+
+    /// Returns the disk of the last of the planned nodes, if it has one of its own.
+    #[must_use]
+    pub fn disk(&self) -> Option<&SmallDisk> {
+        self.disk.as_ref()
     }
 
     /// Returns the directory that is removed with the cluster.

@@ -100,6 +100,23 @@ pub struct Run {
     pub ended: bool,
 }
 
+impl Run {
+    /// Whether it began before an earlier run of its task had ended.
+    #[must_use]
+    pub fn follows_too_soon(&self, earlier: &Self) -> bool {
+        self.first <= earlier.last
+    }
+}
+
+/// What is right although it looks wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Excuses<A, B> {
+    /// Whether another run may follow this one.
+    pub again: A,
+    /// Whether nothing is promised of a run on this earlier one's host that the later one overlaps.
+    pub beside: B,
+}
+
 /// All runs of all tasks.
 #[derive(Debug, Default)]
 pub struct History {
@@ -206,7 +223,11 @@ impl History {
     /// runs without an excuse, runs of tasks that nobody submitted, garbled lines.
     #[track_caller]
     pub fn judge(&self, tasks: &[String], excused: &[&str]) {
-        let wrong = self.violations(tasks, |run| excused.contains(&run.host.as_str()));
+        let excuses = Excuses {
+            again: |run: &Run| excused.contains(&run.host.as_str()),
+            beside: |_: &Run, _: &Run| false,
+        };
+        let wrong = self.violations(tasks, &excuses);
         assert!(
             wrong.is_empty(),
             "the evidence shows {} violations:\n{}",
@@ -215,17 +236,20 @@ impl History {
         );
     }
 
-    /// Returns what is wrong with the history of `tasks`, as [`History::judge`] has it, where `excused` says of a run whether
-    /// another may follow.
+    /// Returns what is wrong with the history of `tasks`, as [`History::judge`] has it.
     #[must_use]
-    pub fn violations(&self, tasks: &[String], excused: impl Fn(&Run) -> bool) -> Vec<String> {
+    pub fn violations<A, B>(&self, tasks: &[String], excuses: &Excuses<A, B>) -> Vec<String>
+    where
+        A: Fn(&Run) -> bool,
+        B: Fn(&Run, &Run) -> bool,
+    {
         let mut wrong: Vec<String> = self
             .garbled
             .iter()
             .map(|line| format!("garbled: {line:?}"))
             .collect();
         for task in tasks {
-            self.judge_task(task, &excused, &mut wrong);
+            self.judge_task(task, excuses, &mut wrong);
         }
         let known: BTreeSet<&String> = tasks.iter().collect();
         wrong.extend(
@@ -237,7 +261,11 @@ impl History {
         wrong
     }
 
-    fn judge_task(&self, task: &str, excused: &impl Fn(&Run) -> bool, wrong: &mut Vec<String>) {
+    fn judge_task<A, B>(&self, task: &str, excuses: &Excuses<A, B>, wrong: &mut Vec<String>)
+    where
+        A: Fn(&Run) -> bool,
+        B: Fn(&Run, &Run) -> bool,
+    {
         let runs = self.of(task);
         let Some((_, earlier)) = runs.split_last() else {
             wrong.push(format!("{task}: never ran"));
@@ -247,14 +275,14 @@ impl History {
         if !runs.iter().any(|run| run.ended) {
             wrong.push(format!("{task}: no run of it came to its end: {runs:?}"));
         }
-        for run in earlier.iter().filter(|run| !excused(run)) {
+        for run in earlier.iter().filter(|run| !(excuses.again)(run)) {
             wrong.push(format!(
                 "{task}: ran again although {} was never lost: {runs:?}",
                 run.host
             ));
         }
         for pair in runs.windows(2) {
-            if pair[1].first <= pair[0].last {
+            if pair[1].follows_too_soon(&pair[0]) && !(excuses.beside)(&pair[0], &pair[1]) {
                 wrong.push(format!("{task}: S1 is broken, two runs overlap: {pair:?}"));
             }
             if pair[1].epoch <= pair[0].epoch {

@@ -17,6 +17,7 @@
 pub mod aque;
 pub mod chaos;
 pub mod cluster;
+pub mod disk;
 pub mod evidence;
 pub mod lan;
 pub mod node;

@@ -196,6 +196,14 @@ impl Node {
         )
     }
 
+    /// Stops all that lives of it, the node, its guard and their runs, and returns that when it stands still.
+    #[must_use]
+    pub fn stop_all(&self) -> Vec<Pid> {
+        // With the slash, n1 is not n10.
+        let found = processes::stop_all_of(&self.home.join(""));
+        found.into_iter().filter_map(Pid::from_raw).collect()
+    }
+
     /// Sends a signal to the node's own process.
     pub fn signal(&self, signal: Signal) {
         processes::signal(self.pid(), signal);
@@ -310,6 +318,20 @@ impl Node {
         count: usize,
         command: &[String],
     ) -> Vec<String> {
+        self.try_submit(durable, count, command)
+            .unwrap_or_else(|error| panic!("{} took no tasks: {error}", self.name))
+    }
+
+    /// Submits the same command so many times in one request, and returns the tasks' ids.
+    ///
+    /// # Errors
+    /// If that is refused, by a node that has no room on its disk for example.
+    pub fn try_submit(
+        &self,
+        durable: DurableWord,
+        count: usize,
+        command: &[String],
+    ) -> Result<Vec<String>, ClientError> {
         let argv = command.iter().map(|word| word.as_str().into()).collect();
         let env = [("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())].to_vec();
         let task = TaskRequest {
@@ -326,9 +348,7 @@ impl Node {
         let answer = self
             .client()
             .and_then(|mut client| client.submit(submission));
-        answer
-            .unwrap_or_else(|error| panic!("{} took no tasks: {error}", self.name))
-            .ids
+        answer.map(|answer| answer.ids)
     }
 
     /// Connects to its socket.

@@ -33,36 +33,47 @@ pub fn of_directory(directory: &Path) -> BTreeSet<i32> {
         .collect()
 }
 
+/// Stops everything that belongs to a directory, and returns what it was when all of it stands still. A process that sleeps in
+/// the kernel, for a child that was stopped before its `exec` say, stops before it does anything else.
+///
+/// # Panics
+/// If something cannot be stopped.
+#[must_use]
+pub fn stop_all_of(directory: &Path) -> BTreeSet<i32> {
+    settle("a standstill of every process of a directory", || {
+        let found = of_directory(directory);
+        signal_all(&found, Signal::STOP);
+        match found
+            .iter()
+            .find(|pid| lives(**pid) && !matches!(state(**pid), Some('T' | 't' | 'D')))
+        {
+            None => Ok(found),
+            Some(pid) => Err(format!("{pid} moves")),
+        }
+    })
+}
+
 /// Kills everything that belongs to a directory as a power cut does, and returns when nothing of it lives: all of it stands
 /// still before the first dies, so that none sees the end of another.
 ///
 /// # Panics
 /// If something cannot be killed.
 pub fn kill_all_of(directory: &Path) {
-    let all = |found: &BTreeSet<i32>, what: Signal| {
-        let pids = found.iter().filter_map(|pid| Pid::from_raw(*pid));
-        pids.for_each(|pid| signal(pid, what));
-    };
-    settle("a standstill of every process of a directory", || {
-        let found = of_directory(directory);
-        all(&found, Signal::STOP);
-        match found
-            .iter()
-            .find(|pid| lives(**pid) && !matches!(state(**pid), Some('T' | 't')))
-        {
-            None => Ok(()),
-            Some(pid) => Err(format!("{pid} moves")),
-        }
-    });
+    let _stopped = stop_all_of(directory);
     settle("the end of every process of a directory", || {
         let found = of_directory(directory);
-        all(&found, Signal::KILL);
+        signal_all(&found, Signal::KILL);
         if found.is_empty() {
             Ok(())
         } else {
             Err(format!("{found:?} live"))
         }
     });
+}
+
+fn signal_all(pids: &BTreeSet<i32>, what: Signal) {
+    let pids = pids.iter().filter_map(|pid| Pid::from_raw(*pid));
+    pids.for_each(|pid| signal(pid, what));
 }
 
 /// Says whether a process lives, though it may be stopped.

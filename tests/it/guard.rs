@@ -120,6 +120,40 @@ fn a_node_that_stays_away_loses_its_runs_at_their_deadline_and_its_guard_after_t
 }
 
 #[test]
+fn a_stopped_guard_is_replaced_and_its_runs_run_again() {
+    let cluster = Plan::of(3).short_lease().start();
+    let evidence = Evidence::new(cluster.dir());
+    let gate = cluster.path("gate");
+    let id = cluster[0].submit(&[], &evidence.until(&gate));
+    wait_begun(&cluster, &evidence, &id);
+    let host = evidence.history().of(&id)[0].host.clone();
+    let node = cluster.nodes().iter().find(|node| node.name() == host);
+    let node = node.expect("a known host");
+    let guard = node.guard().expect("a node has a guard");
+    processes::signal(guard, Signal::STOP);
+    settle("another guard", || match node.guard() {
+        Some(other) if other != guard => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert!(
+        !processes::lives(guard.as_raw_pid()),
+        "the stopped one is gone"
+    );
+    settle("another run", || match evidence.history().of(&id).len() {
+        2.. => Ok(()),
+        _ => Err("it has not run again"),
+    });
+    fs::write(&gate, "").expect("the gate opens");
+    all_succeed(&cluster, 1);
+    evidence.history().judge(&[id], &[host.as_str()]);
+    assert!(
+        node.log().contains("the guard stands still"),
+        "{}",
+        node.log_tail()
+    );
+}
+
+#[test]
 fn a_run_that_forks_twice_does_not_escape() {
     let cluster = Plan::of(1).start();
     let pid = cluster.path("pid");

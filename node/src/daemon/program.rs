@@ -23,7 +23,7 @@ use super::output::PROTOCOL;
 use crate::api::server::Socket;
 use crate::clock::{boottime, wall_ms};
 use crate::config::{Cli, LogFormat, Settings, Verb};
-use crate::executor::{Beginning, ExecConfig, Executor, Program};
+use crate::executor::{Beginning, ExecConfig, Executor, Patience, Program};
 use crate::lock::DirLock;
 use crate::outputs::Outputs;
 use crate::storage::{Log, LogOptions, LogWriter, Recovery, Tail, read_small, write_small};
@@ -210,6 +210,7 @@ async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
     let exec_config = ExecConfig {
         data: settings.data.clone(),
         program: Program::This,
+        patience: Patience::with_lease(settings.timing.lease, settings.timing.kill_latency),
         max_runs: 4_096,
     };
     let Beginning {

@@ -1,6 +1,8 @@
 //! The executor's task: carries wishes to the guard and events to the node, and replaces a lost
 //! guard.
 
+mod vigil;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -13,8 +15,9 @@ use tracing::{error, warn};
 use super::desk::{Close, Desk, Wishes};
 use super::environments::Defined;
 use super::launch::{Farewell, Guard, Launcher};
+use super::patience::Watch;
 use super::{ExecEvent, GuardState, Order};
-use crate::clock::boottime;
+use crate::clock::{Alarm, boottime};
 use crate::guard::frame::encode;
 use crate::guard::{
     Cause, Core, Ended, FrameError, How, Refusal, Reply, Request, RunKey, StartRun, Usage,
@@ -39,6 +42,19 @@ pub(super) struct Actor {
     waiting: Wishes,
     out: Vec<u8>,
     asked_to_end: Asked,
+    watch: Watch,
+    alarm: Alarm,
+}
+
+/// A run that the first guard had already.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Living {
+    /// Its handle.
+    pub(super) key: RunKey,
+    /// When it was started.
+    pub(super) started_at: Duration,
+    /// When it is killed.
+    pub(super) deadline: Duration,
 }
 
 /// Whether the guard was told to end.
@@ -53,6 +69,20 @@ enum Asked {
 enum Given {
     Ordered { at: Duration },
     Started { at: Duration },
+}
+
+/// What woke the task.
+#[derive(Debug)]
+enum Woken {
+    Socket(io::Result<tokio::io::Ready>),
+    Alarm(io::Result<()>),
+}
+
+/// What came from the guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    Something,
+    Nothing,
 }
 
 /// How the life with one guard ended.
@@ -73,6 +103,7 @@ impl Actor {
         desk: Arc<Desk>,
         events: mpsc::Sender<ExecEvent>,
         state: watch::Sender<GuardState>,
+        (watch, alarm): (Watch, Alarm),
     ) -> Self {
         Self {
             launcher,
@@ -84,16 +115,19 @@ impl Actor {
             waiting: Wishes::default(),
             out: Vec::new(),
             asked_to_end: Asked::No,
+            watch,
+            alarm,
         }
     }
 
     /// Works with one guard after the other until the executor is closed. The first has `alive`
     /// already.
-    pub(super) async fn work(mut self, mut guard: Guard, alive: Vec<(RunKey, Duration)>) {
-        let given = alive
-            .into_iter()
-            .map(|(key, at)| (key, Given::Started { at }));
-        self.given.extend(given);
+    pub(super) async fn work(mut self, mut guard: Guard, alive: Vec<Living>) {
+        for run in alive {
+            let at = run.started_at;
+            self.given.insert(run.key, Given::Started { at });
+            self.watch.until(run.key, run.deadline);
+        }
         loop {
             let parting = self.live_with(&mut guard).await;
             let farewell = match parting {
@@ -101,7 +135,7 @@ impl Actor {
                 Parting::Unwanted => Farewell::Leave,
                 Parting::Lost(_) => Farewell::Kill,
             };
-            let end = guard.end(farewell).await;
+            let end = guard.end(farewell, &self.launcher).await;
             if let Parting::Lost(why) = parting {
                 let why = format!("{why}; {end}");
                 self.mourn(&why).await;
@@ -134,21 +168,39 @@ impl Actor {
             } else {
                 Interest::READABLE | Interest::WRITABLE
             };
-            let ready = tokio::select! {
-                ready = guard.stream.ready(interest) => ready,
+            if let Err(why) = self.set_alarm() {
+                return Parting::Lost(why);
+            }
+            let woken = tokio::select! {
+                ready = guard.stream.ready(interest) => Woken::Socket(ready),
                 () = self.desk.changed(), if self.out.len() < OUT_BYTES => continue,
+                rung = self.alarm.rings() => Woken::Alarm(rung),
             };
-            let parting = match ready {
-                Ok(ready) if ready.is_writable() => self.write(guard),
-                Ok(_) => None,
-                Err(error) => Some(Parting::Lost(error.to_string())),
-            };
-            let parting = match parting {
-                None => self.read(guard, &mut buffer).await,
-                some => some,
-            };
-            if let Some(parting) = parting {
+            if let Err(parting) = self.turn(woken, guard, &mut buffer).await {
                 return parting;
+            }
+        }
+    }
+
+    async fn turn(
+        &mut self,
+        woken: Woken,
+        guard: &mut Guard,
+        buffer: &mut [u8],
+    ) -> Result<(), Parting> {
+        match woken {
+            Woken::Socket(Ok(ready)) => {
+                if ready.is_writable() {
+                    self.write(guard);
+                }
+                self.read(guard, buffer).await.map(|_read| ())
+            }
+            Woken::Alarm(Ok(())) => {
+                while self.read(guard, buffer).await? == Read::Something {}
+                self.look(guard).await
+            }
+            Woken::Socket(Err(error)) | Woken::Alarm(Err(error)) => {
+                Err(Parting::Lost(error.to_string()))
             }
         }
     }
@@ -168,7 +220,11 @@ impl Actor {
             return Ok(());
         }
         let extensions = std::mem::take(&mut self.waiting.extensions).into_iter();
-        let extensions = extensions.map(|(key, deadline)| Request::Extend { key, deadline });
+        let watch = &mut self.watch;
+        let extensions = extensions.map(|(key, deadline)| {
+            watch.extend(key, deadline);
+            Request::Extend { key, deadline }
+        });
         let signals = std::mem::take(&mut self.waiting.signals).into_iter();
         let signals = signals.map(|(key, signo)| Request::Signal { key, signo });
         let kills = std::mem::take(&mut self.waiting.kills).into_iter();
@@ -190,7 +246,7 @@ impl Actor {
     }
 
     async fn give(&mut self, order: Order) -> Result<(), FrameError> {
-        let key = order.key;
+        let (key, deadline) = (order.key, order.deadline);
         let (env, requests) = self.environments.name(&order.env);
         for request in requests {
             encode(&request, &mut self.out)?;
@@ -201,6 +257,7 @@ impl Actor {
         ) {
             Ok(()) => {
                 self.given.insert(key, Given::Ordered { at: boottime() });
+                self.watch.until(key, deadline);
                 Ok(())
             }
             Err(error @ FrameError::TooLarge(_)) => {
@@ -212,33 +269,31 @@ impl Actor {
         }
     }
 
-    fn write(&mut self, guard: &Guard) -> Option<Parting> {
+    fn write(&mut self, guard: &Guard) {
         match guard.stream.try_write(&self.out) {
             Ok(bytes) => {
                 self.out.drain(..bytes);
-                None
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // What it said last can be read still, and reading tells the end.
-            Err(_broken) => {
-                self.out.clear();
-                None
-            }
+            Err(_broken) => self.out.clear(),
         }
     }
 
-    async fn read(&mut self, guard: &mut Guard, buffer: &mut [u8]) -> Option<Parting> {
+    async fn read(&mut self, guard: &mut Guard, buffer: &mut [u8]) -> Result<Read, Parting> {
         match guard.stream.try_read(buffer) {
             Ok(0) if self.asked_to_end == Asked::Yes && self.given.is_empty() => {
-                return Some(Parting::Done);
+                return Err(Parting::Done);
             }
-            Ok(0) => return Some(Parting::Lost("the guard closed its socket".into())),
+            Ok(0) => return Err(Parting::Lost("the guard closed its socket".into())),
             Ok(bytes) => guard.decoder.push(&buffer[..bytes]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            Err(error) => return Some(Parting::Lost(error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Read::Nothing),
+            Err(error) => return Err(Parting::Lost(error.to_string())),
         }
+        self.watch.heard();
         let told = self.tell_all(guard).await;
-        told.err().map(|error| Parting::Lost(error.to_string()))
+        told.map_err(|error| Parting::Lost(error.to_string()))?;
+        Ok(Read::Something)
     }
 
     async fn tell_all(&mut self, guard: &mut Guard) -> Result<(), FrameError> {
@@ -252,6 +307,8 @@ impl Actor {
         match reply {
             // Only the first words are of this kind, and those are heard elsewhere.
             Reply::Ready { .. } | Reply::Found(_) | Reply::Listed => {}
+            // That it has said anything has been noted.
+            Reply::Alive => {}
             Reply::Started { key, pid, at } => {
                 self.given.insert(key, Given::Started { at });
                 self.send(ExecEvent::Started { key, pid, at }).await;
@@ -266,6 +323,7 @@ impl Actor {
 
     async fn finish(&mut self, key: RunKey, event: ExecEvent) {
         self.given.remove(&key);
+        self.watch.over(key);
         self.desk.over(key);
         self.send(event).await;
     }
@@ -308,6 +366,7 @@ impl Actor {
             self.finish(key, ExecEvent::Ended(ended)).await;
         }
         self.environments = Defined::default();
+        self.watch.begin();
         self.out.clear();
     }
 

@@ -1,6 +1,9 @@
 //! Coming by a guard: the one of an earlier start, or a new one, alone with its data directory and
 //! over nobody's living runs.
 
+mod process;
+
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,20 +13,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, set_child_subreaper,
-};
+use rustix::process::{Pid, set_child_subreaper};
 use tokio::net::UnixStream;
 use tokio::task::spawn_blocking;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
+use super::leftovers::Prey;
+use super::patience::{Patience, STOPPED_LOOKS, Standing};
 use super::{ExecConfig, ExecError, Program, leftovers};
 use crate::guard::frame::Decoder;
 use crate::guard::records::Kept;
-use crate::guard::{Found, Reply, VERB, door, protocol};
+use crate::guard::{Found, Reply, RunKey, VERB, door, protocol};
 use crate::lock::{Lock, open_lock, private_dir, try_lock};
+use process::Process;
 
 /// Shortest and longest time between two tries for the former guard's lock.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
@@ -37,6 +39,7 @@ pub(super) struct Launcher {
     program: PathBuf,
     lock: PathBuf,
     records: PathBuf,
+    patience: Patience,
 }
 
 /// A guard's process and the node's end of its socket.
@@ -49,73 +52,35 @@ pub(super) struct Guard {
     process: Process,
 }
 
-/// How a guard came to be this executor's.
-#[derive(Debug)]
-enum Process {
-    /// It was started.
-    Child(Child),
-    /// It was met, the child of an earlier start.
-    Met {
-        /// Its process id.
-        pid: u32,
-        /// The process itself, whose number cannot be given to another meanwhile.
-        handle: OwnedFd,
-    },
-}
-
-impl Process {
-    fn kill(&mut self) -> io::Result<()> {
-        match self {
-            Self::Child(child) => child.kill(),
-            Self::Met { handle, .. } => match pidfd_send_signal(handle, Signal::KILL) {
-                Ok(()) | Err(Errno::SRCH) => Ok(()),
-                Err(error) => Err(error.into()),
-            },
-        }
-    }
-
-    /// Blocks until it has ended. Returns what is known about its end.
-    fn wait(&mut self) -> io::Result<String> {
-        match self {
-            Self::Child(child) => child.wait().map(|status| status.to_string()),
-            Self::Met { handle, .. } => {
-                while let Err(error) = poll(&mut [PollFd::new(handle, PollFlags::IN)], None) {
-                    if error != Errno::INTR {
-                        return Err(error.into());
-                    }
-                }
-                Ok("it has ended".to_owned())
-            }
-        }
-    }
-}
-
 impl Guard {
     /// Its process id.
     pub(super) fn pid(&self) -> u32 {
-        match &self.process {
-            Process::Child(child) => child.id(),
-            Process::Met { pid, .. } => *pid,
-        }
+        self.process.pid()
+    }
+
+    /// Whether it is stopped.
+    pub(super) fn standing(&self) -> Standing {
+        self.process.standing()
     }
 
     /// Closes the socket, and waits for the guard's end unless it is left to itself. Returns what is
     /// known about its end.
-    pub(super) async fn end(self, how: Farewell) -> String {
+    ///
+    /// One that is killed goes before its runs: what has a `SIGKILL` pending executes nothing more,
+    /// so it cannot take the death of a run, which follows at once, for the run's own end. A guard
+    /// that is stuck in the kernel may take for ever to die; its runs do not wait for that.
+    pub(super) async fn end(self, how: Farewell, launcher: &Launcher) -> String {
         let Self {
-            stream,
-            mut process,
-            ..
+            stream, process, ..
         } = self;
         drop(stream);
         if how == Farewell::Leave {
             return "left to itself".to_owned();
         }
-        let waited = spawn_blocking(move || {
-            if how == Farewell::Kill {
-                process.kill()?;
-            }
-            process.wait()
+        let records = launcher.records.clone();
+        let waited = spawn_blocking(move || match how {
+            Farewell::Kill => process.kill_with_all(&records),
+            Farewell::Await | Farewell::Leave => process.wait(),
         });
         match waited.await {
             Ok(Ok(end)) => end,
@@ -155,6 +120,7 @@ impl Launcher {
             program,
             lock: data.join("guard.lock"),
             records: runs.join("live"),
+            patience: config.patience,
         })
     }
 
@@ -187,29 +153,58 @@ impl Launcher {
         blocking(move || leftovers::clear(&records).map_err(what)).await
     }
 
+    /// Kills what lives of these runs, whose guard does not do it. Returns the number of processes.
+    pub(super) async fn strike(&self, runs: BTreeSet<RunKey>) -> Result<usize, ExecError> {
+        let records = self.records.clone();
+        let what = io_error("kill overdue runs");
+        blocking(move || leftovers::strike(&records, Prey::Of(&runs)).map_err(what)).await
+    }
+
+    /// Knocks at the former guard's door and hears what it has. One that stands still behind it is
+    /// killed: its runs have no watch.
     async fn meet(&self) -> Result<(Guard, Vec<Found>), ExecError> {
         let what = || io_error("meet the former guard");
         let records = self.records.clone();
         let stream = blocking(move || door::knock(&records).map_err(what())).await?;
-        let mut stream = tokio_stream(stream)?;
-        let mut decoder = Decoder::default();
-        let (pid, found) = hear_list(&mut stream, &mut decoder).await?;
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let number = number.ok_or_else(|| ExecError::NoGuard(format!("process {pid}")))?;
-        let handle =
-            pidfd_open(number, PidfdFlags::empty()).map_err(|error| what()(error.into()))?;
+        let mut guard = Guard {
+            process: Process::met(&stream).map_err(what())?,
+            stream: tokio_stream(stream)?,
+            decoder: Decoder::default(),
+        };
+        let Some(heard) = self.hear_patiently(&mut guard).await else {
+            warn!(
+                pid = guard.pid(),
+                "the guard of an earlier start stands still: killing it"
+            );
+            let end = guard.end(Farewell::Kill, self).await;
+            return Err(ExecError::NoGuard(end));
+        };
+        let found = heard?;
         info!(
-            pid,
+            pid = guard.pid(),
             runs = found.len(),
             "going on with the guard of an earlier start"
         );
-        let process = Process::Met { pid, handle };
-        let guard = Guard {
+        Ok((guard, found))
+    }
+
+    /// Hears the list of a guard; `None` if it stands still, by the same measure as one at work.
+    async fn hear_patiently(&self, guard: &mut Guard) -> Option<Result<Vec<Found>, ExecError>> {
+        let Guard {
             stream,
             decoder,
             process,
-        };
-        Ok((guard, found))
+        } = guard;
+        let mut heard = std::pin::pin!(hear_list(stream, decoder));
+        for look in 1..=self.patience.hung_looks() {
+            if let Ok(heard) = tokio::time::timeout(self.patience.step(), &mut heard).await {
+                return Some(heard);
+            }
+            if look >= STOPPED_LOOKS && process.standing() == Standing::Stopped {
+                break;
+            }
+        }
+        None
     }
 
     /// Clears what a dead guard left, starts a new one and hears its first words.
@@ -219,18 +214,18 @@ impl Launcher {
         let mut guard = Guard {
             stream: tokio_stream(stream)?,
             decoder: Decoder::default(),
-            process: Process::Child(child),
+            process: Process::child(child).map_err(io_error("watch the guard"))?,
         };
-        match hear_list(&mut guard.stream, &mut guard.decoder).await {
-            Ok((_, found)) => {
+        let why = match self.hear_patiently(&mut guard).await {
+            Some(Ok(found)) => {
                 debug!(pid = guard.pid(), "guard works");
-                Ok((guard, found))
+                return Ok((guard, found));
             }
-            Err(error) => {
-                let end = guard.end(Farewell::Kill).await;
-                Err(ExecError::NoGuard(format!("{error}; {end}")))
-            }
-        }
+            Some(Err(error)) => error.to_string(),
+            None => "it stands still".to_owned(),
+        };
+        let end = guard.end(Farewell::Kill, self).await;
+        Err(ExecError::NoGuard(format!("{why}; {end}")))
     }
 
     /// Starts the guard with the lock as its output: held as long as it lives, and not by this
@@ -264,23 +259,23 @@ fn tokio_stream(stream: StdStream) -> Result<UnixStream, ExecError> {
         .map_err(io_error("use the guard's socket"))
 }
 
-/// Hears a guard's first words: its process id, and the runs that it has.
+/// Hears a guard's first words: the runs that it has.
 async fn hear_list(
     stream: &mut UnixStream,
     decoder: &mut Decoder,
-) -> Result<(u32, Vec<Found>), ExecError> {
-    let pid = match hear(stream, decoder).await? {
+) -> Result<Vec<Found>, ExecError> {
+    match hear(stream, decoder).await? {
         Reply::Ready {
             version: protocol::VERSION,
-            pid,
-        } => pid,
+            ..
+        } => {}
         other => return Err(ExecError::NoGuard(format!("it said {other:?}"))),
-    };
+    }
     let mut found = Vec::new();
     loop {
         match hear(stream, decoder).await? {
             Reply::Found(run) => found.push(run),
-            Reply::Listed => return Ok((pid, found)),
+            Reply::Listed => return Ok(found),
             other => return Err(ExecError::NoGuard(format!("it said {other:?}"))),
         }
     }

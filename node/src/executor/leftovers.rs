@@ -1,4 +1,5 @@
-//! What a guard that was killed left alive: found by its records and its mark, killed, waited for.
+//! What a guard that was killed left alive: found by its records and its mark, killed, waited for. And what one that stands still
+//! does not kill.
 //!
 //! The leaders die with their guard. Their descendants are found by the session (whose number
 //! cannot be given to another while a member lives), by the guard's mark in their environment, and
@@ -15,6 +16,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tracing::{info, warn};
 
 use crate::clock::boottime;
+use crate::guard::RunKey;
 use crate::guard::proc::{self, Proc};
 use crate::guard::records::{self, Kept, Left, Recorded};
 
@@ -44,14 +46,12 @@ pub(super) fn clear(path: &Path) -> io::Result<Vec<Kept>> {
     let mut told = boottime();
     let mut killed = BTreeSet::new();
     loop {
-        let found = find(&left)?;
+        let found = find(&left, Prey::All)?;
         if found.is_empty() {
             break;
         }
-        for pid in found.iter().filter_map(|proc| Pid::from_raw(proc.pid)) {
-            let _sent = kill_process(pid, Signal::KILL);
-            killed.insert(pid.as_raw_pid());
-        }
+        kill(&found);
+        killed.extend(found.iter().map(|proc| proc.pid));
         if boottime() > told + TELL_EVERY {
             told = boottime();
             let pids: Vec<i32> = found.iter().map(|proc| proc.pid).collect();
@@ -73,17 +73,58 @@ pub(super) fn clear(path: &Path) -> io::Result<Vec<Kept>> {
     Ok(left.ended)
 }
 
-/// Lists the living processes that a guard left; reaps those that have died as our own children.
-fn find(left: &Left) -> io::Result<Vec<Proc>> {
+/// Kills what lives now of runs whose guard may still live but does not do it, and waits for nothing. Returns the number of
+/// processes.
+///
+/// # Errors
+/// The kernel's, when the records or `/proc` cannot be read.
+pub(super) fn strike(path: &Path, prey: Prey<'_>) -> io::Result<usize> {
+    let Some(left) = records::read(path)? else {
+        return Ok(0);
+    };
+    let found = find(&left, prey)?;
+    kill(&found);
+    Ok(found.len())
+}
+
+/// Which of a guard's runs are meant.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Prey<'a> {
+    /// Each.
+    All,
+    /// These.
+    Of(&'a BTreeSet<RunKey>),
+}
+
+impl Prey<'_> {
+    fn has(self, key: RunKey) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(keys) => keys.contains(&key),
+        }
+    }
+}
+
+fn kill(found: &[Proc]) {
+    for pid in found.iter().filter_map(|proc| Pid::from_raw(proc.pid)) {
+        // One that has ended meanwhile is as dead; one that resists is seen by the next look.
+        let _sent = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Lists the living processes of a guard's runs; reaps those that have died as our own children.
+fn find(left: &Left, prey: Prey<'_>) -> io::Result<Vec<Proc>> {
     let all = proc::all()?;
     let by_pid: BTreeMap<i32, &Proc> = all.iter().map(|proc| (proc.pid, proc)).collect();
     let sessions: BTreeSet<i32> = left
         .runs
         .iter()
-        .filter(|run| is_still_its_own(run, &by_pid))
+        .filter(|run| prey.has(run.key) && is_still_its_own(run, &by_pid))
         .map(|run| run.pid)
         .collect();
-    let marked = |proc: &Proc| proc::mark(proc.pid).is_some_and(|mark| mark.guard == left.guard);
+    let marked = |proc: &Proc| {
+        proc::mark(proc.pid).is_some_and(|mark| mark.guard == left.guard && prey.has(mark.key))
+    };
     let mut ours: BTreeSet<i32> = all
         .iter()
         .filter(|proc| sessions.contains(&proc.sid) || marked(proc))
@@ -138,7 +179,7 @@ mod tests {
     #[test]
     fn a_reused_number_is_not_ours() {
         let run = Recorded {
-            key: crate::guard::RunKey(1),
+            key: RunKey(1),
             pid: 50,
             started_at: Duration::from_secs(100),
         };

@@ -10,6 +10,8 @@
 //! is told of its runs; where a guard has died, of the ends that it had kept ([`Found`]). An end is
 //! kept until [`Executor::forget`] is called for it.
 //!
+//! A guard that was stopped, or hangs, keeps no deadline: its node kills what is overdue, and replaces it ([`Patience`]).
+//!
 //! When the guard dies, all runs are dead or killed before any of them is reported as
 //! [`Cause::GuardLost`](crate::guard::Cause::GuardLost); then a new guard is started.
 //!
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::clock::Alarm;
 use crate::guard::{Ended, Found, FoundState, FrameError, Label, Refusal, RunKey, Stdin, Var};
 
 mod actor;
@@ -28,9 +31,11 @@ mod desk;
 mod environments;
 mod launch;
 mod leftovers;
+mod patience;
 
 use desk::Desk;
 pub use environments::Environment;
+pub use patience::Patience;
 
 /// How an executor is set up.
 #[derive(Clone, Debug)]
@@ -39,6 +44,8 @@ pub struct ExecConfig {
     pub data: PathBuf,
     /// Which program is started as the guard.
     pub program: Program,
+    /// How long a guard's silence is borne.
+    pub patience: Patience,
     /// Most runs at a time, those under way to their start or their report included. Choose twice
     /// the number of slots or more; too low refuses orders, too high costs some 200 bytes each.
     pub max_runs: usize,
@@ -206,13 +213,25 @@ impl Executor {
         let (sender, events) = mpsc::channel(2 * config.max_runs + 16);
         let desk = Arc::new(Desk::new(config.max_runs));
         let alive = found.iter().filter_map(|found| match found.state {
-            FoundState::Alive { started_at, .. } => Some((found.key, started_at)),
+            FoundState::Alive {
+                started_at,
+                deadline,
+            } => Some(actor::Living {
+                key: found.key,
+                started_at,
+                deadline,
+            }),
             FoundState::Ended(_) => None,
         });
-        let alive: Vec<(RunKey, Duration)> = alive.collect();
-        desk.take_over(alive.iter().map(|(key, _)| *key));
+        let alive: Vec<actor::Living> = alive.collect();
+        desk.take_over(alive.iter().map(|run| run.key));
         let (tell, state) = watch::channel(GuardState::Working(guard.pid()));
-        let actor = actor::Actor::new(launcher, Arc::clone(&desk), sender, tell);
+        let watch = patience::Watch::new(config.patience);
+        let alarm = Alarm::new().map_err(|source| ExecError::Io {
+            what: "make a timer",
+            source,
+        })?;
+        let actor = actor::Actor::new(launcher, Arc::clone(&desk), sender, tell, (watch, alarm));
         tokio::spawn(actor.work(guard, alive));
         Ok(Beginning {
             executor: Self { desk, state },

@@ -142,12 +142,18 @@ impl Deadlines {
 
     /// Ends the watch over a run, and tells whether its deadline had come; its leader's number may be
     /// given to another process from now on.
+    ///
+    /// By the clock as well: a guard that stood still may see the end of a run that its node killed
+    /// before the thread sees the timer.
     pub(super) fn release(&self, key: RunKey) -> Watched {
         let mut table = self.0.lock();
         match table.runs.remove(&key) {
             Some(Watch::Starting(at) | Watch::Running(at, _)) => {
                 table.order.remove(&(at, key));
-                Watched::InTime
+                match boottime() < at {
+                    true => Watched::InTime,
+                    false => Watched::Fired,
+                }
             }
             Some(Watch::Fired) => Watched::Fired,
             None => Watched::InTime,

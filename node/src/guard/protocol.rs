@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages, told in [`Reply::Ready`].
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A node's handle for one run. Never used twice in the life of a node's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,6 +71,8 @@ pub enum Request {
         /// Which run.
         key: RunKey,
     },
+    /// Say [`Reply::Alive`].
+    AreYouAlive,
     /// The node has made durable what it wants to keep of a run's end: forget it.
     Forget {
         /// Which run.
@@ -135,6 +137,8 @@ pub enum Reply {
     Found(Found),
     /// That was all of them.
     Listed,
+    /// The answer to [`Request::AreYouAlive`].
+    Alive,
     /// The program runs.
     Started {
         /// Which run.

@@ -190,11 +190,7 @@ impl Server {
                 wanted.set(PollFlags::OUT, link.is_stuck());
                 fds.push(PollFd::new(link, wanted));
             }
-            // A node that comes while the guard takes its leave waits for the next guard.
-            None if self.mode == Mode::Open => {
-                fds.push(PollFd::new(&self.tools.door, PollFlags::IN));
-            }
-            None => {}
+            None => fds.push(PollFd::new(&self.tools.door, PollFlags::IN)),
         }
         let timeout = self.patience().map(|span| Timespec {
             tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),

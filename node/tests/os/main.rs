@@ -9,3 +9,4 @@ mod lifecycle;
 mod outlive;
 mod rig;
 mod rules;
+mod standstill;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use node::clock::boottime;
 use node::executor::{
-    Beginning, Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Program,
+    Beginning, Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Patience, Program,
 };
 use node::guard::{Ended, Found, How, Label, Refusal, RunKey, Stdin};
 use rustix::process::{Pid, Signal, kill_process};
@@ -52,21 +52,40 @@ pub(crate) fn config(dir: &Path) -> ExecConfig {
     ExecConfig {
         data: dir.join("data"),
         program,
+        patience: PATIENT,
         max_runs: 512,
     }
 }
+
+/// Gives up no guard that a test stops, and does nothing in its place.
+pub(crate) const PATIENT: Patience = Patience {
+    overdue: FAR,
+    silence: FAR,
+};
 
 impl Rig {
     pub(crate) async fn new() -> Self {
         Self::at(Arc::new(tempfile::tempdir().unwrap())).await
     }
 
+    pub(crate) async fn with(patience: Patience) -> Self {
+        Self::at_with(Arc::new(tempfile::tempdir().unwrap()), patience).await
+    }
+
     pub(crate) async fn at(temp: Arc<tempfile::TempDir>) -> Self {
+        Self::at_with(temp, PATIENT).await
+    }
+
+    pub(crate) async fn at_with(temp: Arc<tempfile::TempDir>, patience: Patience) -> Self {
+        let config = ExecConfig {
+            patience,
+            ..config(temp.path())
+        };
         let Beginning {
             executor,
             found,
             events,
-        } = Executor::start(config(temp.path())).await.unwrap();
+        } = Executor::start(config).await.unwrap();
         Self {
             executor,
             found,

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use node::api::wire::DurableWord;
+use rustix::process::{Pid, Signal};
 
 use super::{Aftermath, Band, Fault, Storm};
 use crate::cluster::Cluster;
+use crate::disk::SmallDisk;
 use crate::evidence::{Evidence, now};
 use crate::processes;
 
@@ -19,11 +21,13 @@ const SUBMIT_EVERY: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// Shortest and longest time between two turns of a link that flaps, milliseconds.
 const FLAP_MS: (u64, u64) = (100, 900);
+/// So long after its disk has room again a node may refuse tasks.
+const ROOM_AGAIN: Duration = Duration::from_secs(5);
 /// Hosts that are under a fault at one time.
 const AT_ONCE: usize = 2;
 
 /// What will be undone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
     due: Duration,
     undo: Undo,
@@ -31,10 +35,13 @@ struct Pending {
     band: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Undo {
     Start(usize),
-    Continue(usize),
+    /// Processes of a host go on.
+    Continue(usize, Vec<Pid>),
+    /// A host's disk has room again.
+    Free(usize),
     Heal,
     /// A host is heard again, or cut off again, so many times more.
     Flap(usize, u32),
@@ -125,7 +132,7 @@ impl<'a> Nemesis<'a> {
     fn well(&self) -> Vec<usize> {
         let ill = |place: &usize| {
             self.pending.iter().any(|pending| match pending.undo {
-                Undo::Start(ill) | Undo::Continue(ill) => ill == *place,
+                Undo::Start(ill) | Undo::Continue(ill, _) | Undo::Free(ill) => ill == *place,
                 Undo::Heal | Undo::Flap(..) => false,
             })
         };
@@ -136,14 +143,17 @@ impl<'a> Nemesis<'a> {
         let well = self.well();
         if let Some(place) = self.chance.choice(well) {
             let command = self.evidence.beats(self.chance.u32(0..=60));
-            let node = &self.cluster[place];
             // While something is amiss a majority may be far away.
-            let ids = if self.pending.is_empty() {
-                node.submit_many(count, &command)
-            } else {
-                node.submit_many_here(count, &command)
+            let durable = match self.pending.is_empty() {
+                true => DurableWord::Quorum,
+                false => DurableWord::Local,
             };
-            self.accepted.extend(ids);
+            match self.cluster[place].try_submit(durable, count, &command) {
+                Ok(ids) => self.accepted.extend(ids),
+                // It says so, and nothing is accepted.
+                Err(_) if self.was_full(place) => {}
+                Err(error) => self.wrong.push(format!("n{place} took no tasks: {error}")),
+            }
         }
     }
 
@@ -181,10 +191,10 @@ impl<'a> Nemesis<'a> {
                 self.cluster[victim].kill_host();
                 self.begin(fault, Some(victim), (0, 4_000), Undo::Start(victim));
             }
-            Fault::PauseNode => {
-                self.cluster[victim].signal(Signal::STOP);
-                self.begin(fault, Some(victim), (300, 6_000), Undo::Continue(victim));
+            Fault::PauseNode | Fault::PauseGuard | Fault::PauseBoth | Fault::PauseHost => {
+                self.pause(fault, victim);
             }
+            Fault::FullDisk => self.fill(),
             Fault::KillGuard => self.kill_guard(victim),
             Fault::KillBoth => {
                 let guard = self.cluster[victim].guard();
@@ -200,8 +210,18 @@ impl<'a> Nemesis<'a> {
     }
 
     fn begin(&mut self, fault: Fault, host: Option<usize>, lasts_ms: (u64, u64), undo: Undo) {
-        let from = now();
-        let due = from + self.between(lasts_ms.0, lasts_ms.1);
+        self.began(now(), fault, host, lasts_ms, undo);
+    }
+
+    fn began(
+        &mut self,
+        from: Duration,
+        fault: Fault,
+        host: Option<usize>,
+        lasts_ms: (u64, u64),
+        undo: Undo,
+    ) {
+        let due = now() + self.between(lasts_ms.0, lasts_ms.1);
         self.pending.push(Pending {
             due,
             undo,
@@ -215,6 +235,46 @@ impl<'a> Nemesis<'a> {
             from,
             to,
         });
+    }
+
+    fn pause(&mut self, fault: Fault, victim: usize) {
+        let (host, from) = (&self.cluster[victim], now());
+        let pids: Vec<Pid> = match fault {
+            Fault::PauseGuard => host.guard().into_iter().collect(),
+            Fault::PauseBoth => host.guard().into_iter().chain([host.pid()]).collect(),
+            Fault::PauseHost => host.stop_all(),
+            _ => vec![host.pid()],
+        };
+        // A guard that was killed a moment ago may have no successor yet.
+        if pids.is_empty() {
+            return;
+        }
+        let stop = |pid: &Pid| processes::signal(*pid, Signal::STOP);
+        pids.iter().for_each(stop);
+        let undo = Undo::Continue(victim, pids);
+        self.began(from, fault, Some(victim), (300, 6_000), undo);
+    }
+
+    /// The host whose disk can be filled.
+    fn disk_place(&self) -> Option<usize> {
+        self.cluster.disk().map(|_| self.storm.nodes - 1)
+    }
+
+    /// Whether its disk is full, or was a moment ago.
+    fn was_full(&self, place: usize) -> bool {
+        self.bands.iter().any(|band| {
+            (band.fault, band.host) == (Fault::FullDisk, Some(place))
+                && now() <= band.to + ROOM_AGAIN
+        })
+    }
+
+    fn fill(&mut self) {
+        let well = self.well();
+        if let Some(place) = self.disk_place().filter(|place| well.contains(place)) {
+            let undo = Undo::Free(place);
+            self.begin(Fault::FullDisk, Some(place), (1_000, 6_000), undo);
+            self.cluster.disk().into_iter().for_each(SmallDisk::fill);
+        }
     }
 
     fn kill_guard(&mut self, victim: usize) {
@@ -307,7 +367,14 @@ impl<'a> Nemesis<'a> {
                     self.cluster[place].launch(&[]);
                     self.cluster[place].wait_ready();
                 }
-                Undo::Continue(place) => self.cluster[place].signal(Signal::CONT),
+                Undo::Continue(_, pids) => {
+                    // From the first that wakes on.
+                    self.bands[pending.band].to = now();
+                    let wake = |pid: &Pid| processes::signal(*pid, Signal::CONT);
+                    pids.iter().for_each(wake);
+                    continue;
+                }
+                Undo::Free(_) => self.cluster.disk().into_iter().for_each(SmallDisk::free),
                 Undo::Flap(place, turns) if turns > 0 && at < Duration::MAX => {
                     self.flap(place, turns, pending.band);
                     continue;

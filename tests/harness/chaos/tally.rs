@@ -20,6 +20,8 @@ pub struct Tally {
     pub runs: usize,
     /// Second runs and later ones, by why the run before was lost.
     pub again: BTreeMap<String, usize>,
+    /// Runs that overlapped where that is beyond what is promised, by why.
+    pub overlaps: BTreeMap<Fault, usize>,
     /// From the last sign of a lost run to the first of the next.
     pub take_overs: Vec<Duration>,
     /// Broken promises.
@@ -46,6 +48,13 @@ impl Tally {
                 *self.again.entry(why).or_default() += 1;
                 let gap = Duration::from_nanos(next.first.saturating_sub(lost.last));
                 self.take_overs.push(gap);
+                if next.follows_too_soon(lost) {
+                    let mut bands = after.bands.iter();
+                    let beyond = bands.find(|band| band.is_beyond(lost, next));
+                    if let Some(band) = beyond {
+                        *self.overlaps.entry(band.fault).or_default() += 1;
+                    }
+                }
             }
         }
     }
@@ -70,6 +79,11 @@ impl fmt::Display for Tally {
         writeln!(f, "run again   {}", self.again.values().sum::<usize>())?;
         for (why, count) in &self.again {
             writeln!(f, "  {count:>5}  {why}")?;
+        }
+        let overlaps = self.overlaps.values().sum::<usize>();
+        writeln!(f, "overlaps    {overlaps} beyond what is promised")?;
+        for (fault, count) in &self.overlaps {
+            writeln!(f, "  {count:>5}  {fault}")?;
         }
         let (p50, p99) = (self.quantile(50), self.quantile(99));
         writeln!(f, "take-over   p50 {p50:.1?}, p99 {p99:.1?}")?;

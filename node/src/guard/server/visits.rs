@@ -4,7 +4,7 @@
 
 use std::io;
 
-use super::{Backlog, Server};
+use super::{Backlog, Mode, Server};
 use crate::clock::boottime;
 use crate::guard::link::{Heard, Link};
 use crate::guard::plan::Environments;
@@ -47,9 +47,11 @@ impl Server {
         }
     }
 
-    /// Lets in the node that is at the door.
+    /// Lets in the node that is at the door; one that comes while the guard takes its leave is sent away, to wait for the next.
     pub(super) fn let_in(&mut self) -> io::Result<()> {
-        if let Some(stream) = self.tools.door.let_in() {
+        if let Some(stream) = self.tools.door.let_in()
+            && self.mode == Mode::Open
+        {
             self.link = Some(Link::new(stream)?);
             self.environments = Environments::default();
             self.greet();
@@ -92,6 +94,7 @@ impl Server {
                     why,
                 }),
             },
+            Request::AreYouAlive => self.say(&Reply::Alive),
             Request::Extend { key, deadline } => self.tools.deadlines.extend(key, deadline),
             Request::Signal { key, signo } => self.signal(key, signo),
             Request::Kill { key } => {
