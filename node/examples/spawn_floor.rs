@@ -2,7 +2,7 @@
 //! its guard (outputs captured in files), beside `posix_spawn` and `wait` in a bare loop of a small
 //! process.
 //!
-//! `cargo run --release -p node --example spawn_floor [RUNS]`: prints the median ratio of five
+//! `cargo run --release -p node --example spawn_floor [RUNS] [CGROUPS]`: prints the median ratio of five
 //! rounds, taken in turns since the machine may be shared, and the processor time of each.
 
 #![expect(
@@ -15,10 +15,11 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use node::executor::{
     Beginning, Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Patience, Program,
 };
-use node::guard::{Label, RunKey, Stdin};
+use node::guard::{Cgroups, Label, RunKey, Stdin};
 
 const SLOTS: usize = 2;
 const ROUNDS: usize = 5;
@@ -41,19 +42,22 @@ fn main() -> Result<ExitCode, Any> {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(compare(count(runs)))?;
+            let cgroups = args.next().map(|arg| arg.to_string_lossy().into_owned());
+            let cgroups = Cgroups::from_str(cgroups.as_deref().unwrap_or("auto"), false)?;
+            runtime.block_on(compare(count(runs), cgroups))?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-async fn compare(runs: usize) -> Result<(), Any> {
+async fn compare(runs: usize, cgroups: Cgroups) -> Result<(), Any> {
     let temp = tempfile::tempdir()?;
     let data = temp.path().join("data");
     let config = ExecConfig {
         data,
         program: Program::This,
         patience: Patience::with_lease(Duration::from_secs(6), Duration::from_millis(300)),
+        cgroups,
         max_runs: 64,
     };
     let Beginning {
@@ -82,6 +86,7 @@ async fn compare(runs: usize) -> Result<(), Any> {
         );
     }
     ratios.sort_by(f64::total_cmp);
+    println!("runs held by {:?}", executor.trees());
     println!("guard at {:.2} of the floor (median)", ratios[ROUNDS / 2]);
     if let GuardState::Working(pid) = executor.guard() {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -11,6 +11,8 @@ use crdt::time::Timing;
 use net::Ticket;
 use serde::Deserialize;
 
+use crate::guard::Cgroups;
+
 /// The port on which a node listens unless told otherwise.
 pub const PORT: u16 = 4747;
 
@@ -93,6 +95,9 @@ pub struct Flags {
     /// How long tasks may go on after TERM [default: 10s]
     #[arg(long, value_name = "DUR", global = true)]
     pub grace: Option<String>,
+    /// Whether each task gets a cgroup, by which all that it starts is killed with it, where this node may make one [default: auto]
+    #[arg(long, value_name = "WHICH", global = true)]
+    pub cgroups: Option<Cgroups>,
     /// Settings file [default: $AQUE_CONFIG, $XDG_CONFIG_HOME/aque/node.toml, /etc/aque/node.toml]
     #[arg(long, value_name = "FILE", env = "AQUE_CONFIG", global = true)]
     pub config: Option<PathBuf>,
@@ -136,6 +141,7 @@ struct File {
     committee: Option<u8>,
     replace_after: Option<String>,
     grace: Option<String>,
+    cgroups: Option<Cgroups>,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -165,6 +171,8 @@ pub struct Settings {
     pub replace_after: Duration,
     /// How long tasks may go on after TERM.
     pub grace: Duration,
+    /// Whether runs get cgroups.
+    pub cgroups: Cgroups,
     /// Log filter.
     pub log: String,
     /// Log format.
@@ -268,6 +276,7 @@ impl Flags {
             committee,
             replace_after,
             grace,
+            cgroups: self.cgroups.or(file.cgroups).unwrap_or_default(),
             log: self.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),
         })
@@ -430,7 +439,11 @@ mod tests {
     fn a_file_is_read_and_flags_win() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.toml");
-        std::fs::write(&path, "name = \"file\"\ncommittee = 5\nno-mdns = true\n").unwrap();
+        std::fs::write(
+            &path,
+            "name = \"file\"\ncommittee = 5\nno-mdns = true\ncgroups = \"off\"\n",
+        )
+        .unwrap();
         let flags = Flags {
             config: Some(path.clone()),
             name: Some("flag".to_owned()),
@@ -442,6 +455,12 @@ mod tests {
             (settings.name.as_str(), settings.committee, settings.mdns),
             ("flag", 5, false)
         );
+        assert_eq!(settings.cgroups, Cgroups::Off);
+        let auto = Flags {
+            cgroups: Some(Cgroups::Auto),
+            ..flags.clone()
+        };
+        assert_eq!(settle(auto).unwrap().cgroups, Cgroups::Auto);
         std::fs::write(&path, "committe = 5\n").unwrap();
         assert!(settle(flags).unwrap_err().to_string().contains("committe"));
     }

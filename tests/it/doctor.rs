@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::{Cluster, Node, processes, settle};
+use tests::{Cluster, Node, Plan, processes, settle};
 
 /// Returns how a topic is, as a node's doctor says.
 fn health(node: &Node, topic: &str) -> Result<String, String> {
@@ -64,6 +64,23 @@ fn a_guard_that_is_stopped_is_a_fault() {
     );
     processes::signal(guard, Signal::CONT);
     wait_health(&cluster[0], "guard", "ok");
+}
+
+#[test]
+fn it_tells_by_which_means_runs_are_ended() {
+    let cluster = Plan::of(1).flags(&["--cgroups", "off"]).start();
+    wait_health(&cluster[0], "trees", "ok");
+    let said = cluster[0].aque(&["doctor"]).run();
+    assert!(said.ok().contains("--cgroups is off"), "{said}");
+    // What can be had depends on the host; what is said must fit.
+    let cluster = Cluster::start(1);
+    let found = health(&cluster[0], "trees").expect("it is looked at");
+    let said = cluster[0].aque(&["doctor"]).run();
+    let fits = match found.as_str() {
+        "ok" => "what runs start is killed with them: cgroup v",
+        _ => "no cgroup can be made",
+    };
+    assert!(said.stdout.contains(fits), "{said}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::conduct::{check_offenders, check_refused};
 use super::node::Node;
 use crate::api::wire::{Check, Checkup, Health};
 use crate::executor::GuardState;
-use crate::guard::proc;
+use crate::guard::{Trees, Way, proc};
 use crate::render::text::count;
 
 /// Less space than this is short: some thousand tasks' outputs, or an hour of a busy log.
@@ -40,6 +40,7 @@ impl Node {
         let mut checks = vec![
             self.check_disk(),
             self.check_guard(),
+            check_trees(&self.executor.trees()),
             self.check_files(),
             self.check_peers(&members),
             check_versions(&members),
@@ -234,6 +235,41 @@ impl Node {
     }
 }
 
+/// Whether what a run started can hide when the run is to end.
+fn check_trees(trees: &Trees) -> Check {
+    const TOPIC: &str = "trees";
+    let held = match &trees.way {
+        Way::V2 { path } => format!("what runs start is killed with them: cgroup v2 at {path}"),
+        Way::V1 { path } => {
+            format!("what runs start is killed with them: cgroup v1, freezer, at {path}")
+        }
+        Way::Off => {
+            let what =
+                "what runs start is looked for by process groups and /proc: --cgroups is off";
+            return ok(TOPIC, what);
+        }
+        Way::Walk { why } => {
+            return check(
+                TOPIC,
+                Health::Warning,
+                format!(
+                    "what runs start is looked for by process groups and /proc; no cgroup can be made: {why}"
+                ),
+                "let the node have a cgroup of its own: 'Delegate=yes' in its service, or start it by 'systemd-run --user --scope -p Delegate=yes aque-node'; a run that forks for ever may escape otherwise ('--cgroups off' is your word that this is well)",
+            );
+        }
+    };
+    match &trees.missed {
+        None => ok(TOPIC, held),
+        Some(why) => check(
+            TOPIC,
+            Health::Warning,
+            format!("{held}; but a run got none: {why}"),
+            "see cgroup.max.descendants, pids.max and the open files of the guard; that run is looked for by process groups and /proc",
+        ),
+    }
+}
+
 fn check_versions(members: &[MemberView]) -> Check {
     const TOPIC: &str = "versions";
     let beats = members.iter().filter_map(|member| member.beat.as_ref());
@@ -307,6 +343,40 @@ fn most_files(limits: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trees_table() {
+        let path = || "/sys/fs/cgroup/a/aque-1".to_owned();
+        let why = || "/sys/fs/cgroup: Permission denied".to_owned();
+        let rows = [
+            (
+                Way::V2 { path: path() },
+                None,
+                Health::Ok,
+                "cgroup v2 at /sys",
+            ),
+            (
+                Way::V1 { path: path() },
+                None,
+                Health::Ok,
+                "freezer, at /sys",
+            ),
+            (Way::Off, None, Health::Ok, "--cgroups is off"),
+            (Way::Walk { why: why() }, None, Health::Warning, "denied"),
+            (
+                Way::V2 { path: path() },
+                Some(why()),
+                Health::Warning,
+                "got none",
+            ),
+        ];
+        for (way, missed, health, text) in rows {
+            let check = check_trees(&Trees { way, missed });
+            assert_eq!(check.health, health, "{check:?}");
+            assert!(check.what.contains(text), "{check:?}");
+            assert_eq!(check.todo.is_none(), health == Health::Ok, "{check:?}");
+        }
+    }
 
     #[test]
     fn limits_are_read() {

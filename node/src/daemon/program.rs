@@ -211,6 +211,7 @@ async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
         data: settings.data.clone(),
         program: Program::This,
         patience: Patience::with_lease(settings.timing.lease, settings.timing.kill_latency),
+        cgroups: settings.cgroups,
         max_runs: 4_096,
     };
     let Beginning {

@@ -20,7 +20,7 @@ use super::{ExecEvent, GuardState, Order};
 use crate::clock::{Alarm, boottime};
 use crate::guard::frame::encode;
 use crate::guard::{
-    Cause, Core, Ended, FrameError, How, Refusal, Reply, Request, RunKey, StartRun, Usage,
+    Cause, Core, Ended, FrameError, How, Refusal, Reply, Request, RunKey, StartRun, Trees, Usage,
 };
 
 /// Above this many unsent bytes, wishes stay on the desk.
@@ -36,6 +36,7 @@ pub(super) struct Actor {
     desk: Arc<Desk>,
     events: mpsc::Sender<ExecEvent>,
     state: watch::Sender<GuardState>,
+    trees: watch::Sender<Trees>,
     /// Orders that the present guard was given and that are not over.
     given: BTreeMap<RunKey, Given>,
     environments: Defined,
@@ -102,7 +103,7 @@ impl Actor {
         launcher: Launcher,
         desk: Arc<Desk>,
         events: mpsc::Sender<ExecEvent>,
-        state: watch::Sender<GuardState>,
+        (state, trees): (watch::Sender<GuardState>, watch::Sender<Trees>),
         (watch, alarm): (Watch, Alarm),
     ) -> Self {
         Self {
@@ -110,6 +111,7 @@ impl Actor {
             desk,
             events,
             state,
+            trees,
             given: BTreeMap::new(),
             environments: Defined::default(),
             waiting: Wishes::default(),
@@ -309,6 +311,10 @@ impl Actor {
             Reply::Ready { .. } | Reply::Found(_) | Reply::Listed => {}
             // That it has said anything has been noted.
             Reply::Alive => {}
+            Reply::Trees(trees) => {
+                warn!(?trees, "a run has no cgroup");
+                self.trees.send_replace(trees);
+            }
             Reply::Started { key, pid, at } => {
                 self.given.insert(key, Given::Started { at });
                 self.send(ExecEvent::Started { key, pid, at }).await;
@@ -379,7 +385,8 @@ impl Actor {
             }
             match self.launcher.launch().await {
                 // Ends that it found have been told by this executor.
-                Ok((guard, _found)) => {
+                Ok((guard, greeting)) => {
+                    self.trees.send_replace(greeting.trees);
                     self.state.send_replace(GuardState::Working(guard.pid()));
                     self.send(ExecEvent::GuardBack).await;
                     return Some(guard);

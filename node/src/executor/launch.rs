@@ -23,7 +23,7 @@ use super::patience::{Patience, STOPPED_LOOKS, Standing};
 use super::{ExecConfig, ExecError, Program, leftovers};
 use crate::guard::frame::Decoder;
 use crate::guard::records::Kept;
-use crate::guard::{Found, Reply, RunKey, VERB, door, protocol};
+use crate::guard::{Cgroups, Found, Reply, RunKey, Trees, VERB, door, protocol};
 use crate::lock::{Lock, open_lock, private_dir, try_lock};
 use process::Process;
 
@@ -40,6 +40,16 @@ pub(super) struct Launcher {
     lock: PathBuf,
     records: PathBuf,
     patience: Patience,
+    cgroups: Cgroups,
+}
+
+/// What a guard says first.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    /// How it ends processes of runs.
+    pub(super) trees: Trees,
+    /// The runs that it has, and ends that it kept.
+    pub(super) found: Vec<Found>,
 }
 
 /// A guard's process and the node's end of its socket.
@@ -121,12 +131,13 @@ impl Launcher {
             lock: data.join("guard.lock"),
             records: runs.join("live"),
             patience: config.patience,
+            cgroups: config.cgroups,
         })
     }
 
-    /// Meets the guard of an earlier start, or starts one when none is left; returns the runs that it
-    /// has.
-    pub(super) async fn launch(&self) -> Result<(Guard, Vec<Found>), ExecError> {
+    /// Meets the guard of an earlier start, or starts one when none is left; returns what it says of
+    /// itself and its runs.
+    pub(super) async fn launch(&self) -> Result<(Guard, Greeting), ExecError> {
         let what = || io_error("lock <data>/guard.lock");
         let file = open_lock(&self.lock).map_err(what())?;
         let (mut pause, mut tries) = (TRY_AGAIN.0, 0);
@@ -162,7 +173,7 @@ impl Launcher {
 
     /// Knocks at the former guard's door and hears what it has. One that stands still behind it is
     /// killed: its runs have no watch.
-    async fn meet(&self) -> Result<(Guard, Vec<Found>), ExecError> {
+    async fn meet(&self) -> Result<(Guard, Greeting), ExecError> {
         let what = || io_error("meet the former guard");
         let records = self.records.clone();
         let stream = blocking(move || door::knock(&records).map_err(what())).await?;
@@ -179,17 +190,17 @@ impl Launcher {
             let end = guard.end(Farewell::Kill, self).await;
             return Err(ExecError::NoGuard(end));
         };
-        let found = heard?;
+        let greeting = heard?;
         info!(
             pid = guard.pid(),
-            runs = found.len(),
+            runs = greeting.found.len(),
             "going on with the guard of an earlier start"
         );
-        Ok((guard, found))
+        Ok((guard, greeting))
     }
 
     /// Hears the list of a guard; `None` if it stands still, by the same measure as one at work.
-    async fn hear_patiently(&self, guard: &mut Guard) -> Option<Result<Vec<Found>, ExecError>> {
+    async fn hear_patiently(&self, guard: &mut Guard) -> Option<Result<Greeting, ExecError>> {
         let Guard {
             stream,
             decoder,
@@ -208,7 +219,7 @@ impl Launcher {
     }
 
     /// Clears what a dead guard left, starts a new one and hears its first words.
-    async fn start(&self, lock: File) -> Result<(Guard, Vec<Found>), ExecError> {
+    async fn start(&self, lock: File) -> Result<(Guard, Greeting), ExecError> {
         let this = self.clone();
         let (stream, child) = blocking(move || this.spawn(lock)).await?;
         let mut guard = Guard {
@@ -217,9 +228,9 @@ impl Launcher {
             process: Process::child(child).map_err(io_error("watch the guard"))?,
         };
         let why = match self.hear_patiently(&mut guard).await {
-            Some(Ok(found)) => {
-                debug!(pid = guard.pid(), "guard works");
-                return Ok((guard, found));
+            Some(Ok(greeting)) => {
+                debug!(pid = guard.pid(), trees = ?greeting.trees, "guard works");
+                return Ok((guard, greeting));
             }
             Some(Err(error)) => error.to_string(),
             None => "it stands still".to_owned(),
@@ -238,6 +249,7 @@ impl Launcher {
             .arg(VERB)
             .arg(&self.records)
             .arg(format!("{:016x}", fastrand::u64(1..)))
+            .arg(self.cgroups.to_string())
             .current_dir(Path::new("/"))
             .env_clear()
             .process_group(0)
@@ -259,24 +271,26 @@ fn tokio_stream(stream: StdStream) -> Result<UnixStream, ExecError> {
         .map_err(io_error("use the guard's socket"))
 }
 
-/// Hears a guard's first words: the runs that it has.
-async fn hear_list(
-    stream: &mut UnixStream,
-    decoder: &mut Decoder,
-) -> Result<Vec<Found>, ExecError> {
+/// Hears a guard's first words.
+async fn hear_list(stream: &mut UnixStream, decoder: &mut Decoder) -> Result<Greeting, ExecError> {
+    let strange = |reply: Reply| ExecError::NoGuard(format!("it said {reply:?}"));
     match hear(stream, decoder).await? {
         Reply::Ready {
             version: protocol::VERSION,
             ..
         } => {}
-        other => return Err(ExecError::NoGuard(format!("it said {other:?}"))),
+        other => return Err(strange(other)),
     }
+    let trees = match hear(stream, decoder).await? {
+        Reply::Trees(trees) => trees,
+        other => return Err(strange(other)),
+    };
     let mut found = Vec::new();
     loop {
         match hear(stream, decoder).await? {
             Reply::Found(run) => found.push(run),
-            Reply::Listed => return Ok(found),
-            other => return Err(ExecError::NoGuard(format!("it said {other:?}"))),
+            Reply::Listed => return Ok(Greeting { trees, found }),
+            other => return Err(strange(other)),
         }
     }
 }

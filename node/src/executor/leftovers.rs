@@ -1,7 +1,8 @@
-//! What a guard that was killed left alive: found by its records and its mark, killed, waited for. And what one that stands still
-//! does not kill.
+//! What a guard that was killed left alive: found by its cgroups, its records and its mark, killed, waited for. And what one that
+//! stands still does not kill.
 //!
-//! The leaders die with their guard. Their descendants are found by the session (whose number
+//! Where the guard had cgroups, everything that it started is in them, and they are removed when nothing lives in them. Elsewhere
+//! the leaders die with their guard. Their descendants are found by the session (whose number
 //! cannot be given to another while a member lives), by the guard's mark in their environment, and
 //! by descent from either. Not found is only a process that left its session, scrubbed its
 //! environment and lost its parent before anybody looked; under a living guard it would have been
@@ -17,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::clock::boottime;
 use crate::guard::RunKey;
+use crate::guard::cgroup::{self, Group};
 use crate::guard::proc::{self, Proc};
 use crate::guard::records::{self, Kept, Left, Recorded};
 
@@ -33,44 +35,54 @@ const START_SLACK: Duration = Duration::from_secs(30);
 /// Kills what the guard with these records left, and returns when nothing of it lives. Blocks for
 /// as long as that takes: for ever, with a warning every few seconds, if it may not be killed.
 ///
-/// To be called when no guard lives. Returns the ends that it had kept; its file names nothing else
+/// To be called when no guard lives. Returns the ends that it had kept; its files name nothing else
 /// afterwards.
 ///
 /// # Errors
 /// The kernel's, when the records or `/proc` cannot be read.
 pub(super) fn clear(path: &Path) -> io::Result<Vec<Kept>> {
-    let Some(left) = records::read(path)? else {
+    let (left, group) = (records::read(path)?, Group::noted(path)?);
+    let killed = kill_until_gone(left.as_ref(), group.as_ref())?;
+    if killed > 0 {
+        info!(processes = killed, "killed what a lost guard had left");
+    }
+    cgroup::forget(path)?;
+    let Some(left) = left else {
         return Ok(Vec::new());
     };
+    records::forget_runs(path, &left)?;
+    Ok(left.ended)
+}
+
+/// Returns the number of processes that were killed.
+fn kill_until_gone(left: Option<&Left>, group: Option<&Group>) -> io::Result<usize> {
     let mut pause = LOOK_AGAIN.0;
     let mut told = boottime();
     let mut killed = BTreeSet::new();
     loop {
-        let found = find(&left, Prey::All)?;
-        if found.is_empty() {
+        let mut found = match left {
+            Some(left) => find(left, Prey::All)?,
+            None => BTreeSet::new(),
+        };
+        found.extend(group.iter().flat_map(|group| group.processes()));
+        if found.is_empty() && group.is_none_or(Group::is_gone) {
             break;
         }
+        group.iter().for_each(|group| group.kill());
         kill(&found);
-        killed.extend(found.iter().map(|proc| proc.pid));
+        killed.append(&mut found.clone());
         if boottime() > told + TELL_EVERY {
             told = boottime();
-            let pids: Vec<i32> = found.iter().map(|proc| proc.pid).collect();
             warn!(
-                ?pids,
+                pids = ?found,
                 "waiting for processes of former runs that cannot be killed"
             );
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(LOOK_AGAIN.1);
+        reap(&killed);
     }
-    if !killed.is_empty() {
-        info!(
-            processes = killed.len(),
-            "killed what a lost guard had left"
-        );
-    }
-    records::forget_runs(path, &left)?;
-    Ok(left.ended)
+    Ok(killed.len())
 }
 
 /// Kills what lives now of runs whose guard may still live but does not do it, and waits for nothing. Returns the number of
@@ -79,10 +91,16 @@ pub(super) fn clear(path: &Path) -> io::Result<Vec<Kept>> {
 /// # Errors
 /// The kernel's, when the records or `/proc` cannot be read.
 pub(super) fn strike(path: &Path, prey: Prey<'_>) -> io::Result<usize> {
-    let Some(left) = records::read(path)? else {
-        return Ok(0);
+    let mut found = match records::read(path)? {
+        Some(left) => find(&left, prey)?,
+        None => BTreeSet::new(),
     };
-    let found = find(&left, prey)?;
+    if let Some(all) = Group::noted(path)? {
+        for group in prey.groups(&all) {
+            found.extend(group.processes());
+            group.kill();
+        }
+    }
     kill(&found);
     Ok(found.len())
 }
@@ -103,17 +121,31 @@ impl Prey<'_> {
             Self::Of(keys) => keys.contains(&key),
         }
     }
+
+    fn groups(self, all: &Group) -> Vec<Group> {
+        match self {
+            Self::All => vec![all.clone()],
+            Self::Of(keys) => keys.iter().map(|key| all.of_run(*key)).collect(),
+        }
+    }
 }
 
-fn kill(found: &[Proc]) {
-    for pid in found.iter().filter_map(|proc| Pid::from_raw(proc.pid)) {
+fn kill(found: &BTreeSet<i32>) {
+    for pid in found.iter().filter_map(|pid| Pid::from_raw(*pid)) {
         // One that has ended meanwhile is as dead; one that resists is seen by the next look.
         let _sent = kill_process(pid, Signal::KILL);
     }
 }
 
+/// Reaps those that have died as our own children; it fails for children of others, who reap them.
+fn reap(dead: &BTreeSet<i32>) {
+    for pid in dead.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        let _reaped = waitpid(Some(pid), WaitOptions::NOHANG);
+    }
+}
+
 /// Lists the living processes of a guard's runs; reaps those that have died as our own children.
-fn find(left: &Left, prey: Prey<'_>) -> io::Result<Vec<Proc>> {
+fn find(left: &Left, prey: Prey<'_>) -> io::Result<BTreeSet<i32>> {
     let all = proc::all()?;
     let by_pid: BTreeMap<i32, &Proc> = all.iter().map(|proc| (proc.pid, proc)).collect();
     let sessions: BTreeSet<i32> = left
@@ -135,11 +167,8 @@ fn find(left: &Left, prey: Prey<'_>) -> io::Result<Vec<Proc>> {
         .iter()
         .filter(|proc| ours.contains(&proc.pid))
         .partition(|proc| proc.is_zombie());
-    for proc in dead {
-        // Fails for children of others, who reap them.
-        let _reaped = Pid::from_raw(proc.pid).map(|pid| waitpid(Some(pid), WaitOptions::NOHANG));
-    }
-    Ok(living.into_iter().copied().collect())
+    reap(&dead.iter().map(|proc| proc.pid).collect());
+    Ok(living.iter().map(|proc| proc.pid).collect())
 }
 
 fn is_still_its_own(run: &Recorded, by_pid: &BTreeMap<i32, &Proc>) -> bool {

@@ -24,7 +24,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Alarm;
-use crate::guard::{Ended, Found, FoundState, FrameError, Label, Refusal, RunKey, Stdin, Var};
+use crate::guard::{
+    Cgroups, Ended, Found, FoundState, FrameError, Label, Refusal, RunKey, Stdin, Trees, Var,
+};
 
 mod actor;
 mod desk;
@@ -46,6 +48,8 @@ pub struct ExecConfig {
     pub program: Program,
     /// How long a guard's silence is borne.
     pub patience: Patience,
+    /// Whether a guard that is started gives each run a cgroup. One that is met has made its choice.
+    pub cgroups: Cgroups,
     /// Most runs at a time, those under way to their start or their report included. Choose twice
     /// the number of slots or more; too low refuses orders, too high costs some 200 bytes each.
     pub max_runs: usize,
@@ -175,6 +179,7 @@ pub enum ExecError {
 pub struct Executor {
     desk: Arc<Desk>,
     state: watch::Receiver<GuardState>,
+    trees: watch::Receiver<Trees>,
 }
 
 /// An executor that has just started.
@@ -209,7 +214,7 @@ impl Executor {
     /// [`ExecError`]; a guard that was started is gone then.
     pub async fn start(config: ExecConfig) -> Result<Beginning, ExecError> {
         let launcher = launch::Launcher::new(&config)?;
-        let (guard, found) = launcher.launch().await?;
+        let (guard, launch::Greeting { trees, found }) = launcher.launch().await?;
         let (sender, events) = mpsc::channel(2 * config.max_runs + 16);
         let desk = Arc::new(Desk::new(config.max_runs));
         let alive = found.iter().filter_map(|found| match found.state {
@@ -226,15 +231,22 @@ impl Executor {
         let alive: Vec<actor::Living> = alive.collect();
         desk.take_over(alive.iter().map(|run| run.key));
         let (tell, state) = watch::channel(GuardState::Working(guard.pid()));
+        let (tell_trees, trees) = watch::channel(trees);
         let watch = patience::Watch::new(config.patience);
         let alarm = Alarm::new().map_err(|source| ExecError::Io {
             what: "make a timer",
             source,
         })?;
-        let actor = actor::Actor::new(launcher, Arc::clone(&desk), sender, tell, (watch, alarm));
+        let actor = actor::Actor::new(
+            launcher,
+            Arc::clone(&desk),
+            sender,
+            (tell, tell_trees),
+            (watch, alarm),
+        );
         tokio::spawn(actor.work(guard, alive));
         Ok(Beginning {
-            executor: Self { desk, state },
+            executor: Self { desk, state, trees },
             found,
             events,
         })
@@ -284,6 +296,12 @@ impl Executor {
     #[must_use]
     pub fn guard(&self) -> GuardState {
         *self.state.borrow()
+    }
+
+    /// How the guard, or the last that worked, ends the processes of runs.
+    #[must_use]
+    pub fn trees(&self) -> Trees {
+        self.trees.borrow().clone()
     }
 
     /// Asks all runs to end (`SIGTERM`), kills those left after `grace`, and waits until the guard

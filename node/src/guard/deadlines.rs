@@ -4,7 +4,8 @@
 //! kill. The guard's main thread may at that moment be waiting for something slow, such as a
 //! program on a network file system that does not answer; the deadlines of all other runs hold
 //! nevertheless, and that of the slow one as well: its half-made process is killed, and the main
-//! thread goes on.
+//! thread goes on. Where one word to the kernel kills a run's cgroup, this thread says it; all else that takes longer is the main
+//! thread's.
 //!
 //! The latch: what has fired stays fired. An extension that comes later is ignored.
 
@@ -19,6 +20,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use rustix::time::TimerfdFlags;
 
+use super::cgroup::Group;
 use super::protocol::RunKey;
 use crate::clock::{BootTimer, boottime};
 
@@ -46,6 +48,8 @@ struct Shared {
     fired: OwnedFd,
     /// The child that the main thread is waiting for, see [`super::sys::Shot::pid`].
     flying: Arc<AtomicI32>,
+    /// Where the runs' cgroups are, if they have any.
+    cgroups: Option<Group>,
 }
 
 #[derive(Debug, Default)]
@@ -68,16 +72,17 @@ enum Watch {
 }
 
 impl Deadlines {
-    /// Starts the thread.
+    /// Starts the thread; `cgroups` is where those of the runs are.
     ///
     /// # Errors
     /// The kernel's: no descriptor or no thread is left.
-    pub(super) fn new(flying: Arc<AtomicI32>) -> io::Result<Self> {
+    pub(super) fn new(flying: Arc<AtomicI32>, cgroups: Option<Group>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             table: Mutex::default(),
             timer: BootTimer::new(TimerfdFlags::empty())?,
             fired: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             flying,
+            cgroups,
         });
         let watched = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -190,6 +195,7 @@ impl Shared {
 
     fn fire(&self, now: Duration) {
         let mut table = self.lock();
+        let mut fired = Vec::new();
         while let Some((deadline, key)) = table.order.first().copied().filter(|(at, _)| *at <= now)
         {
             table.order.remove(&(deadline, key));
@@ -204,11 +210,19 @@ impl Shared {
                 Some(Watch::Fired) | None => {}
             }
             table.fired.push(key);
+            fired.push(key);
         }
         table.set = None;
         self.set_timer(&mut table);
         if !table.fired.is_empty() {
             let _woken = rustix::io::write(&self.fired, &1_u64.to_ne_bytes());
+        }
+        drop(table);
+        for key in fired {
+            self.cgroups.iter().for_each(|all| {
+                // Whatever is left is the main thread's.
+                let _killed = all.of_run(key).kill_at_once();
+            });
         }
     }
 

@@ -7,8 +7,8 @@
 //! - a run is started only if the guard itself sees its deadline lie ahead, with the timer armed
 //!   before;
 //! - at the deadline the run is killed, with everything that it started; nothing revives it;
-//! - an end is reported only when nothing of the run lives: its group is empty, and so is the list
-//!   of strays that left the group (see `strays`);
+//! - an end is reported only when nothing of the run lives: its cgroup, where it has one, could be removed (see `cgroup`), its
+//!   process group is empty, and so is the list of strays that left the group (see `strays`);
 //! - it outlives its node: when the node's end of the socket closes, runs go on until they end or
 //!   their deadlines come, and then the guard exits. A node that comes back meanwhile finds it by
 //!   `<data>/runs/guard` (see `door`) and is told of every run;
@@ -19,13 +19,14 @@
 //! - `<data>/guard.lock` is held as long as the guard lives.
 //!
 //! Two limits of the kernel are shown rather than hidden: a process of another user (`sudo`) or one
-//! stuck in the kernel cannot be killed. Its run is not reported as ended, and [`Reply::Stuck`]
+//! stuck in the kernel cannot be killed (the former can, where there is `cgroup.kill`). Its run is not reported as ended, and [`Reply::Stuck`]
 //! names it.
 //!
 //! Each run gets: a session and process group of its own, default signals, an empty signal mask,
 //! descriptors 0 to 2 only, its working directory, its environment and nothing of the node's.
 //!
-//! Reading order: `protocol`, `server`, `door`, `records`, `run`, `deadlines`, `strays`, `plan`, `sys`.
+//! Reading order: `protocol`, `server`, `door`, `records`, `run`, `deadlines`, `cgroup`, `strays`,
+//! `plan`, `sys`.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -37,9 +38,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use clap::ValueEnum;
 use rustix::process::{Pid, set_child_subreaper};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
+pub(crate) mod cgroup;
 mod deadlines;
 pub(crate) mod door;
 pub(crate) mod frame;
@@ -52,39 +55,53 @@ mod run;
 mod server;
 mod strays;
 mod sys;
+pub mod trees;
 
 pub use frame::FrameError;
 pub use protocol::{
     Cause, Core, Ended, EnvId, Found, FoundState, How, Label, Refusal, Reply, Request, RunKey,
     StartRun, Stdin, Usage, Var,
 };
+pub use trees::{Cgroups, Trees, Way};
 
 /// The verb under which a node starts its own program as a guard.
 pub const VERB: &str = "guard";
 
-/// The guard's whole life, for the hidden verb `aque-node guard RECORDS MARK`.
+/// The guard's whole life, for the hidden verb `aque-node guard RECORDS MARK CGROUPS`.
 ///
 /// `args` are those after the verb. Standard input is the socket to the node, standard output the
 /// locked `guard.lock`; a person who types this gets an error and nothing else.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    let parsed = match args.as_slice() {
-        [records, mark] => mark
-            .to_str()
-            .and_then(|mark| u64::from_str_radix(mark, 16).ok())
-            .map(|mark| (Path::new(records), mark)),
-        _ => None,
-    };
-    let Some((records, mark)) = parsed else {
+    let Some(orders) = orders(&args) else {
         return fail("the guard is started by aque-node itself");
     };
-    match prepare(records, mark).and_then(server::Server::work) {
+    match prepare(&orders).and_then(server::Server::work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("the guard cannot work: {error}")),
     }
 }
 
-fn prepare(records: &Path, mark: u64) -> io::Result<server::Server> {
+/// What a node has its guard know before anything else.
+struct Orders<'a> {
+    records: &'a Path,
+    mark: u64,
+    cgroups: Cgroups,
+}
+
+fn orders(args: &[OsString]) -> Option<Orders<'_>> {
+    let [records, mark, cgroups] = args else {
+        return None;
+    };
+    Some(Orders {
+        records: Path::new(records),
+        mark: u64::from_str_radix(mark.to_str()?, 16).ok()?,
+        cgroups: Cgroups::from_str(cgroups.to_str()?, false).ok()?,
+    })
+}
+
+fn prepare(orders: &Orders<'_>) -> io::Result<server::Server> {
+    let mark = orders.mark;
     sys::clean_slate()?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
     let socket = UnixStream::from(socket);
@@ -92,15 +109,17 @@ fn prepare(records: &Path, mark: u64) -> io::Result<server::Server> {
     rustix::thread::set_name(c"aque-guard")?;
     set_child_subreaper(Some(Pid::INIT))?;
     let children = signals()?;
-    let door = door::Door::open(records)?;
-    let (records, kept) = records::Records::open(records, mark)?;
+    let door = door::Door::open(orders.records)?;
+    let (records, kept) = records::Records::open(orders.records, mark)?;
     let null: OwnedFd = File::open("/dev/null")?.into();
     // Or the node would not see the socket closed.
     rustix::stdio::dup2_stdin(&null)?;
-    let shot = sys::Shot::new(null.as_raw_fd());
+    let mut shot = sys::Shot::new(null.as_raw_fd());
     // Open as long as the process: every run's input.
     std::mem::forget(null);
-    let deadlines = deadlines::Deadlines::new(shot.pid())?;
+    let home = home(orders, &mut shot)?;
+    let cgroups = home.as_ref().ok().map(|home| home.base().clone());
+    let deadlines = deadlines::Deadlines::new(shot.pid(), cgroups)?;
     let link = link::Link::new(socket)?;
     let tools = server::Tools {
         door,
@@ -108,8 +127,18 @@ fn prepare(records: &Path, mark: u64) -> io::Result<server::Server> {
         deadlines,
         shot,
         records,
+        home,
     };
     server::Server::new(link, tools, kept, mark)
+}
+
+/// The place of the runs' cgroups; or what is done without.
+fn home(orders: &Orders<'_>, shot: &mut sys::Shot) -> io::Result<Result<cgroup::Home, Way>> {
+    if orders.cgroups == Cgroups::Off {
+        return Ok(Err(Way::Off));
+    }
+    let home = cgroup::Home::open(shot, orders.cgroups, orders.mark, orders.records)?;
+    Ok(home.map_err(|why| Way::Walk { why }))
 }
 
 /// Lets the end of children be heard, and nothing else disturb: an interrupt at the terminal is for

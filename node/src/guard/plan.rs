@@ -149,7 +149,7 @@ pub(super) fn refusal(order: &StartRun, fault: Fault) -> Refusal {
     let Fault { step, errno } = fault;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match step {
-        Step::Clone | Step::Parent => Refusal::Process { errno },
+        Step::Clone | Step::Group | Step::Parent => Refusal::Process { errno },
         Step::Deadline => Refusal::DeadlinePassed,
         Step::Cwd => Refusal::Cwd {
             path: text(&order.cwd),

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::trees::Trees;
+
 /// Version of the messages, told in [`Reply::Ready`].
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// A node's handle for one run. Never used twice in the life of a node's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -133,6 +135,8 @@ pub enum Reply {
         /// Its process id.
         pid: u32,
     },
+    /// Second, and whenever that changes: how processes of runs are ended.
+    Trees(Trees),
     /// Then, one by one: the runs that the guard has, and the ends that no node has had it forget.
     Found(Found),
     /// That was all of them.

@@ -131,6 +131,11 @@ impl Records {
         self.free.push(slot);
     }
 
+    /// Where the file is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Removes the file: nothing is left of this guard's runs.
     ///
     /// # Errors

@@ -6,7 +6,8 @@
 //!    +-kill-> Dying ---+ exit
 //! ```
 //! `Dying`: all has been killed, the leader has not been reaped. `Leaving`: the leader has been
-//! reaped; its group was killed just before, while its number was still its own.
+//! reaped; its group was killed just before, while its number was still its own. Where it has a cgroup, nothing lives only once
+//! the kernel has removed that.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process_group};
 
+use super::cgroup::Group;
 use super::deadlines::kill_run;
 use super::proc;
 use super::protocol::{Cause, Core, Ended, How, Label, RunKey, StartRun, Usage};
@@ -42,6 +44,7 @@ pub(super) struct Run {
     pub(super) started_at: Duration,
     /// Its place in the guard's file.
     pub(super) slot: Slot,
+    group: Option<Group>,
     started_ticks: u64,
     stdout: PathBuf,
     stderr: Option<PathBuf>,
@@ -67,8 +70,14 @@ enum Stuck {
 }
 
 impl Run {
-    /// A run that has just been started.
-    pub(super) fn new(order: &StartRun, leader: Pid, started_at: Duration, slot: Slot) -> Self {
+    /// A run that has just been started, in this cgroup if it has one.
+    pub(super) fn new(
+        order: &StartRun,
+        leader: Pid,
+        group: Option<Group>,
+        started_at: Duration,
+        slot: Slot,
+    ) -> Self {
         let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
         Self {
             key: order.key,
@@ -77,6 +86,7 @@ impl Run {
             leader,
             started_at,
             slot,
+            group,
             started_ticks: proc::ticks(started_at),
             stdout: path(&order.stdout),
             stderr: (order.stderr != order.stdout).then(|| path(&order.stderr)),
@@ -109,18 +119,29 @@ impl Run {
         }
     }
 
-    /// Kills its group. The first cause stands.
+    /// Kills it. The first cause stands.
     pub(super) fn kill(&mut self, cause: Cause, now: Duration) {
         self.stop.get_or_insert(cause);
-        match self.phase {
-            Phase::Running => {
-                kill_run(self.leader);
-                self.phase = Phase::Dying { since: now };
-            }
-            // Again: it may have become killable since (it gave up another user's rights).
-            Phase::Dying { .. } => kill_run(self.leader),
-            Phase::Leaving { .. } => {}
+        if self.is_running() {
+            self.phase = Phase::Dying { since: now };
         }
+        self.strike();
+    }
+
+    /// Sends `SIGKILL` to all of it that can be found from here; again, for some may have become killable since (they gave up
+    /// another user's rights).
+    pub(super) fn strike(&self) {
+        if self.place() == Place::Here {
+            kill_run(self.leader);
+        }
+        if let Some(group) = &self.group {
+            group.kill();
+        }
+    }
+
+    /// The processes in its cgroup.
+    pub(super) fn held(&self) -> Vec<i32> {
+        self.group.as_ref().map_or_else(Vec::new, Group::processes)
     }
 
     /// Notes that the node asked it to end in its own way.
@@ -157,11 +178,14 @@ impl Run {
         }
     }
 
-    /// Whether any process is left in its group.
-    pub(super) fn group_lives(&self) -> bool {
+    /// Whether any process is left in its process group or its cgroup.
+    pub(super) fn lives(&self) -> bool {
         match self.phase {
             Phase::Running | Phase::Dying { .. } => true,
-            Phase::Leaving { .. } => test_kill_process_group(self.leader) != Err(Errno::SRCH),
+            Phase::Leaving { .. } => {
+                test_kill_process_group(self.leader) != Err(Errno::SRCH)
+                    || self.group.as_ref().is_some_and(|group| !group.is_gone())
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! gone, for another at the door), for the end of a child and for the deadline thread. The order in
 //! one turn: deadlines, ended children, requests, endings, replies.
 
+mod starts;
 mod visits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,16 +17,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use super::cgroup::Home;
 use super::deadlines::{Deadlines, Watched};
 use super::door::Door;
 use super::link::Link;
-use super::plan::{Environments, refusal};
-use super::proc::Mark;
-use super::protocol::{Cause, Refusal, Reply, RunKey, StartRun};
-use super::records::{Kept, Recorded, Records, Slot};
+use super::plan::Environments;
+use super::protocol::{Cause, Reply, RunKey};
+use super::records::{Kept, Records, Slot};
 use super::run::Run;
 use super::strays::{Owner, Place, Stray, Strays};
 use super::sys;
+use super::trees::{Trees, Way};
 use crate::clock::boottime;
 
 /// Shortest and longest time between two looks at a run that should be gone. The usual end needs
@@ -37,6 +39,9 @@ const LAST_LOOK: Duration = Duration::from_millis(10);
 
 /// How long a guard whose runs have been ended waits for its node to make the ends durable. They are kept on disk in any case.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Most ended children in one turn, so that a run that forks without end keeps no request and no other run waiting.
+const REAPS_PER_TURN: usize = 256;
 
 /// Most processes named in [`Reply::Stuck`].
 const NAMED_PIDS: usize = 16;
@@ -54,6 +59,8 @@ pub(super) struct Tools {
     pub(super) shot: sys::Shot,
     /// What whoever comes next will read.
     pub(super) records: Records,
+    /// Makes cgroups; or why it cannot.
+    pub(super) home: Result<Home, Way>,
 }
 
 /// A guard at work.
@@ -72,8 +79,12 @@ pub(super) struct Server {
     /// Those that should be gone.
     ending: BTreeSet<RunKey>,
     strays: Strays,
+    /// Why the last run without a cgroup has none, though others have.
+    missed: Option<String>,
     mode: Mode,
     heard: Backlog,
+    /// Of ended children.
+    dead: Backlog,
 }
 
 /// What the guard lives for.
@@ -94,7 +105,7 @@ struct Woken {
     node: bool,
 }
 
-/// Whether decoded requests may be waiting.
+/// Whether more may be waiting than was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Backlog {
     None,
@@ -123,8 +134,10 @@ impl Server {
             sessions: HashMap::new(),
             ending: BTreeSet::new(),
             strays: Strays::new(guard)?,
+            missed: None,
             mode: Mode::Open,
             heard: Backlog::None,
+            dead: Backlog::None,
         })
     }
 
@@ -139,7 +152,7 @@ impl Server {
             if woken.fired {
                 self.take_fired();
             }
-            if woken.children {
+            if woken.children || self.dead == Backlog::Perhaps {
                 self.reap();
             }
             if woken.node && self.link.is_none() {
@@ -171,11 +184,31 @@ impl Server {
 
     /// Leaves nothing behind but ends that nobody has made durable.
     fn leave(self) -> io::Result<()> {
-        self.tools.door.close()?;
+        let Tools {
+            door,
+            home,
+            records,
+            ..
+        } = self.tools;
+        door.close()?;
+        if let Ok(home) = home {
+            home.close(records.path())?;
+        }
         if self.kept.is_empty() {
-            self.tools.records.remove()?;
+            records.remove()?;
         }
         Ok(())
+    }
+
+    /// How processes of runs are ended here.
+    fn trees(&self) -> Trees {
+        Trees {
+            way: match &self.tools.home {
+                Ok(home) => home.way(),
+                Err(way) => way.clone(),
+            },
+            missed: self.missed.clone(),
+        }
     }
 
     fn wait(&self) -> io::Result<Woken> {
@@ -219,7 +252,7 @@ impl Server {
     /// How long nothing need be looked at.
     fn patience(&self) -> Option<Duration> {
         let may_hear = self.link.as_ref().is_some_and(Link::may_hear);
-        if self.heard == Backlog::Perhaps && may_hear {
+        if self.dead == Backlog::Perhaps || self.heard == Backlog::Perhaps && may_hear {
             return Some(Duration::ZERO);
         }
         let now = boottime();
@@ -266,12 +299,17 @@ impl Server {
         while rustix::io::read(&self.tools.children, &mut buffer)
             .is_ok_and(|bytes| bytes == buffer.len())
         {}
-        while let Some(pid) = sys::next_ended() {
+        self.dead = Backlog::None;
+        for _ in 0..REAPS_PER_TURN {
+            let Some(pid) = sys::next_ended() else {
+                return;
+            };
             match self.leader(pid) {
                 Some(key) => self.reap_leader(key, pid),
                 None => self.reap_stray(pid),
             }
         }
+        self.dead = Backlog::Perhaps;
     }
 
     fn leader(&self, pid: i32) -> Option<RunKey> {
@@ -309,56 +347,6 @@ impl Server {
         if let Some(run) = owner.and_then(|key| self.runs.get_mut(&key)) {
             run.add_usage(usage);
         }
-    }
-
-    /// Starts a run, with its deadline armed before.
-    fn start(&mut self, order: &StartRun) -> Result<Reply, Refusal> {
-        let key = order.key;
-        if self.mode != Mode::Open {
-            return Err(Refusal::ShuttingDown);
-        }
-        if self.runs.contains_key(&key) || self.kept.contains_key(&key) {
-            return Err(Refusal::BadOrder(
-                "this run has been started already".into(),
-            ));
-        }
-        let plan = self.environments.plan(
-            order,
-            Mark {
-                guard: self.guard,
-                key,
-            },
-        )?;
-        self.tools
-            .deadlines
-            .arm(key, order.deadline)
-            .map_err(|_late| Refusal::DeadlinePassed)?;
-        let at = boottime();
-        let fired = self.tools.shot.fire(&plan);
-        let leader = fired.and_then(|pid| {
-            let fault = sys::Fault {
-                step: sys::Step::Clone,
-                errno: 0,
-            };
-            Pid::from_raw(pid).ok_or(fault)
-        });
-        let leader = match leader {
-            Ok(leader) => leader,
-            Err(fault) => {
-                self.tools.deadlines.release(key);
-                return Err(refusal(order, fault));
-            }
-        };
-        self.tools.deadlines.started(key, leader);
-        let pid = leader.as_raw_pid();
-        let slot = self.tools.records.add(Recorded {
-            key,
-            pid,
-            started_at: at,
-        });
-        self.runs.insert(key, Run::new(order, leader, at, slot));
-        self.sessions.insert(pid, key);
-        Ok(Reply::Started { key, pid, at })
     }
 
     fn signal(&mut self, key: RunKey, signo: i32) {
@@ -412,7 +400,8 @@ impl Server {
         }
         let now = boottime();
         let place = |sid| place_of(&self.runs, &self.sessions, sid);
-        let strays = self.strays.survey(now, place)?;
+        let home = self.tools.home.as_ref().ok();
+        let strays = self.strays.survey(now, place, |pid| home?.run_of(pid))?;
         for stray in &strays {
             if last || self.is_due(*stray) {
                 let _sent = Pid::from_raw(stray.pid).map(|pid| kill_process(pid, Signal::KILL));
@@ -449,8 +438,8 @@ impl Server {
                 .filter(|stray| run.owns(stray.owner))
                 .map(|stray| stray.pid)
         };
-        if !run.group_lives()
-            && left().next().is_none()
+        if left().next().is_none()
+            && !run.lives()
             && let Some(ended) = run.report(now)
         {
             let kept = Kept {
@@ -469,14 +458,14 @@ impl Server {
             self.say(&Reply::Ended(ended));
             return;
         }
-        let pids: Vec<i32> = left()
-            .chain([run.leader.as_raw_pid()])
-            .take(NAMED_PIDS)
-            .collect();
-        if run.place() == Place::Here {
-            run.kill(Cause::Asked, now);
-        }
+        let pids: BTreeSet<i32> = left().chain([run.leader.as_raw_pid()]).collect();
+        run.strike();
         if run.turned_stuck(now) {
+            let pids = pids
+                .into_iter()
+                .chain(run.held())
+                .take(NAMED_PIDS)
+                .collect();
             self.say(&Reply::Stuck { key, pids });
         }
     }

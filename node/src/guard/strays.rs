@@ -3,8 +3,8 @@
 //! The guard is a *subreaper*: a process that loses its parent becomes the guard's child. So
 //! everything that a run started is, sooner or later, either in the run's group or a child of the
 //! guard, and the list of the guard's children is all that must be looked at. The owner of a stray
-//! is told by its session, else by the mark in its environment. One that has neither (it made a
-//! session of its own and scrubbed its environment) may belong to any run that is older than
+//! is told by its cgroup, else by its session, else by the mark in its environment. One that has none of these (there are no
+//! cgroups here, it made a session of its own and scrubbed its environment) may belong to any run that is older than
 //! itself: it is killed when the first of those ends, for "nothing of the run lives" must be true.
 
 use std::collections::HashMap;
@@ -71,7 +71,7 @@ impl Strays {
     }
 
     /// Lists the living children of the guard but for the leaders of runs. `run_of` tells which run
-    /// has a session, and [`Place`] of its leader.
+    /// has a session, and [`Place`] of its leader; `held` which run's cgroup a process is in.
     ///
     /// # Errors
     /// When `/proc` is not there.
@@ -79,11 +79,12 @@ impl Strays {
         &mut self,
         now: Duration,
         run_of: impl Fn(i32) -> Option<(RunKey, Place)>,
+        held: impl Fn(i32) -> Option<RunKey>,
     ) -> io::Result<Vec<Stray>> {
         let mut found = Vec::new();
         for pid in self.children.pids()? {
             let leads = matches!(run_of(pid), Some((_, Place::Here)));
-            if !leads && let Some(owner) = self.owner(pid, now, &run_of) {
+            if !leads && let Some(owner) = self.owner(pid, now, &run_of, &held) {
                 found.push(Stray { pid, owner });
             }
         }
@@ -109,6 +110,7 @@ impl Strays {
         pid: i32,
         now: Duration,
         run_of: impl Fn(i32) -> Option<(RunKey, Place)>,
+        held: impl Fn(i32) -> Option<RunKey>,
     ) -> Option<Owner> {
         let look = proc::look(pid).filter(|look| !look.is_zombie())?;
         if let Some(key) = self.known.get(&pid) {
@@ -119,7 +121,8 @@ impl Strays {
                 .filter(|mark| mark.guard == self.guard)
                 .map(|mark| mark.key)
         };
-        let key = run_of(look.sid).map(|(key, _)| key).or_else(mark);
+        let session = || run_of(look.sid).map(|(key, _)| key);
+        let key = held(pid).or_else(session).or_else(mark);
         if let Some(key) = key {
             self.doubtful.remove(&pid);
             self.known.insert(pid, key);

@@ -11,15 +11,17 @@
 //! The guard's deadline thread may call [`Shot::pid`] while the clone is under way: a child that
 //! hangs on its way to `exec` (a dead network mount) can be killed although the guard waits for it.
 
+mod into;
+mod reap;
+
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
-use std::os::fd::RawFd;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use super::protocol::Usage;
+use reap::bury;
+pub(super) use reap::{next_ended, reap};
 
 /// Memory for children's stacks: they borrow everything else.
 const STACK_BYTES: usize = 64 << 10;
@@ -47,6 +49,32 @@ pub(super) struct Plan {
     pub(super) deadline: Duration,
 }
 
+impl Plan {
+    /// That of a child which comes as far as `exec` and executes nothing.
+    pub(super) fn nothing() -> Self {
+        Self {
+            programs: Vec::new(),
+            argv: Vec::new(),
+            env: Vec::new(),
+            cwd: c"/".to_owned(),
+            stdin: None,
+            stdout: c"/dev/null".to_owned(),
+            stderr: None,
+            nice: 0,
+            deadline: Duration::MAX,
+        }
+    }
+}
+
+/// How a child comes into its run's cgroup.
+#[derive(Debug)]
+pub(super) enum Entrance {
+    /// It is born there; this is the directory.
+    Born(OwnedFd),
+    /// It goes there first of all; this is the file of processes.
+    Moves(OwnedFd),
+}
+
 /// A variable: of the run's own, or one that many runs share.
 pub(super) type EnvText = std::rc::Rc<CString>;
 
@@ -55,6 +83,8 @@ pub(super) type EnvText = std::rc::Rc<CString>;
 pub(super) enum Step {
     /// Making the process.
     Clone,
+    /// Entering its cgroup.
+    Group,
     /// Following its parent: the guard was gone already.
     Parent,
     /// Checking the deadline.
@@ -99,6 +129,8 @@ struct Flight {
     stdin: *const c_char,
     stdout: *const c_char,
     stderr: *const c_char,
+    /// Where it writes itself into its cgroup; negative if it need not.
+    group: RawFd,
     null: RawFd,
     guard: c_int,
     nice: c_int,
@@ -124,11 +156,11 @@ impl Shot {
         std::sync::Arc::clone(&self.pid)
     }
 
-    /// Starts a program in a session of its own; returns once it executes.
+    /// Starts a program in a session of its own, and in a cgroup if there is an entrance; returns once it executes.
     ///
     /// # Errors
     /// [`Fault`]; then no process is left.
-    pub(super) fn fire(&mut self, plan: &Plan) -> Result<i32, Fault> {
+    pub(super) fn fire(&mut self, plan: &Plan, into: Option<&Entrance>) -> Result<i32, Fault> {
         let programs = pointers(None, plan.programs.iter());
         let mut argv = pointers(Some(c"/bin/sh".as_ptr()), plan.argv.iter());
         let env = pointers(None, plan.env.iter().map(AsRef::as_ref));
@@ -142,6 +174,10 @@ impl Shot {
             stdin: optional(&plan.stdin),
             stdout: plan.stdout.as_ptr(),
             stderr: optional(&plan.stderr),
+            group: match into {
+                Some(Entrance::Moves(file)) => file.as_raw_fd(),
+                Some(Entrance::Born(_)) | None => -1,
+            },
             null: self.null,
             guard: self.guard,
             nice: plan.nice.min(19).into(),
@@ -152,7 +188,10 @@ impl Shot {
                 errno: 0,
             }),
         };
-        let pid = self.clone_vfork(&mut flight);
+        let pid = match into {
+            Some(Entrance::Born(group)) => self.clone_into(&mut flight, group.as_raw_fd()),
+            Some(Entrance::Moves(_)) | None => self.clone_vfork(&mut flight),
+        };
         self.pid.store(0, Ordering::Release);
         match (pid, flight.fault) {
             (Ok(pid), None) => Ok(pid),
@@ -185,6 +224,16 @@ impl Shot {
             } else {
                 Ok(pid)
             }
+        })
+    }
+
+    #[expect(unsafe_code, reason = "as clone_vfork")]
+    fn clone_into(&mut self, flight: &mut Flight, group: RawFd) -> Result<i32, i32> {
+        let argument = std::ptr::from_mut(flight).cast::<c_void>();
+        let place = self.pid.as_ptr();
+        // SAFETY: as for `clone_vfork`.
+        without_signals(|| unsafe {
+            into::clone_into(group, &mut self.stack, place, child, argument)
         })
     }
 }
@@ -250,6 +299,9 @@ unsafe fn approach(flight: &Flight) -> Result<(), Step> {
     let check = |result: c_int, step: Step| if result < 0 { Err(step) } else { Ok(()) };
     // SAFETY: plain system calls on memory that the caller vouches for.
     unsafe {
+        if flight.group >= 0 && libc::write(flight.group, c"0".as_ptr().cast(), 1) != 1 {
+            return Err(Step::Group);
+        }
         libc::setsid();
         check(
             libc::prctl(libc::PR_SET_PDEATHSIG, DEATH_SIGNAL),
@@ -370,55 +422,6 @@ unsafe fn execute(flight: &mut Flight) -> c_int {
         }
     }
     best
-}
-
-/// Waits for a child that is exiting, and forgets it.
-#[expect(unsafe_code, reason = "waitpid(2) by number")]
-fn bury(pid: i32) {
-    // SAFETY: no memory is handed over but null.
-    while unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) } < 0
-        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
-    {}
-}
-
-/// Which child has ended, if any; it stays a zombie, so that its number is not given to another.
-#[expect(unsafe_code, reason = "rustix's waitid does not tell the process")]
-pub(super) fn next_ended() -> Option<i32> {
-    // SAFETY: a zeroed `siginfo_t` is valid, and `waitid` fills it for as long as it is borrowed.
-    unsafe {
-        let mut info: libc::siginfo_t = std::mem::zeroed();
-        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        let result = libc::waitid(libc::P_ALL, 0, &raw mut info, flags);
-        (result == 0).then(|| info.si_pid()).filter(|pid| *pid != 0)
-    }
-}
-
-/// Reaps a child that [`next_ended`] named.
-#[expect(
-    unsafe_code,
-    reason = "wait4(2), for the usage of one child, has no safe form"
-)]
-pub(super) fn reap(pid: i32) -> Option<(ExitStatus, Usage)> {
-    let mut status: c_int = 0;
-    // SAFETY: a zeroed `rusage` is valid; both are filled by the call for as long as they are
-    // borrowed.
-    let (result, raw) = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        (
-            libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage),
-            usage,
-        )
-    };
-    let number = |value: i64| u64::try_from(value).unwrap_or(0);
-    let micros = |time: libc::timeval| number(time.tv_sec) * 1_000_000 + number(time.tv_usec);
-    let usage = Usage {
-        utime_us: micros(raw.ru_utime),
-        stime_us: micros(raw.ru_stime),
-        max_rss_kib: number(raw.ru_maxrss),
-        inblock: number(raw.ru_inblock),
-        oublock: number(raw.ru_oublock),
-    };
-    (result == pid).then(|| (ExitStatus::from_raw(status), usage))
 }
 
 /// Gives signals that the node's own parent had ignored (`nohup`, `&`) their defaults again, since

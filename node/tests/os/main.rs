@@ -10,3 +10,4 @@ mod outlive;
 mod rig;
 mod rules;
 mod standstill;
+mod trees;

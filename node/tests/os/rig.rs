@@ -9,7 +9,7 @@ use node::clock::boottime;
 use node::executor::{
     Beginning, Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Patience, Program,
 };
-use node::guard::{Ended, Found, How, Label, Refusal, RunKey, Stdin};
+use node::guard::{Cgroups, Ended, Found, How, Label, Refusal, RunKey, Stdin};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc::Receiver;
 
@@ -53,6 +53,7 @@ pub(crate) fn config(dir: &Path) -> ExecConfig {
         data: dir.join("data"),
         program,
         patience: PATIENT,
+        cgroups: Cgroups::Auto,
         max_runs: 512,
     }
 }
@@ -76,11 +77,26 @@ impl Rig {
         Self::at_with(temp, PATIENT).await
     }
 
+    /// One whose runs are held in this way.
+    pub(crate) async fn held(cgroups: Cgroups, patience: Patience) -> Self {
+        let temp = Arc::new(tempfile::tempdir().unwrap());
+        let config = ExecConfig {
+            cgroups,
+            patience,
+            ..config(temp.path())
+        };
+        Self::start(temp, config).await
+    }
+
     pub(crate) async fn at_with(temp: Arc<tempfile::TempDir>, patience: Patience) -> Self {
         let config = ExecConfig {
             patience,
             ..config(temp.path())
         };
+        Self::start(temp, config).await
+    }
+
+    async fn start(temp: Arc<tempfile::TempDir>, config: ExecConfig) -> Self {
         let Beginning {
             executor,
             found,

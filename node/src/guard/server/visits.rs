@@ -31,6 +31,7 @@ impl Server {
             version: VERSION,
             pid: std::process::id(),
         });
+        self.say(&Reply::Trees(self.trees()));
         for found in found {
             self.say(&Reply::Found(found));
         }
