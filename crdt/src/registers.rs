@@ -42,6 +42,8 @@ pub struct Registers {
     /// Votes of the present committee.
     ballots: Ballots,
     outcomes: Vec<(Tag, OutcomeRegister)>,
+    /// Final outcomes that their writers followed with others: a member may have accepted one, and then it must be taken up.
+    earlier: Vec<(OutcomeDigest, Arc<Outcome>)>,
     /// Votes of other committees, once the first was replaced.
     lineage: Option<Box<Lineage>>,
     /// What a person wants, the newest.
@@ -199,13 +201,14 @@ impl Registers {
         &self.ballots
     }
 
-    /// Returns the outcome with this digest, from whichever writer.
+    /// Returns the outcome with this digest, from whichever writer, the newest of that writer or not.
     #[must_use]
     pub fn outcome_of(&self, digest: OutcomeDigest) -> Option<&Arc<Outcome>> {
-        self.outcomes
-            .iter()
-            .find(|(_, register)| register.digest == digest)
-            .map(|(_, r)| &r.outcome)
+        let newest = self.outcomes.iter().map(|(_, r)| (r.digest, &r.outcome));
+        let earlier = self.earlier.iter().map(|(of, outcome)| (*of, outcome));
+        let mut all = newest.chain(earlier);
+        all.find(|(of, _)| *of == digest)
+            .map(|(_, outcome)| outcome)
     }
 
     /// Returns the highest epoch in any bid, or in any vote that some bid can have led to: for a vote far above every bid
@@ -336,8 +339,11 @@ impl Registers {
             digest: outcome.digest(),
             outcome,
         };
-        let old = slot(&mut self.outcomes, writer, &new);
-        *old = new;
+        let followed = new.digest;
+        let old = std::mem::replace(slot(&mut self.outcomes, writer, &new), new);
+        if old.digest != followed && old.outcome.verdict.is_final() {
+            self.earlier.push((old.digest, old.outcome));
+        }
         Ok(())
     }
 
@@ -461,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_needs_a_bid() {
+    fn an_outcome_needs_a_bid_and_is_kept() {
         use crate::task::Verdict;
 
         let mut registers = Registers::default();
@@ -492,5 +498,16 @@ mod tests {
         assert_eq!(registers.outcomes().count(), 0);
         assert_eq!(registers.fold_mark(tag, mark(2)), Ok(()));
         assert_eq!(registers.fold_outcome(tag, Epoch(2), outcome(2)), Ok(()));
+        let next = BidRegister {
+            epoch: Epoch(4),
+            gave_up: false,
+        };
+        assert_eq!(registers.fold_bid(tag, next), Ok(()));
+        let (first, second) = (outcome(2), outcome(4));
+        let folded = registers.fold_outcome(tag, Epoch(4), Arc::clone(&second));
+        assert_eq!(folded, Ok(()));
+        for of in [first, second] {
+            assert_eq!(registers.outcome_of(of.digest()), Some(&of));
+        }
     }
 }

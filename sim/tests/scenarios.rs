@@ -84,6 +84,7 @@ scenarios! {
     split_claimant_in_the_minority
     split_claimant_in_the_majority
     every_host_alone
+    work_done_alone_is_not_done_again
     one_way_claimant_to_witnesses
     one_way_witnesses_to_claimant
     claims_lane_cut

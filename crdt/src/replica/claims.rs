@@ -185,6 +185,7 @@ impl Replica {
                 self.counters.adoptions += 1;
                 return self.conclude(ix, (*outcome).clone());
             }
+            Promise::Fresh if self.own_end(ix).is_some() => return self.offer_again(ix),
             Promise::Fresh if self.kill_wanted(ix) => return self.cancel(ix, claim.epoch),
             Promise::Fresh if self.meets_loss(ix, claim.epoch) => {
                 return self.tell_loss(ix, &claim);
@@ -215,6 +216,20 @@ impl Replica {
             self.give_up(ix);
         } else if self.now.mono < patience {
             self.wake_task(ix, patience);
+        }
+    }
+
+    /// Returns what a run of this host came to at an earlier epoch.
+    fn own_end(&self, ix: TaskIx) -> Option<&Arc<Outcome>> {
+        let own = self.known(ix).registers.outcome(self.tag)?;
+        let ran = own.outcome.verdict.is_final() && own.outcome.report.is_some();
+        ran.then_some(&own.outcome)
+    }
+
+    /// C5: nobody that votes now has accepted anything, so this claimant may choose: the work that it has done already.
+    fn offer_again(&mut self, ix: TaskIx) {
+        if let Some(outcome) = self.own_end(ix).cloned() {
+            self.conclude(ix, (*outcome).clone());
         }
     }
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    Course, SOON, Scenario, expect, five, next_start, one_running, others, submit, three, until,
-    warm,
+    Course, Missed, SOON, Scenario, expect, five, next_start, one_running, only, others, submit,
+    three, until, warm,
 };
 use crate::link::Lanes;
 use crate::plan::{Batch, Plan};
-use crate::world::{Notice, World};
+use crate::world::{Notice, Setup, Unsynced, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,6 +24,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         about: "2 | 3, the claimant among three: it goes on",
         setup: five,
         script: claimant_in_majority,
+    },
+    Scenario {
+        name: "work_done_alone_is_not_done_again",
+        about: "a host is cut off as its run ends, the next claimant dies; then the first one comes back",
+        setup: three_of_five,
+        script: done_alone,
     },
     Scenario {
         name: "every_host_alone",
@@ -131,6 +137,46 @@ fn claimant_in_majority(world: &mut World) -> Course {
     world.run_for(world.lease() * 2);
     world.finish();
     expect(world.oracle().tally().starts == 1, "it runs once")
+}
+
+fn three_of_five(seed: u64) -> Setup {
+    Setup {
+        committee: 3,
+        ..five(seed)
+    }
+}
+
+fn done_alone(world: &mut World) -> Course {
+    warm(world);
+    only(world, &[]);
+    let task = submit(world, 0, Batch::one(Plan::succeed(SECOND)))?[0];
+    let members = world.replica(0).and_then(|replica| replica.committee(task));
+    let members = members.ok_or(Missed("the committee is known"))?;
+    let mut outsiders =
+        (0..world.hosts()).filter(|host| !members.contains(&world.host(*host).peer));
+    let (Some(claimant), Some(second)) = (outsiders.next(), outsiders.next()) else {
+        return Err(Missed("two hosts are no members"));
+    };
+    only(world, &[claimant]);
+    next_start(world, SOON)?;
+    until(world, SOON * 2, "it ends", |world| {
+        world.oracle().exits(task) > 0
+    })?;
+    world.isolate(claimant);
+    world.undrain_host(second);
+    next_start(world, world.lease() * 3)?;
+    world.drain_host(second);
+    world.crash_host(second, Some(world.lease() * 8), Unsynced::Lost);
+    world.heal_links();
+    until(world, world.lease() * 6, "it is committed", |world| {
+        world.oracle().is_committed(task)
+    })?;
+    expect(
+        world.oracle().tally().starts == 2,
+        "work that is done is not done again",
+    )?;
+    world.finish();
+    Ok(())
 }
 
 fn everyone_alone(world: &mut World) -> Course {

@@ -78,7 +78,7 @@ pub fn draw(seed: u64) -> Drawn {
     let (mut deeds, absent) = draw_deeds(&setup, &submitters, calm_at, &mut rng);
     let identity_ends = |(_, deed): &(Duration, Deed)| matches!(deed, Deed::LoseDisk(..));
     let all_return = absent.is_empty() && !deeds.iter().any(identity_ends);
-    draw_changes(&mut setup, calm_at, &mut deeds);
+    draw_changes(&mut setup, &submitters, calm_at, &mut deeds);
     draw_policies(&setup, &mut work, all_return);
     let spite = if rng.bool() { 0 } else { rng.u32(20..200) };
     Drawn {
@@ -204,7 +204,12 @@ fn draw_batch(setup: &Setup, rng: &mut Rng) -> Batch {
 }
 
 /// Who is to be replaced in committees: hosts that are silent, drained or forgotten.
-fn draw_changes(setup: &mut Setup, calm_at: Duration, deeds: &mut Vec<(Duration, Deed)>) {
+fn draw_changes(
+    setup: &mut Setup,
+    submitters: &[HostIx],
+    calm_at: Duration,
+    deeds: &mut Vec<(Duration, Deed)>,
+) {
     let mut rng = chance::stream(setup.seed, Purpose::Faults, 4, 0);
     if setup.hosts == 1 {
         return;
@@ -220,6 +225,10 @@ fn draw_changes(setup: &mut Setup, calm_at: Duration, deeds: &mut Vec<(Duration,
         return;
     }
     let one = rng.usize(0..setup.hosts);
+    // A drained host that knows few others puts its tasks on them alone.
+    if careful && submitters.contains(&one) {
+        return;
+    }
     if rng.bool() {
         for _ in 0..rng.usize(1..5) {
             let (host, at) = (
