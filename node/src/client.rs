@@ -70,6 +70,13 @@ impl ClientError {
     }
 }
 
+fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
 /// A socket on which no node answered.
 #[derive(Debug)]
 pub struct Attempt {
@@ -114,7 +121,16 @@ impl Client {
         let mut tried = Vec::new();
         for path in candidates {
             match connect(path) {
-                Ok(stream) => return Self::greeted(stream),
+                Ok(stream) => {
+                    return match Self::greeted(stream) {
+                        // Nothing was asked: a node that was just changing its program, and is there now.
+                        Err(ClientError::Closed) => Self::greeted(connect(path)?),
+                        Err(ClientError::Io(error)) if is_reset(&error) => {
+                            Self::greeted(connect(path)?)
+                        }
+                        other => other,
+                    };
+                }
                 Err(error) => tried.push(Attempt {
                     path: path.clone(),
                     error,

@@ -29,6 +29,13 @@ pub fn boottime() -> Duration {
     )
 }
 
+/// Returns `CLOCK_MONOTONIC`, which stands still during suspend: for service managers, which count on it.
+#[must_use]
+pub fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::try_from(now).unwrap_or_default()
+}
+
 /// Returns the wall clock in milliseconds since 1970, 0 for a clock set before that.
 ///
 /// For people and for order among hosts only: it may jump in either direction.

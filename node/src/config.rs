@@ -36,7 +36,12 @@ Examples:
   aque-node                          start; makes a mesh of one host at the first start
   aque-node --join aque1…            start, and join the mesh that printed the ticket
   aque-node --listen 10.0.0.5:4747   listen on one address only
-  aque-node --cpus 0                 run no tasks, but vote and keep copies";
+  aque-node --cpus 0                 run no tasks, but vote and keep copies
+
+Signals:
+  TERM, INT   take no more work, let tasks end for --grace, leave; again: at once
+  HUP         execute the program on disk in this one's place; tasks go on and do not notice
+  USR1        take no more work, and stay a peer; again: take work";
 
 /// What to do instead of starting.
 #[derive(Debug, Subcommand)]
@@ -48,6 +53,9 @@ pub enum Verb {
         /// The ticket, as `aque invite` printed it.
         ticket: String,
     },
+    /// Says, as JSON, which formats this program understands and where it would work with these settings; changes nothing.
+    #[command(hide = true)]
+    Formats,
 }
 
 /// Settings as flags; those not given come from the environment or the file.

@@ -1,7 +1,8 @@
 //! The node: the replica of [`crdt`] joined to sockets ([`net`]), disk, processes and people; and the client that people use.
 //!
 //! `daemon` is the event loop; `guard` and `executor` run tasks, `storage` keeps the log, `outputs` what tasks print, `api`
-//! speaks to clients. `client`, `cli` and `render` are the client's side. `config`, `clock` and `lock` serve both.
+//! speaks to clients. `client`, `cli` and `render` are the client's side. `config`, `clock`, `lock`, `formats`
+//! and `signals` serve both.
 
 pub mod api;
 pub mod cli;
@@ -10,8 +11,10 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod executor;
+pub mod formats;
 pub mod guard;
 pub mod lock;
 pub mod outputs;
 pub mod render;
+pub mod signals;
 pub mod storage;

@@ -6,7 +6,8 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -16,7 +17,7 @@ use rustix::io::Errno;
 #[derive(Debug)]
 pub struct DirLock {
     dir: PathBuf,
-    _file: File,
+    file: File,
 }
 
 /// Why a data directory could not be taken. Nothing was changed in it, but for its mode.
@@ -53,7 +54,31 @@ impl DirLock {
             source,
         };
         private_dir(dir).map_err(unusable)?;
-        let mut file = open_lock(&dir.join("lock")).map_err(unusable)?;
+        let file = open_lock(&dir.join("lock")).map_err(unusable)?;
+        Self::with(dir, file)
+    }
+
+    /// Goes on with the lock that an earlier program of this process left as an open file; takes it anew if that is another.
+    ///
+    /// # Errors
+    /// As for [`DirLock::take`].
+    pub fn inherit(dir: &Path, left: OwnedFd) -> Result<Self, LockError> {
+        let left = File::from(left);
+        let number =
+            |meta: io::Result<std::fs::Metadata>| meta.ok().map(|meta| (meta.dev(), meta.ino()));
+        let wanted = number(dir.join("lock").metadata());
+        if wanted.is_some() && number(left.metadata()) == wanted {
+            return Self::with(dir, left);
+        }
+        drop(left);
+        Self::take(dir)
+    }
+
+    fn with(dir: &Path, mut file: File) -> Result<Self, LockError> {
+        let unusable = |source| LockError::Unusable {
+            dir: dir.to_owned(),
+            source,
+        };
         match try_lock(&file) {
             Ok(Lock::Ours) => {}
             Ok(Lock::Theirs) => {
@@ -68,7 +93,7 @@ impl DirLock {
         write_holder(&mut file).map_err(unusable)?;
         Ok(Self {
             dir: dir.to_owned(),
-            _file: file,
+            file,
         })
     }
 
@@ -76,6 +101,13 @@ impl DirLock {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+/// The open file that holds the lock: whoever has it open keeps the lock.
+impl AsFd for DirLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 
@@ -157,6 +189,28 @@ mod tests {
         assert!(text.contains(&dir.display().to_string()), "{text}");
         drop(held);
         assert_eq!(DirLock::take(&dir).unwrap().dir(), dir);
+    }
+
+    #[test]
+    fn an_open_file_keeps_the_lock() {
+        let temp = tempfile::tempdir().unwrap();
+        let (dir, other) = (temp.path().join("data"), temp.path().join("other"));
+        let held = DirLock::take(&dir).unwrap();
+        let left = held.as_fd().try_clone_to_owned().unwrap();
+        let stray = held.as_fd().try_clone_to_owned().unwrap();
+        drop(held);
+        assert!(matches!(DirLock::take(&dir), Err(LockError::InUse { .. })));
+        let held = DirLock::inherit(&dir, left).unwrap();
+        assert!(matches!(DirLock::take(&dir), Err(LockError::InUse { .. })));
+        // That of another directory is let go.
+        let elsewhere = DirLock::inherit(&other, stray).unwrap();
+        drop(held);
+        DirLock::take(&dir).unwrap();
+        assert!(matches!(
+            DirLock::take(&other),
+            Err(LockError::InUse { .. })
+        ));
+        drop(elsewhere);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Outcome {
 }
 
 /// Variables of the environment in which the tests themselves run, which must not steer the programs.
-pub(crate) const FOREIGN: [&str; 9] = [
+pub(crate) const FOREIGN: [&str; 10] = [
     "AQUE_NODE",
     "AQUE_BROKER",
     "AQUE_DATA",
@@ -44,6 +44,7 @@ pub(crate) const FOREIGN: [&str; 9] = [
     "XDG_CONFIG_HOME",
     "XDG_DATA_HOME",
     "NOTIFY_SOCKET",
+    "AQUE_FOLLOWS",
 ];
 
 impl Aque {

@@ -33,6 +33,17 @@ pub struct Plan {
     pub flags: Vec<String>,
     /// Where the last node keeps its data.
     pub disk: Disk,
+    /// Which program each runs.
+    pub program: Program,
+}
+
+/// Which program a node runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The one that all share.
+    Shared,
+    /// A copy of its own, which can be replaced.
+    Own,
 }
 
 /// Where a node keeps its data.
@@ -53,7 +64,15 @@ impl Plan {
             cpus: 2,
             flags: Vec::new(),
             disk: Disk::Shared,
+            program: Program::Shared,
         }
+    }
+
+    /// Gives each node a copy of the program.
+    #[must_use]
+    pub fn own_programs(mut self) -> Self {
+        self.program = Program::Own;
+        self
     }
 
     /// Gives the last node a disk of its own that can be filled, where that is possible.
@@ -162,7 +181,10 @@ impl Cluster {
             cpus.to_string(),
         ];
         flags.extend(self.plan.flags.iter().cloned());
-        let node = Node::new(&name, &self.temp.path().join(&name), &flags);
+        let mut node = Node::new(&name, &self.temp.path().join(&name), &flags);
+        if self.plan.program == Program::Own {
+            node = node.with_own_program();
+        }
         self.nodes.push(match &self.net {
             Net::Loopback { .. } => node,
             Net::Lan(lan) => node.through(lan.inside(place)),

@@ -26,6 +26,7 @@ pub struct Node {
     name: String,
     home: PathBuf,
     before: Vec<OsString>,
+    program: PathBuf,
     flags: Vec<String>,
     child: Option<Child>,
     ready: Option<Ready>,
@@ -51,7 +52,9 @@ impl Node {
     pub fn new(name: &str, home: &Path, flags: &[String]) -> Self {
         fs::create_dir_all(home).expect("a node's directory can be made");
         let (before, flags) = (Vec::new(), flags.to_vec());
+        let program = programs().node.clone();
         Self {
+            program,
             name: name.to_owned(),
             home: home.to_owned(),
             before,
@@ -66,6 +69,43 @@ impl Node {
     pub fn through(mut self, command: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         self.before = command.into_iter().map(Into::into).collect();
         self
+    }
+
+    /// Gives it a program of its own, below its directory, from its next start on: one that can be replaced.
+    #[must_use]
+    pub fn with_own_program(mut self) -> Self {
+        self.program = self.home.join("bin/aque-node");
+        self.install();
+        self
+    }
+
+    /// Returns the path of its program.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Puts a fresh copy of the program into its place, as an upgrade does.
+    ///
+    /// # Panics
+    /// If it has no program of its own, or no copy can be made.
+    pub fn install(&self) {
+        self.replace_program(|path| {
+            fs::copy(&programs().node, path).expect("a program can be copied");
+        });
+    }
+
+    /// Puts another file into the place of its program: one that this makes at a path.
+    ///
+    /// # Panics
+    /// If it has no program of its own, or that fails.
+    pub fn replace_program(&self, make: impl FnOnce(&Path)) {
+        let place = self.program.parent().expect("a program lies in a folder");
+        assert!(place.starts_with(&self.home), "the program is everybody's");
+        fs::create_dir_all(place).expect("a folder can be made");
+        let fresh = place.join("fresh");
+        make(&fresh);
+        fs::rename(&fresh, &self.program).expect("a file can be renamed");
     }
 
     /// Returns its name.
@@ -426,7 +466,7 @@ impl Node {
     }
 
     fn command(&self, more: &[&str]) -> Command {
-        let program = programs().node.clone().into_os_string();
+        let program = self.program.clone().into_os_string();
         let mut words = self.before.iter().chain(std::iter::once(&program));
         let mut command = Command::new(words.next().expect("there is a program"));
         command

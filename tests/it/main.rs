@@ -2,7 +2,7 @@
 //!
 //! Each test has nodes and directories of its own, so all of them may run at once. Reading order: `cluster` (a mesh does its job),
 //! `cli` and `xargs` (the programs as scripts meet them), `demo`, `doctor`, `faults` (kill, stop, restart), `guard` (what outlives a
-//! node), `partition` (networks that split), `committees` (hosts that leave), `policies` (what people choose for both), `chaos`
+//! node), `node_life` (what a node does by itself), `partition` (networks that split), `committees` (hosts that leave), `policies` (what people choose for both), `chaos`
 //! (all of that at random), `bad_input` and `traitor` (who sends what nobody may).
 
 mod bad_input;
@@ -14,6 +14,7 @@ mod demo;
 mod doctor;
 mod faults;
 mod guard;
+mod node_life;
 mod partition;
 mod policies;
 mod traitor;

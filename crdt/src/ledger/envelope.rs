@@ -17,7 +17,8 @@ use super::refused::Refused;
 /// The largest envelope, bytes.
 pub const MAX_ENVELOPE: usize = 512 << 10;
 
-const VERSION: u8 = 1;
+/// Version of the layout.
+pub const ENVELOPE_VERSION: u8 = 1;
 const SIGNATURE: usize = 64;
 /// More than any head: tag, author, number, author, incarnation, count.
 const MAX_HEAD: usize = 1 + 32 + 10 + 32 + 10 + 5;
@@ -52,7 +53,9 @@ impl<'a> Envelope<'a> {
             return Err(Refused::Oversized(bytes.len()));
         }
         let (signed, signature) = bytes.split_last_chunk().ok_or(Refused::Malformed)?;
-        let body = signed.strip_prefix(&[VERSION]).ok_or(Refused::Malformed)?;
+        let body = signed
+            .strip_prefix(&[ENVELOPE_VERSION])
+            .ok_or(Refused::Malformed)?;
         let (head, chunk) =
             postcard::take_from_bytes::<Head>(body).map_err(|_| Refused::Malformed)?;
         let mut spelling = [0; MAX_HEAD];
@@ -86,7 +89,7 @@ impl<'a> Envelope<'a> {
 /// Returns the signed envelope of a change of this node.
 pub(super) fn seal(head: &Head, chunk: &[u8], keys: &dyn Keys) -> Arc<[u8]> {
     let mut bytes = Vec::with_capacity(1 + MAX_HEAD + chunk.len() + SIGNATURE);
-    bytes.push(VERSION);
+    bytes.push(ENVELOPE_VERSION);
     let mut bytes = postcard::to_extend(head, bytes).expect("a head encodes");
     bytes.extend_from_slice(chunk);
     let signature = keys.sign(&signing_hash(&bytes));

@@ -34,7 +34,7 @@ use crate::keys::Keys;
 use content::Content;
 use document::Document;
 
-pub use envelope::MAX_ENVELOPE;
+pub use envelope::{ENVELOPE_VERSION, MAX_ENVELOPE};
 pub use refused::{LedgerStats, Refused, Rule};
 pub use validate::{MAX_CHUNK, MAX_TASKS};
 

@@ -1,6 +1,6 @@
 //! The node's side of its API: lines in, lines out. The event loop answers; nothing here decides.
 //!
-//! Reading order: `wire` (the words), `server` (socket and connections), `answers` (the way back), `codec` (bytes to lines), `ids`
+//! Reading order: `wire` (the words), `socket`, `server` (connections), `answers` (the way back), `codec` (bytes to lines), `ids`
 //! and `lines` (from what people type to what a replica takes, and from its views to what people read).
 
 pub mod answers;
@@ -8,4 +8,5 @@ pub mod codec;
 pub mod ids;
 pub mod lines;
 pub mod server;
+pub mod socket;
 pub mod wire;

@@ -1,4 +1,4 @@
-//! The socket: who connects, lines with a bound, and the way of each request to the event loop and back.
+//! Who connects to the [socket](Socket), lines with a bound, and the way of each request to the event loop and back.
 //!
 //! A connection is a reader and a writer. The reader hands requests to the loop through one bounded queue, so a flood waits in
 //! its own socket; the writer drains a bounded queue of replies, so a client that does not read loses its connection and
@@ -6,15 +6,13 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec};
 use tracing::{debug, warn};
@@ -22,6 +20,7 @@ use tracing::{debug, warn};
 use super::answers::{Desk, Question, failure};
 use super::codec::{Line, Lines};
 use super::lines::Caller;
+use super::socket::Socket;
 use super::wire::{FailureKind, Hello, MAX_LINE, Reply, Request};
 
 /// Clients that are connected at one time; a node has some 1,000 file descriptors.
@@ -31,78 +30,12 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked whether a silent client is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// The API's socket; removed when dropped.
-#[derive(Debug)]
-pub struct Socket {
-    listener: UnixListener,
-    path: PathBuf,
-}
-
-/// Why the socket cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum SocketError {
-    /// Another process answers there.
-    #[error("another node answers at {}; name another socket with --api", .0.display())]
-    InUse(PathBuf),
-    /// Something else is in the way.
-    #[error("{} is no socket; remove it, or name another with --api", .0.display())]
-    NotASocket(PathBuf),
-    /// The kernel's.
-    #[error("cannot listen at {}: {source}", path.display())]
-    Io {
-        /// Where.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            debug!(%error, "socket was gone already");
-        }
-    }
-}
-
 impl Socket {
-    /// Listens at `path` for this user alone, replacing a socket that nobody answers at. To be called inside a tokio runtime.
-    ///
-    /// # Errors
-    /// [`SocketError`]; what was there is left there.
-    pub fn bind(path: &Path) -> Result<Self, SocketError> {
-        let failed = |source| SocketError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).map_err(failed)?;
-        }
-        clear_way(path)?;
-        // Nobody can connect before the mode is set: the socket gets its name afterwards.
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}", std::process::id()));
-        let early = PathBuf::from(name);
-        let bound = UnixListener::bind(&early).and_then(|listener| {
-            std::fs::set_permissions(&early, std::fs::Permissions::from_mode(0o600))?;
-            std::fs::rename(&early, path)?;
-            Ok(Self {
-                listener,
-                path: path.to_owned(),
-            })
-        });
-        if bound.is_err() {
-            // What failed is told already.
-            let _removed = std::fs::remove_file(&early);
-        }
-        bound.map_err(failed)
-    }
-
     /// Serves clients for ever. Safe to drop: connections end with the runtime.
-    pub async fn serve(self, hello: Hello, questions: mpsc::Sender<Question>) {
+    pub async fn serve(self: Arc<Self>, hello: Hello, questions: mpsc::Sender<Question>) {
         let clients = Arc::new(Semaphore::new(CLIENTS));
         loop {
-            match self.listener.accept().await {
+            match self.listener().accept().await {
                 Ok((stream, _)) => {
                     let (hello, questions) = (hello.clone(), questions.clone());
                     let place = Arc::clone(&clients).try_acquire_owned();
@@ -122,17 +55,6 @@ impl Socket {
                 }
             }
         }
-    }
-}
-
-fn clear_way(path: &Path) -> Result<(), SocketError> {
-    match std::fs::symlink_metadata(path) {
-        Err(_) => Ok(()),
-        Ok(meta) if !meta.file_type().is_socket() => Err(SocketError::NotASocket(path.to_owned())),
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-            Err(SocketError::InUse(path.to_owned()))
-        }
-        Ok(_) => Ok(()),
     }
 }
 
@@ -337,7 +259,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let (ask, questions) = mpsc::channel(4);
             let socket = Socket::bind(&dir.path().join("aque.sock")).unwrap();
-            tokio::spawn(socket.serve(hello(), ask));
+            tokio::spawn(Arc::new(socket).serve(hello(), ask));
             Self { dir, questions }
         }
 
@@ -468,30 +390,6 @@ mod tests {
         for answers in open {
             answers.end(ticket(&long));
         }
-    }
-
-    #[tokio::test]
-    async fn the_socket_is_private_and_replaces_a_stale_one_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("run/aque.sock");
-        let socket = Socket::bind(&path).unwrap();
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert!(matches!(Socket::bind(&path), Err(SocketError::InUse(_))));
-        // As after a crash: the name is left over, nobody answers.
-        drop(socket);
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        assert!(path.exists());
-        drop(Socket::bind(&path).unwrap());
-        assert!(!path.exists());
-        std::fs::write(&path, "precious").unwrap();
-        assert!(matches!(
-            Socket::bind(&path),
-            Err(SocketError::NotASocket(_))
-        ));
-        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
 
     #[test]

@@ -10,16 +10,20 @@ use crdt::ids::PeerId;
 use crdt::replica::Replica;
 use crdt::time::Mono;
 use net::{Identity, Lane, MeshSecret, Multiaddr, Net, NetEvent, PeerKey, Ticket};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::answers::Pending;
 use super::conduct::Blame;
+use super::leaving::{Leaving, Signals};
 use super::output::{self, Store};
 use super::places::{Ask, Places};
 use super::program::{Failed, now, print_ready, sd_notify, ticket_addresses};
 use super::runs::{Adopted, Runs};
+use super::succession::Succession;
+use super::succession::estate::{Early, Mind};
+use super::succession::origin::Origin;
+use super::succession::question::Successor;
 use super::waits::Waits;
 use crate::api::answers::Question;
 use crate::api::wire::{Hello, SCHEMA};
@@ -27,6 +31,7 @@ use crate::clock::{Alarm, boottime};
 use crate::config::Settings;
 use crate::executor::{ExecEvent, Executor};
 use crate::outputs::Outputs;
+use crate::signals::Memory;
 use crate::storage::{LogEvent, LogWriter};
 
 /// Events of one kind that are taken before the others are looked at again.
@@ -35,10 +40,6 @@ const BATCH: usize = 256;
 const ROUND_EVERY: Duration = Duration::from_secs(5);
 /// How often a batch that the disk refused is tried again.
 const RETRY_DISK: Duration = Duration::from_secs(1);
-/// Between SIGTERM and SIGKILL for the runs that are left when a node leaves.
-const RUN_GRACE: Duration = Duration::from_secs(2);
-/// How long a leaving node waits for its last words to be on disk and sent.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What makes a node a member.
 #[derive(Debug)]
@@ -58,19 +59,26 @@ pub(super) struct Parts {
     pub(super) outputs: Outputs,
     pub(super) mesh: Mesh,
     pub(super) settings: Settings,
+    pub(super) origin: Origin,
+    pub(super) early: Early,
 }
 
-/// Whether the node stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leaving {
-    /// It stays.
-    No,
-    /// No task is taken any more; its runs may end by themselves until then.
-    Draining(Duration),
-    /// The guard ends what is left.
-    Ending,
-    /// No run is left; the last words are on their way to the disk.
-    LastWords(Duration),
+/// How a node's work ends.
+#[derive(Debug)]
+pub(super) enum Parting {
+    /// It has left.
+    Leaves,
+    /// Another program takes its place.
+    GivesWay(Box<Handover>),
+}
+
+/// Who takes a node's place, and with what.
+#[derive(Debug)]
+pub(super) struct Handover {
+    pub(super) successor: Successor,
+    pub(super) mind: Mind,
+    /// The signals that come meanwhile.
+    pub(super) memory: Memory,
 }
 
 /// A node that runs.
@@ -88,15 +96,18 @@ pub(super) struct Node {
     pub(super) pending: BTreeMap<Token, Pending>,
     pub(super) next_token: Token,
     /// The batch that the disk has not confirmed, for another try; the replica has one at a time under way.
-    unconfirmed: Option<(PersistToken, Vec<Bytes>)>,
+    pub(super) unconfirmed: Option<(PersistToken, Vec<Bytes>)>,
     retry_at: Option<Duration>,
     pub(super) adopted: mpsc::Sender<Adopted>,
     adoptions: Option<mpsc::Receiver<Adopted>>,
     pub(super) places: Places,
     asks: mpsc::Sender<Ask>,
     asked: Option<mpsc::Receiver<Ask>>,
-    leaving: Leaving,
-    drained_by_hand: bool,
+    pub(super) leaving: Leaving,
+    pub(super) drained_by_hand: bool,
+    pub(super) origin: Origin,
+    pub(super) succession: Succession,
+    early: Early,
     pub(super) blame: Blame,
 }
 
@@ -110,6 +121,8 @@ impl Node {
             outputs,
             mesh,
             settings,
+            origin,
+            early,
         } = parts;
         let (adopted, adoptions) = mpsc::channel(1_024);
         let (asks, asked) = mpsc::channel(256);
@@ -133,7 +146,10 @@ impl Node {
             asks,
             asked: Some(asked),
             leaving: Leaving::No,
-            drained_by_hand: false,
+            drained_by_hand: early.mind.drained,
+            origin,
+            succession: Succession::None,
+            early,
             blame: Blame::default(),
         })
     }
@@ -185,16 +201,19 @@ impl Node {
         }
     }
 
-    /// Works until it is told to leave and has left.
+    /// Works until it is told to leave and has left, or another program is to take its place.
     pub(super) async fn run(
         mut self,
         mut net_events: mpsc::Receiver<NetEvent>,
         mut exec_events: mpsc::Receiver<ExecEvent>,
         mut log_done: mpsc::Receiver<LogEvent>,
         mut questions: mpsc::Receiver<Question>,
-    ) -> Result<(), Failed> {
+    ) -> Result<Parting, Failed> {
         let mut alarm = Alarm::new()?;
         let mut signals = Signals::new()?;
+        let early = std::mem::take(&mut self.early);
+        self.begin_with(&early);
+        drop(early);
         let mut round = tokio::time::interval(ROUND_EVERY);
         let (Some(mut adoptions), Some(mut asked)) = (self.adoptions.take(), self.asked.take())
         else {
@@ -210,7 +229,7 @@ impl Node {
             {
                 self.end_runs();
             }
-            if self.has_left() {
+            if self.has_left() || self.is_succeeded() {
                 break;
             }
             alarm.set(self.next_alarm())?;
@@ -254,7 +273,7 @@ impl Node {
                     }
                     None => return Err("the network ended".into()),
                 },
-                Some(question) = questions.recv() => {
+                Some(question) = questions.recv(), if !self.succession.is_agreed() => {
                     self.answer(question);
                     for _ in 0..BATCH {
                         let Ok(question) = questions.try_recv() else { break };
@@ -262,14 +281,37 @@ impl Node {
                     }
                 }
                 Some(ask) = asked.recv() => self.locate(ask),
-                kind = signals.next() => self.take_signal(kind),
+                asked = signals.next(), if !self.succession.is_agreed() => self.take_signal(asked),
+                answer = self.succession.answer() => self.take_answer(answer),
                 _ = round.tick() => self.go_round(),
             }
         }
-        info!("left");
-        sd_notify("STOPPING=1");
         self.net.shutdown().await;
-        Ok(())
+        let succession = std::mem::replace(&mut self.succession, Succession::None);
+        Ok(match succession {
+            Succession::Agreed {
+                successor,
+                signals: memory,
+                ..
+            } => {
+                let mind = Mind {
+                    drained: self.drained_by_hand,
+                    signals: signals.unheard(),
+                    guard: self.executor.guard().pid(),
+                    failed: None,
+                };
+                Parting::GivesWay(Box::new(Handover {
+                    successor,
+                    mind,
+                    memory,
+                }))
+            }
+            Succession::None | Succession::Asking(_) => {
+                info!("left");
+                sd_notify("STOPPING=1");
+                Parting::Leaves
+            }
+        })
     }
 
     /// Gives the replica one input. Its outputs are carried out before the next event is waited for.
@@ -301,10 +343,17 @@ impl Node {
             Leaving::Draining(until) | Leaving::LastWords(until) => Some(until),
             Leaving::No | Leaving::Ending => None,
         };
-        [replica, self.retry_at, self.waits.next_report(), leave]
-            .into_iter()
-            .flatten()
-            .min()
+        let change = self.succession.due();
+        [
+            replica,
+            self.retry_at,
+            self.waits.next_report(),
+            leave,
+            change,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Does what the replica asks, in its order.
@@ -449,84 +498,6 @@ impl Node {
         self.retry_at = Some(boottime() + RETRY_DISK);
         self.feed(Input::PersistStalled(token));
         self.answer_without_disk(problem);
-    }
-
-    fn take_signal(&mut self, kind: Asked) {
-        match (kind, self.leaving) {
-            (Asked::Leave, Leaving::No) => {
-                let grace = self.settings.grace;
-                info!(?grace, "leaving: no new task is taken, runs may end");
-                self.leaving = Leaving::Draining(boottime() + grace);
-                self.feed(Input::Drain(true));
-            }
-            (Asked::Leave, Leaving::Draining(_)) => {
-                info!("leaving at once");
-                self.end_runs();
-            }
-            (Asked::Leave, Leaving::Ending | Leaving::LastWords(_)) => {
-                info!("leaving already");
-            }
-            (Asked::ToggleDrain, _) => {
-                self.drained_by_hand = !self.drained_by_hand;
-                info!(drained = self.drained_by_hand, "drain");
-                let on = self.drained_by_hand || self.leaving != Leaving::No;
-                self.feed(Input::Drain(on));
-            }
-        }
-    }
-
-    /// Ends the runs that are left, and the guard.
-    fn end_runs(&mut self) {
-        self.leaving = Leaving::Ending;
-        self.runs.leave();
-        let executor = Arc::clone(&self.executor);
-        tokio::spawn(async move { executor.shutdown(RUN_GRACE).await });
-    }
-
-    fn begin_last_words(&mut self) {
-        if self.leaving == Leaving::Ending {
-            self.leaving = Leaving::LastWords(boottime() + LAST_WORDS);
-        }
-    }
-
-    fn has_left(&self) -> bool {
-        let Leaving::LastWords(until) = self.leaving else {
-            return false;
-        };
-        let done = self.runs.is_empty() && self.unconfirmed.is_none();
-        done && self.replica.live_claims() == 0 || boottime() >= until
-    }
-}
-
-/// What a signal asks.
-#[derive(Debug, Clone, Copy)]
-enum Asked {
-    Leave,
-    ToggleDrain,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    drain: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            drain: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    /// Waits for a signal. Safe to drop.
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::Leave,
-            _ = self.interrupt.recv() => Asked::Leave,
-            _ = self.drain.recv() => Asked::ToggleDrain,
-        }
     }
 }
 

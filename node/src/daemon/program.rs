@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use crdt::config::Config;
@@ -14,20 +15,28 @@ use crdt::keys::Ed25519Keys;
 use crdt::replica::Replica;
 use crdt::time::{Mono, Now, Wall};
 use net::{Identity, MeshSecret, Multiaddr, NetConfig, Ticket};
+use rustix::process::{Pid, WaitOptions, waitpid};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-use super::node::{Mesh, Node, Parts};
+use super::node::{Handover, Mesh, Node, Parting, Parts};
 use super::output::PROTOCOL;
-use crate::api::server::Socket;
+use super::succession::estate::{Early, Estate, give_way};
+use super::succession::origin::Origin;
+use super::succession::question::Card;
+use crate::api::socket::{Heirloom, Socket};
 use crate::clock::{boottime, wall_ms};
 use crate::config::{Cli, LogFormat, Settings, Verb};
 use crate::executor::{Beginning, ExecConfig, Executor, Patience, Program};
+use crate::formats::Formats;
 use crate::lock::DirLock;
 use crate::outputs::Outputs;
+use crate::signals::{self, Memory};
 use crate::storage::{Log, LogOptions, LogWriter, Recovery, Tail, read_small, write_small};
 
+/// How long a node that has left waits for work on other threads.
+const STRAGGLERS: Duration = Duration::from_secs(2);
 /// Requests of clients that wait for the loop.
 const QUESTION_QUEUE: usize = 256;
 
@@ -40,6 +49,14 @@ pub fn program(args: Vec<OsString>) -> ExitCode {
     if args.first().is_some_and(|verb| verb == crate::guard::VERB) {
         return crate::guard::main(args.into_iter().skip(1));
     }
+    let estate = match Estate::take().map(with_memory).transpose() {
+        Ok(estate) => estate.unwrap_or_default(),
+        Err(error) => {
+            say(&format!("aque-node: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let origin = Origin::find(args.clone());
     let name = OsString::from("aque-node");
     let cli = match Cli::try_parse_from(std::iter::once(name).chain(args)) {
         Ok(cli) => cli,
@@ -52,13 +69,23 @@ pub fn program(args: Vec<OsString>) -> ExitCode {
             };
         }
     };
-    match start(cli) {
+    let done = origin
+        .map_err(Failed::from)
+        .and_then(|origin| start(cli, origin, estate));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("aque-node: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Begins to hear signals, which the program before this one has blocked.
+fn with_memory(estate: Estate) -> std::io::Result<(Estate, Option<Memory>)> {
+    let memory = Memory::begin()?;
+    signals::release();
+    Ok((estate, Some(memory)))
 }
 
 /// Writes a line to standard error; nobody reading it is no failure.
@@ -68,27 +95,84 @@ fn say(line: &str) {
     }
 }
 
-fn start(cli: Cli) -> Result<(), Failed> {
+fn start(
+    cli: Cli,
+    origin: Origin,
+    (estate, memory): (Estate, Option<Memory>),
+) -> Result<(), Failed> {
     let Cli { verb, mut flags } = cli;
     if let Some(Verb::Join { ticket }) = &verb {
         flags.join.push(ticket.clone());
     }
     let settings = flags.settle(|name| std::env::var_os(name))?;
+    if let Some(Verb::Formats) = verb {
+        return tell_formats(settings.data);
+    }
     log_to_stderr(&settings)?;
-    let lock = DirLock::take(&settings.data)?;
+    let lock = match estate.lock {
+        Some(left) => DirLock::inherit(&settings.data, left)?,
+        None => DirLock::take(&settings.data)?,
+    };
     let mesh = enter_mesh(&settings)?;
     if verb.is_some() {
         return Ok(());
     }
+    let inherited = Inherited {
+        api: estate.api,
+        early: Early {
+            mind: estate.mind,
+            memory,
+        },
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .thread_keep_alive(std::time::Duration::from_secs(10))
+        .thread_keep_alive(Duration::from_secs(10))
         .enable_all()
         .build()?;
-    let done = runtime.block_on(run(settings, mesh));
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-    drop(lock);
-    done
+    let done = runtime.block_on(run(settings, mesh, origin, inherited));
+    let (patience, parting) = match done {
+        // The lease goes on; what blocks now would have been cut off by a crash as well.
+        Ok(Some(parting)) => (Duration::ZERO, Ok(Some(parting))),
+        done => (STRAGGLERS, done),
+    };
+    runtime.shutdown_timeout(patience);
+    let Some(way) = parting? else {
+        return Ok(());
+    };
+    let Handover {
+        successor,
+        mind,
+        memory,
+    } = *way.handover;
+    let error = give_way(&successor, &lock, way.api, (mind, &memory));
+    Err(format!("no program could take over, not even this one again: {error}; its runs go on until their deadlines: start it before").into())
+}
+
+/// What an earlier program of this process left for the node.
+#[derive(Debug)]
+struct Inherited {
+    api: Option<Heirloom>,
+    early: Early,
+}
+
+/// A node that has ended for another program's sake, and what it leaves.
+#[derive(Debug)]
+struct Way {
+    handover: Box<Handover>,
+    api: Option<Heirloom>,
+}
+
+fn tell_formats(data: PathBuf) -> Result<(), Failed> {
+    let card = Card {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        data,
+        formats: Formats::own(),
+    };
+    Ok(writeln!(
+        std::io::stdout(),
+        "{}",
+        serde_json::to_string(&card)?
+    )?)
 }
 
 fn log_to_stderr(settings: &Settings) -> Result<(), Failed> {
@@ -200,7 +284,19 @@ pub(super) fn now() -> Now {
     }
 }
 
-async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
+/// Works until the node has left, or gives way to another program.
+async fn run(
+    settings: Settings,
+    mut mesh: Mesh,
+    origin: Origin,
+    inherited: Inherited,
+) -> Result<Option<Way>, Failed> {
+    if let Some(why) = &inherited.early.mind.failed {
+        error!(
+            why,
+            "the program on disk had agreed to follow, and could not be executed; this one goes on"
+        );
+    }
     let (log, recovered, recovery) = open_log(&settings.data.join("log"))?;
     if recovery.damage.is_some() {
         become_another(&mut mesh, &settings.data)?;
@@ -219,6 +315,7 @@ async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
         found,
         events: exec_events,
     } = Executor::start(exec_config).await?;
+    reap_former(inherited.early.mind.guard, executor.guard().pid());
     outputs.sweep_live(&found.iter().map(|found| found.key).collect())?;
     let config = Config {
         keys: Box::new(Ed25519Keys::new(
@@ -247,7 +344,11 @@ async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
         ..NetConfig::new(mesh.identity.clone(), mesh.secret.clone())
     })
     .await?;
-    let socket = Socket::bind(&settings.api)?;
+    let socket = match inherited.api {
+        Some(heirloom) => Socket::inherit(&settings.api, heirloom)?,
+        None => Socket::bind(&settings.api)?,
+    };
+    let socket = Arc::new(socket);
     let (questions, asked) = mpsc::channel(QUESTION_QUEUE);
     let parts = Parts {
         replica,
@@ -257,14 +358,39 @@ async fn run(settings: Settings, mut mesh: Mesh) -> Result<(), Failed> {
         outputs,
         mesh,
         settings,
+        origin,
+        early: inherited.early,
     };
     let mut node = Node::new(parts)?;
     node.go_on_with(found);
-    let api = tokio::spawn(socket.serve(node.hello(), questions));
+    let api = tokio::spawn(Arc::clone(&socket).serve(node.hello(), questions));
     node.announce();
-    let ended = node.run(net_events, exec_events, done, asked).await;
+    let parting = node.run(net_events, exec_events, done, asked).await;
     api.abort();
-    ended
+    let Parting::GivesWay(handover) = parting? else {
+        return Ok(None);
+    };
+    let api = socket.leave();
+    if let Err(error) = &api {
+        warn!(%error, "the socket is made anew");
+    }
+    Ok(Some(Way {
+        handover,
+        api: api.ok(),
+    }))
+}
+
+/// Waits, on a thread, for a guard that had nothing to do and ended while programs changed: it is a child of this process.
+fn reap_former(former: Option<u32>, present: Option<u32>) {
+    let former = former.filter(|_| former != present);
+    let former = former.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    if let Some(pid) = former {
+        tokio::task::spawn_blocking(move || {
+            // It may be no child of ours: met, after an earlier crash.
+            let ended = waitpid(Some(pid), WaitOptions::empty());
+            tracing::debug!(?ended, "the guard of the former program");
+        });
+    }
 }
 
 /// Returns the addresses that a ticket for another host should carry.

@@ -204,6 +204,17 @@ pub enum GuardState {
     Closed,
 }
 
+impl GuardState {
+    /// The guard's process, if one works.
+    #[must_use]
+    pub fn pid(self) -> Option<u32> {
+        match self {
+            Self::Working(pid) => Some(pid),
+            Self::Absent | Self::Closed => None,
+        }
+    }
+}
+
 impl Executor {
     /// Goes on with the guard of an earlier start, or, when what a dead one left is gone, starts one.
     ///

@@ -62,6 +62,7 @@ pub use protocol::{
     Cause, Core, Ended, EnvId, Found, FoundState, How, Label, Refusal, Reply, Request, RunKey,
     StartRun, Stdin, Usage, Var,
 };
+pub(crate) use records::RECORDS_VERSION;
 pub use trees::{Cgroups, Trees, Way};
 
 /// The verb under which a node starts its own program as a guard.

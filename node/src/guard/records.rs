@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use super::proc;
 use super::protocol::{Ended, Found, FoundState, Label, RunKey};
 
+/// Version of the layout; the end of `MAGIC`.
+pub(crate) const RECORDS_VERSION: u32 = 2;
 const MAGIC: &[u8; 8] = b"aqruns02";
 const HEADER_BYTES: usize = 64;
 const SLOT_BYTES: usize = 256;

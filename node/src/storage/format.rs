@@ -30,6 +30,8 @@ pub(super) const END_MARK: usize = 8;
 
 const HEAD: usize = 8;
 const TAG: usize = 16;
+/// Version of the layout; the last byte of `MAGIC`.
+pub const LOG_VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"aquelog1";
 const HEADER_BYTES: usize = 64;
 const KEY_CONTEXT: &str = "aque 2025 log record tag";

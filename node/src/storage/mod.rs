@@ -25,7 +25,7 @@ mod tests;
 mod writer;
 
 pub use compaction::{Compaction, Keep};
-pub use format::RECORD_BYTES;
+pub use format::{LOG_VERSION, RECORD_BYTES};
 pub use log::{Log, LogError, LogOptions};
 pub use recovery::{Damage, Recovery, Tail};
 pub use small::{read_small, write_small};

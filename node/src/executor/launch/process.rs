@@ -1,7 +1,7 @@
 //! A guard's process: its number, whether it is stopped, and its end.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Child;
@@ -10,7 +10,9 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 use tracing::warn;
 
 use crate::executor::leftovers::{self, Prey};
@@ -138,10 +140,26 @@ impl Process {
         }
     }
 
+    /// One that was met may be a child of this process all the same, by a program that was executed in it before.
+    fn reap_if_own(&self) -> String {
+        let ended = waitid(
+            WaitId::PidFd(self.handle.as_fd()),
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+        );
+        let signal = ended
+            .ok()
+            .flatten()
+            .and_then(|status| status.terminating_signal());
+        match signal {
+            Some(signo) => format!("signal: {signo}"),
+            None => "it has ended".to_owned(),
+        }
+    }
+
     fn epitaph(&mut self) -> io::Result<String> {
         match &mut self.origin {
             Origin::Child(child) => child.wait().map(|status| status.to_string()),
-            Origin::Met => Ok("it has ended".to_owned()),
+            Origin::Met => Ok(self.reap_if_own()),
         }
     }
 }
