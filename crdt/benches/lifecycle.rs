@@ -37,6 +37,7 @@ impl Mesh {
                 timing: Timing::default(),
                 committee: 3,
                 replace_after: Duration::from_secs(600),
+                most_claims: usize::MAX,
                 offer: Offer {
                     cpu_milli: 2_000,
                     memory_bytes: 1 << 30,

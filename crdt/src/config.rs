@@ -34,6 +34,8 @@ pub struct Config {
     pub replace_after: Duration,
     /// What it runs.
     pub offer: Offer,
+    /// Most claims at a time, until `Input::MostClaims` says otherwise; 0 = none is made at the start.
+    pub most_claims: usize,
     /// Seeds the jitter of back-off.
     pub seed: u64,
 }

@@ -66,6 +66,9 @@ pub enum Input {
     Load(u32),
     /// Takes no new task from now on, or takes them again; forgotten with the process.
     Drain(bool),
+    /// Holds, or bids for, at most so many tasks at a time from now on; what is claimed already goes on. Forgotten with the
+    /// process.
+    MostClaims(usize),
     /// A person wants something of a peer, this one or another; it lasts. Answered by `Reply::Noted` once durable here, or
     /// `Reply::Refused`.
     Assign {

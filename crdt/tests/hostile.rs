@@ -40,6 +40,7 @@ impl Scene {
             timing: Timing::default(),
             committee: 1,
             replace_after: Duration::from_secs(600),
+            most_claims: usize::MAX,
             offer: Offer {
                 cpu_milli,
                 memory_bytes: 1 << 30,

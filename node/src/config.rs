@@ -37,6 +37,7 @@ Examples:
   aque-node --join aque1…            start, and join the mesh that printed the ticket
   aque-node --listen 10.0.0.5:4747   listen on one address only
   aque-node --cpus 0                 run no tasks, but vote and keep copies
+  aque-node --to-end --idle-exit 10m work on what there is, and leave
 
 Signals:
   TERM, INT   take no more work, let tasks end for --grace, leave; again: at once
@@ -106,6 +107,15 @@ pub struct Flags {
     /// Whether each task gets a cgroup, by which all that it starts is killed with it, where this node may make one [default: auto]
     #[arg(long, value_name = "WHICH", global = true)]
     pub cgroups: Option<Cgroups>,
+    /// Run one task, then leave
+    #[arg(long, global = true)]
+    pub one: bool,
+    /// Leave when nothing is left in the mesh that this host could run
+    #[arg(long, global = true)]
+    pub to_end: bool,
+    /// Leave when nothing has run here for so long
+    #[arg(long, value_name = "DUR", global = true)]
+    pub idle_exit: Option<String>,
     /// Settings file [default: $AQUE_CONFIG, $XDG_CONFIG_HOME/aque/node.toml, /etc/aque/node.toml]
     #[arg(long, value_name = "FILE", env = "AQUE_CONFIG", global = true)]
     pub config: Option<PathBuf>,
@@ -149,9 +159,25 @@ struct File {
     committee: Option<u8>,
     replace_after: Option<String>,
     grace: Option<String>,
+    #[serde(default)]
+    one: bool,
+    #[serde(default)]
+    to_end: bool,
+    idle_exit: Option<String>,
     cgroups: Option<Cgroups>,
     log: Option<String>,
     log_format: Option<LogFormat>,
+}
+
+/// What a node waits for before it leaves of its own accord: the first of these that comes true; none for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Until {
+    /// One task has been run.
+    pub one: bool,
+    /// Nothing is left that this host could run.
+    pub to_end: bool,
+    /// Nothing has run here for so long.
+    pub idle: Option<Duration>,
 }
 
 /// Settings, checked.
@@ -179,6 +205,8 @@ pub struct Settings {
     pub replace_after: Duration,
     /// How long tasks may go on after TERM.
     pub grace: Duration,
+    /// Until when it stays.
+    pub until: Until,
     /// Whether runs get cgroups.
     pub cgroups: Cgroups,
     /// Log filter.
@@ -256,6 +284,12 @@ impl Flags {
             "--replace-after",
             Duration::from_secs(600),
         );
+        let idle = self.idle_exit.or(file.idle_exit);
+        let until = Until {
+            one: self.one || file.one,
+            to_end: self.to_end || file.to_end,
+            idle: idle.map(|text| span(Some(text), "--idle-exit", Duration::ZERO)),
+        };
         let timing = Timing::with_lease(
             heartbeat,
             lease,
@@ -284,6 +318,7 @@ impl Flags {
             committee,
             replace_after,
             grace,
+            until,
             cgroups: self.cgroups.or(file.cgroups).unwrap_or_default(),
             log: self.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),

@@ -114,6 +114,10 @@ impl Trace {
                 self.number(u64::from(*on));
             }
             Input::Wakeup => self.head(13, at, host),
+            Input::MostClaims(most) => {
+                self.head(15, at, host);
+                self.number(*most as u64);
+            }
         }
     }
 

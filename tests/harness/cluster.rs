@@ -209,9 +209,17 @@ impl Cluster {
     /// # Panics
     /// If it does not become ready.
     pub fn add(&mut self, cpus: u32, ticket: &str) -> usize {
+        self.add_with(cpus, &["--join", ticket])
+    }
+
+    /// Adds a further node with so many processors and flags, and returns its place.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn add_with(&mut self, cpus: u32, flags: &[&str]) -> usize {
         self.describe(cpus);
         let place = self.nodes.len() - 1;
-        self.nodes[place].launch(&["--join", ticket]);
+        self.nodes[place].launch(flags);
         self.nodes[place].wait_ready();
         place
     }

@@ -1,4 +1,4 @@
-//! The node's own life: another program takes its place while runs go on.
+//! The node's own life: another program takes its place while runs go on; it leaves by itself or when it is told to.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -242,4 +242,160 @@ fn a_mesh_goes_on_while_each_of_its_nodes_changes_its_program() {
     for id in &ids {
         assert_eq!(history.of(id).len(), 1, "{id} ran once");
     }
+}
+
+#[test]
+fn a_node_for_one_task_runs_one_that_it_can_run_and_leaves() {
+    let mut cluster = Plan::of(1).cpus(0).start();
+    let evidence = Evidence::new(cluster.dir());
+    // Where the directory is missing nothing can be started: that is no task.
+    let impossible = cluster[0].submit(&["--cwd", "/no/such/place"], &["true"]);
+    let ids = cluster[0].submit_many(4, &evidence.beats(3));
+    let ticket = cluster[0].ready().ticket.clone();
+    let place = cluster.add_with(4, &["--join", &ticket, "--one"]);
+    assert!(cluster[place].wait_end().success());
+    let history = evidence.history();
+    let taken: Vec<&String> = ids.iter().filter(|id| !history.of(id).is_empty()).collect();
+    let [taken] = taken[..] else {
+        panic!("{taken:?} were taken");
+    };
+    history.judge(std::slice::from_ref(taken), &[]);
+    // It is committed: the node has not left with the news.
+    wait_state(&cluster[0], taken, "success");
+    assert_eq!(cluster[0].task(taken).expect("it is known").attempts, 1);
+    for id in ids.iter().filter(|id| *id != taken) {
+        wait_state(&cluster[0], id, "pending");
+    }
+    wait_state(&cluster[0], &impossible, "pending");
+}
+
+#[test]
+fn a_node_that_works_to_the_end_leaves_when_nothing_is_left_for_it() {
+    let mut cluster = Plan::of(1).cpus(0).start();
+    let evidence = Evidence::new(cluster.dir());
+    let too_big = cluster[0].submit(&["--cpus", "64"], &["true"]);
+    let ids = cluster[0].submit_many(5, &evidence.beats(5));
+    let fails = cluster[0].submit(&["--retries", "1"], &["sh", "-c", "exit 3"]);
+    let later = cluster[0].submit(&["--after", &ids[0]], &evidence.brief());
+    let ticket = cluster[0].ready().ticket.clone();
+    let place = cluster.add_with(2, &["--join", &ticket, "--to-end"]);
+    assert!(cluster[place].wait_end().success());
+    let mut all = ids.clone();
+    all.push(later);
+    for id in &all {
+        wait_state(&cluster[0], id, "success");
+    }
+    wait_state(&cluster[0], &fails, "error");
+    assert_eq!(cluster[0].task(&fails).expect("it is known").attempts, 2);
+    wait_state(&cluster[0], &too_big, "pending");
+    evidence.history().judge(&all, &[]);
+    // Alone, with nothing to do, there is nothing to wait for.
+    let alone = Node::new(
+        "alone",
+        &cluster.path("alone"),
+        &["--listen".into(), "127.0.0.1:0".into()],
+    );
+    let (status, said) = alone.run_to_end(&["--to-end"]);
+    assert!(status.success(), "{said}");
+}
+
+#[test]
+fn a_node_leaves_when_it_was_idle_and_not_while_it_works() {
+    let mut cluster = Plan::of(1).start();
+    let evidence = Evidence::new(cluster.dir());
+    let gate = cluster.path("gate");
+    // It is there when the node starts, so that it is not idle for long at first.
+    cluster[0].signal(Signal::USR1);
+    settle("the node to have heard", || {
+        match times(&cluster[0], "told whether to take no more work") {
+            0 => Err("it has not"),
+            _ => Ok(()),
+        }
+    });
+    let id = cluster[0].submit(&[], &evidence.until(&gate));
+    assert!(cluster[0].leave().success());
+    cluster[0].launch(&["--idle-exit", "4s"]);
+    cluster[0].wait_ready();
+    settle("the run to go on for longer", || {
+        match evidence.history().of(&id) {
+            [run] if run.last > run.first + 5_000_000_000 => Ok(()),
+            runs => Err(format!("{runs:?}")),
+        }
+    });
+    assert!(cluster[0].lives());
+    fs::write(&gate, "").expect("the gate opens");
+    wait_state(&cluster[0], &id, "success");
+    assert!(cluster[0].wait_end().success());
+    assert!(
+        cluster[0]
+            .log()
+            .contains("nothing has run here for long enough")
+    );
+}
+
+#[test]
+fn told_a_second_time_it_leaves_at_once() {
+    let mut cluster = Plan::of(1).flags(&["--grace", "1h"]).start();
+    let evidence = Evidence::new(cluster.dir());
+    let pid = cluster.path("pid");
+    let script = format!(
+        "trap '' TERM; echo $$ > {}; while :; do sleep 0.01; done",
+        pid.display()
+    );
+    let id = cluster[0].submit(&[], &["sh", "-c", script.as_str()]);
+    wait_state(&cluster[0], &id, "running");
+    let run = settle("the run", || {
+        let text = fs::read_to_string(&pid).unwrap_or_default();
+        text.trim().parse::<i32>().map_err(|_| "it has not begun")
+    });
+    cluster[0].signal(Signal::TERM);
+    settle("the node to leave", || {
+        match times(&cluster[0], "leaving: no new task") {
+            0 => Err("it stays"),
+            _ => Ok(()),
+        }
+    });
+    // Neither is a task taken any more, nor is the run disturbed.
+    let other = cluster[0].submit(&[], &evidence.brief());
+    assert!(cluster[0].lives() && processes::lives(run));
+    cluster[0].signal(Signal::TERM);
+    assert!(cluster[0].wait_end().success());
+    assert!(!processes::lives(run), "{run} lives");
+    assert!(evidence.history().of(&other).is_empty());
+    cluster[0].start();
+    wait_state(&cluster[0], &other, "success");
+    wait_state(&cluster[0], &id, "running");
+    assert_eq!(cluster[0].task(&id).expect("it is known").attempts, 2);
+}
+
+#[test]
+fn a_node_that_takes_no_work_says_when_none_is_left_and_stays_so_through_a_change() {
+    let cluster = Plan::of(1).own_programs().start();
+    let node = &cluster[0];
+    let gate = cluster.path("gate");
+    let script = format!("until [ -e {} ]; do sleep 0.01; done", gate.display());
+    let id = node.submit(&[], &["sh", "-c", script.as_str()]);
+    wait_state(node, &id, "running");
+    node.signal(Signal::USR1);
+    settle("the node to have heard", || {
+        match times(node, "told whether to take no more work") {
+            0 => Err("it has not"),
+            _ => Ok(()),
+        }
+    });
+    let waits = node.submit(&[], &["true"]);
+    assert_eq!(times(node, "no claim is left"), 0);
+    take_over(node);
+    wait_state(node, &id, "running");
+    fs::write(&gate, "").expect("the gate opens");
+    wait_state(node, &id, "success");
+    settle("the last claim to be gone", || {
+        match times(node, "no claim is left") {
+            0 => Err(node.log_tail()),
+            _ => Ok(()),
+        }
+    });
+    wait_state(node, &waits, "pending");
+    node.signal(Signal::USR1);
+    wait_state(node, &waits, "success");
 }

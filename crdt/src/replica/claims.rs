@@ -27,7 +27,8 @@ const SIGKILL: i32 = 9;
 impl Replica {
     /// Bids for the best tasks for which there is room. Says whether it did.
     pub(super) fn bid_more(&mut self) -> bool {
-        if self.stalled || self.draining || self.is_retired() {
+        let full = self.claims.len() >= self.most_claims;
+        if self.stalled || self.draining || full || self.is_retired() {
             return false;
         }
         let Some(ix) = self.schedule.take(self.now.mono) else {

@@ -44,6 +44,7 @@ impl Replica {
 
     pub(super) fn peer_down(&mut self, peer: PeerId) {
         self.roster.down(peer);
+        self.in_step.remove(&peer.tag());
         self.refresh_alive();
         self.asked.retain(|(of, _), _| *of != peer);
     }
@@ -99,7 +100,9 @@ impl Replica {
             Message::Changes(list) => self.take_changes(from, &list),
             Message::Root(root) => {
                 let compares = self.broken != Some(Sabotage::NoRepair);
-                if compares && root != self.ledger.root() {
+                if root == self.ledger.root() {
+                    self.in_step.insert(from.tag());
+                } else if compares {
                     let list = self.ledger.documents().collect();
                     self.send(from, &Message::Documents(list));
                 }

@@ -231,6 +231,9 @@ pub struct Replica {
     confirmed: BTreeMap<(SegmentId, Tag), u32>,
     stamp: Hlc,
     draining: bool,
+    most_claims: usize,
+    /// Neighbours that had, at some instant since they were connected, exactly what this node has.
+    in_step: BTreeSet<Tag>,
     addresses: Vec<String>,
     beats: u32,
     load_centi: u32,
@@ -304,6 +307,8 @@ impl Replica {
             confirmed: BTreeMap::new(),
             stamp: Hlc::default(),
             draining: false,
+            most_claims: config.most_claims,
+            in_step: BTreeSet::new(),
             addresses: Vec::new(),
             beats: 0,
             load_centi: 0,
@@ -377,6 +382,7 @@ impl Replica {
             Input::Addresses(list) => self.listen_at(list),
             Input::Load(centi) => self.load_centi = centi,
             Input::Drain(on) => self.draining = on,
+            Input::MostClaims(most) => self.most_claims = most,
             Input::Assign { token, peer, kind } => self.assign(token, peer, kind),
             Input::Wakeup => {}
         }

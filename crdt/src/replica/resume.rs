@@ -10,7 +10,8 @@ use crate::claim::{Claim, Phase, Since};
 use crate::entry::{Bid, ClaimMark, Total};
 use crate::event::{FoundRun, Output};
 use crate::graph::TaskIx;
-use crate::ids::{DocId, Epoch, RunId};
+use crate::ids::{DocId, Epoch, RunId, Tag};
+use crate::registers::OutcomeRegister;
 
 impl Replica {
     /// Says whether everything that this node wrote about a run's end is durable: the guard may forget it.
@@ -21,6 +22,21 @@ impl Replica {
         };
         let claimed = self.known(ix).claim.is_some_and(|c| c.epoch == run.epoch);
         !claimed && self.is_durable(ix)
+    }
+
+    /// Says whether nothing more is to come of a run for which this node would be needed: its end is durable here, and where
+    /// that is the task's outcome, it is committed.
+    #[must_use]
+    pub fn is_concluded(&self, run: RunId) -> bool {
+        let Some(ix) = self.ids.get(&run.task).copied() else {
+            return true;
+        };
+        let task = self.known(ix);
+        let decides = |(tag, at): &(Tag, OutcomeRegister)| {
+            *tag == self.tag && at.epoch == run.epoch && at.outcome.verdict.is_final()
+        };
+        let awaited = task.complete.is_none() && task.registers.outcomes().any(decides);
+        self.is_settled(run) && !awaited
     }
 
     /// G3: takes up the claims of runs that were found; has those killed that no bid of this node stands for.

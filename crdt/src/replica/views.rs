@@ -13,7 +13,7 @@ use crate::ids::{DocId, PeerId, Tag, TaskId};
 use crate::ledger::LedgerStats;
 use crate::offences::Offences;
 use crate::registers::BidRegister;
-use crate::task::{TaskView, Verdict};
+use crate::task::{TaskSpec, TaskState, TaskView, Verdict, Work};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
@@ -312,6 +312,33 @@ impl Replica {
     #[must_use]
     pub fn offences(&self) -> &Offences {
         &self.offences
+    }
+
+    /// Says whether a command is left that may yet run on this host: one that has not ended, fits what is offered, could not be
+    /// found unfit here, and is not held back by a person.
+    #[must_use]
+    pub fn has_work_left(&self) -> bool {
+        let segments = self.live.iter().map(|id| &self.segments[id]);
+        let mut tasks = segments.flat_map(|segment| segment.tasks.iter().flatten());
+        tasks.any(|ix| self.is_left(*ix))
+    }
+
+    fn is_left(&self, ix: TaskIx) -> bool {
+        let task = self.known(ix);
+        let open = !task.state.is_complete() && task.state != TaskState::Held;
+        let possible = |spec: &TaskSpec| {
+            !matches!(spec.work, Work::Group { .. })
+                && self.schedule.could_ever(spec.needs)
+                && task.unfit.is_none()
+        };
+        // What has not arrived may be anything.
+        open && task.spec.as_deref().is_none_or(possible)
+    }
+
+    /// Says whether this node has seen all that some neighbour had when both were compared since they were connected.
+    #[must_use]
+    pub fn is_in_step(&self) -> bool {
+        !self.in_step.is_empty()
     }
 
     /// Returns how many claims of this node are live.

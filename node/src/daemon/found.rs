@@ -64,6 +64,7 @@ impl Node {
             let id = run_of(found.label);
             let asked = found.asked.is_some();
             self.runs.take_over(found.key, Run { id, asked });
+            self.run_begins(id);
             self.feed(Input::RunStarted(id));
             match found.state {
                 FoundState::Alive { .. } => {

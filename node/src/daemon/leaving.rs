@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crdt::event::Input;
 use futures::FutureExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
 use super::node::Node;
+use super::program::sd_notify;
 use super::succession::estate::Early;
 use crate::clock::boottime;
 
@@ -24,6 +24,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub(super) enum Leaving {
     /// It stays.
     No,
+    /// It leaves of its own accord: no task is taken any more, and what was begun is finished, however long that takes.
+    Settling,
     /// No task is taken any more; its runs may end by themselves until then.
     Draining(Duration),
     /// The guard ends what is left.
@@ -95,9 +97,6 @@ impl Signals {
 impl Node {
     /// Does what the signals ask that came before there was a loop to hear them.
     pub(super) fn begin_with(&mut self, early: &Early) {
-        if self.drained_by_hand {
-            self.feed(Input::Drain(true));
-        }
         for asked in early.signals().into_iter().filter_map(Asked::by) {
             self.take_signal(asked);
         }
@@ -105,25 +104,28 @@ impl Node {
 
     pub(super) fn take_signal(&mut self, asked: Asked) {
         match (asked, self.leaving) {
-            (Asked::Leave, Leaving::No) => {
+            (Asked::Leave, Leaving::No | Leaving::Settling) => {
                 let grace = self.settings.grace;
                 info!(?grace, "leaving: no new task is taken, runs may end");
                 self.end_succession();
                 self.leaving = Leaving::Draining(boottime() + grace);
-                self.feed(Input::Drain(true));
+                self.feed_drain();
             }
-            (Asked::Leave, Leaving::Draining(_)) => {
+            (Asked::Leave, Leaving::Draining(_) | Leaving::Ending) => {
+                info!("leaving at once: runs are killed");
+                self.end_runs_within(Duration::ZERO);
+            }
+            (Asked::Leave, Leaving::LastWords(_)) => {
                 info!("leaving at once");
-                self.end_runs();
-            }
-            (Asked::Leave, Leaving::Ending | Leaving::LastWords(_)) => {
-                info!("leaving already");
+                self.leaving = Leaving::LastWords(Duration::ZERO);
             }
             (Asked::ToggleDrain, _) => {
                 self.drained_by_hand = !self.drained_by_hand;
-                info!(drained = self.drained_by_hand, "drain");
-                let on = self.drained_by_hand || self.leaving != Leaving::No;
-                self.feed(Input::Drain(on));
+                info!(
+                    drained = self.drained_by_hand,
+                    "told whether to take no more work"
+                );
+                self.feed_drain();
             }
             (Asked::GiveWay, _) => self.seek_successor(),
         }
@@ -131,10 +133,28 @@ impl Node {
 
     /// Ends the runs that are left, and the guard.
     pub(super) fn end_runs(&mut self) {
+        self.end_runs_within(RUN_GRACE);
+    }
+
+    fn end_runs_within(&mut self, grace: Duration) {
         self.leaving = Leaving::Ending;
         self.runs.leave();
         let executor = Arc::clone(&self.executor);
-        tokio::spawn(async move { executor.shutdown(RUN_GRACE).await });
+        tokio::spawn(async move { executor.shutdown(grace).await });
+    }
+
+    /// Tells once when a node that takes no more work has none left.
+    pub(super) fn tell_rest(&mut self) {
+        let takes_none =
+            self.drained_by_hand || self.leaving != Leaving::No || self.replica.is_retired();
+        let rests = takes_none && self.runs.is_empty() && self.replica.live_claims() == 0;
+        if rests && !self.rests {
+            info!("no claim is left here, and no new one is made");
+            sd_notify("STATUS=takes no work; no claim is left");
+        } else if self.rests && !rests {
+            sd_notify("STATUS=");
+        }
+        self.rests = rests;
     }
 
     pub(super) fn begin_last_words(&mut self) {

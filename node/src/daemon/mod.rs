@@ -1,6 +1,6 @@
 //! `aque-node`: one event loop that joins the replica to sockets, disk, processes and people.
 //!
-//! `program` starts and ends it; `node` is the loop; `leaving` ends it by signals, `succession` by another program in its place; `runs` speaks to the guard, `answers` to clients, `waits` keeps those who
+//! `program` starts and ends it; `node` is the loop; `leaving` ends it by signals, `stay` by itself, `succession` by another program in its place; `runs` speaks to the guard, `answers` to clients, `waits` keeps those who
 //! wait; `places` knows where the output of each task is, `output` brings it to clients and peers; `doctor` and `conduct` tell what is amiss.
 
 mod answers;
@@ -13,6 +13,7 @@ mod output;
 mod places;
 mod program;
 mod runs;
+mod stay;
 mod succession;
 mod waits;
 

@@ -20,6 +20,7 @@ use super::output::{self, Store};
 use super::places::{Ask, Places};
 use super::program::{Failed, now, print_ready, sd_notify, ticket_addresses};
 use super::runs::{Adopted, Runs};
+use super::stay::Stay;
 use super::succession::Succession;
 use super::succession::estate::{Early, Mind};
 use super::succession::origin::Origin;
@@ -108,6 +109,11 @@ pub(super) struct Node {
     pub(super) origin: Origin,
     pub(super) succession: Succession,
     early: Early,
+    pub(super) stay: Stay,
+    /// Whether some peer is expected, by a ticket of now or of earlier.
+    pub(super) has_bootstrap: bool,
+    /// Whether it was told that no claim is left.
+    pub(super) rests: bool,
     pub(super) blame: Blame,
 }
 
@@ -133,6 +139,9 @@ impl Node {
             log,
             outputs,
             runs: Runs::new(&settings),
+            stay: Stay::new(settings.until, early.mind.idle),
+            has_bootstrap: !mesh.bootstrap.is_empty(),
+            rests: false,
             settings,
             secret: mesh.secret,
             waits: Waits::default(),
@@ -212,6 +221,7 @@ impl Node {
         let mut alarm = Alarm::new()?;
         let mut signals = Signals::new()?;
         let early = std::mem::take(&mut self.early);
+        self.begin_stay();
         self.begin_with(&early);
         drop(early);
         let mut round = tokio::time::interval(ROUND_EVERY);
@@ -224,6 +234,8 @@ impl Node {
         loop {
             self.carry_out();
             self.waits.report(&self.replica, boottime());
+            self.mind_stay();
+            self.tell_rest();
             if let Leaving::Draining(until) = self.leaving
                 && (self.runs.is_empty() || boottime() >= until)
             {
@@ -253,7 +265,7 @@ impl Node {
                             self.take_exec_event(event);
                         }
                     }
-                    None if matches!(self.leaving, Leaving::No | Leaving::Draining(_)) => return Err("the executor ended".into()),
+                    None if matches!(self.leaving, Leaving::No | Leaving::Settling | Leaving::Draining(_)) => return Err("the executor ended".into()),
                     None => self.begin_last_words(),
                 },
                 Some(adopted) = adoptions.recv() => {
@@ -297,6 +309,7 @@ impl Node {
                 let mind = Mind {
                     drained: self.drained_by_hand,
                     signals: signals.unheard(),
+                    idle: Some(self.stay.idle_since()),
                     guard: self.executor.guard().pid(),
                     failed: None,
                 };
@@ -341,7 +354,7 @@ impl Node {
             .map(|Mono(at)| Duration::from_nanos(at));
         let leave = match self.leaving {
             Leaving::Draining(until) | Leaving::LastWords(until) => Some(until),
-            Leaving::No | Leaving::Ending => None,
+            Leaving::No | Leaving::Settling | Leaving::Ending => None,
         };
         let change = self.succession.due();
         [
@@ -350,6 +363,7 @@ impl Node {
             self.waits.next_report(),
             leave,
             change,
+            self.stay_due(),
         ]
         .into_iter()
         .flatten()

@@ -329,6 +329,9 @@ async fn run(
         committee: settings.committee,
         replace_after: settings.replace_after,
         offer: settings.offer,
+        most_claims: settings
+            .until
+            .first_claims(&inherited.early.mind, found.len()),
         seed: fastrand::u64(..),
     };
     let records = recovered.len();

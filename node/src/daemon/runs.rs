@@ -160,10 +160,7 @@ impl Node {
     /// Tells the guard to start a run.
     pub(super) fn start_run(&mut self, order: &StartOrder) {
         let Work::Command { argv, shell } = &order.spec.work else {
-            return self.feed(Input::RunEnded(
-                order.run,
-                RunEnd::Unfit("not a command".to_owned()),
-            ));
+            return self.run_is_over(order.run, RunEnd::Unfit("not a command".to_owned()));
         };
         let key = self.runs.add(order.run);
         let mut words: Vec<Vec<u8>> = Vec::with_capacity(argv.len() + 3);
@@ -178,6 +175,7 @@ impl Node {
         } else {
             words.extend(argv.iter().map(|arg| arg.0.clone()));
         }
+        self.run_begins(order.run);
         let Mono(deadline) = order.deadline;
         let sent = self.executor.order(Order {
             key,
@@ -201,7 +199,7 @@ impl Node {
                 warn!(task = %order.run.task, %problem, "run not ordered");
                 RunEnd::Unfit(problem.to_string())
             };
-            self.feed(Input::RunEnded(order.run, end));
+            self.run_is_over(order.run, end);
         }
     }
 
@@ -241,7 +239,7 @@ impl Node {
                 if let Some(run) = self.runs.remove(key) {
                     info!(task = %run.id.task, epoch = %run.id.epoch, %why, "run refused");
                     self.runs.unsettled.insert(key, run.id);
-                    self.feed(Input::RunEnded(run.id, refused(&why)));
+                    self.run_is_over(run.id, refused(&why));
                 }
             }
             ExecEvent::Ended(ended) => self.collect(ended),
@@ -310,7 +308,7 @@ impl Node {
         self.runs.unsettled.insert(ended.key, run.id);
         if !self.has_outcome(run, &ended) {
             info!(task = %run.id.task, epoch = %run.id.epoch, cause = ?ended.cause, "run cut short");
-            return self.feed(Input::RunEnded(run.id, RunEnd::Expired));
+            return self.run_is_over(run.id, RunEnd::Expired);
         }
         let captured = |stream: std::io::Result<Captured>| {
             stream.unwrap_or_else(|problem| {
@@ -340,7 +338,7 @@ impl Node {
             stderr: captured(stderr),
         };
         debug!(task = %run.id.task, epoch = %run.id.epoch, ?exit, "run ended");
-        self.feed(Input::RunEnded(run.id, RunEnd::Exited(report)));
+        self.run_is_over(run.id, RunEnd::Exited(report));
     }
 }
 

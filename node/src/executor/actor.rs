@@ -62,7 +62,17 @@ pub(super) struct Living {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     No,
-    Yes,
+    /// With so much time for the runs.
+    Within(Duration),
+}
+
+impl Asked {
+    fn is_later_than(self, grace: Duration) -> bool {
+        match self {
+            Self::No => true,
+            Self::Within(earlier) => grace < earlier,
+        }
+    }
 }
 
 /// A run that the guard knows.
@@ -239,9 +249,9 @@ impl Actor {
             encode(&request, &mut self.out)?;
         }
         if let Close::Asked(grace) = self.waiting.close
-            && self.asked_to_end == Asked::No
+            && self.asked_to_end.is_later_than(grace)
         {
-            self.asked_to_end = Asked::Yes;
+            self.asked_to_end = Asked::Within(grace);
             encode(&Request::Shutdown { grace }, &mut self.out)?;
         }
         Ok(())
@@ -284,7 +294,7 @@ impl Actor {
 
     async fn read(&mut self, guard: &mut Guard, buffer: &mut [u8]) -> Result<Read, Parting> {
         match guard.stream.try_read(buffer) {
-            Ok(0) if self.asked_to_end == Asked::Yes && self.given.is_empty() => {
+            Ok(0) if self.asked_to_end != Asked::No && self.given.is_empty() => {
                 return Err(Parting::Done);
             }
             Ok(0) => return Err(Parting::Lost("the guard closed its socket".into())),

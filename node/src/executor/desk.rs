@@ -133,12 +133,14 @@ impl Desk {
         self.lock().live.extend(runs);
     }
 
-    /// Asks for the end, with time for the runs.
+    /// Asks for the end, with time for the runs; asked again, with less time.
     pub(super) fn shut_down(&self, grace: Duration) {
         let mut wishes = self.lock();
-        if wishes.close == Close::Open {
-            wishes.close = Close::Asked(grace);
-        }
+        wishes.close = match wishes.close {
+            Close::Open => Close::Asked(grace),
+            Close::Asked(earlier) => Close::Asked(earlier.min(grace)),
+            Close::Abandoned => Close::Abandoned,
+        };
         drop(wishes);
         self.changed.notify_one();
     }

@@ -316,7 +316,7 @@ impl Executor {
     }
 
     /// Asks all runs to end (`SIGTERM`), kills those left after `grace`, and waits until the guard
-    /// is gone.
+    /// is gone. Called again with less grace, it leaves the runs no more than that from now on.
     ///
     /// Go on receiving events meanwhile: the ends are told as usual, then the channel closes.
     /// Safe to drop: the end goes on.

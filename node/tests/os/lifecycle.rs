@@ -281,6 +281,32 @@ async fn shutdown_asks_first_and_kills_then() {
 }
 
 #[tokio::test]
+async fn who_is_in_a_hurry_asks_again() {
+    let mut rig = Rig::new().await;
+    rig.order(
+        1,
+        "trap '' TERM; echo $$ > $D/stubborn; while :; do sleep 0.01; done",
+    );
+    rig.number("stubborn").await;
+    rig.started().await;
+    let Rig {
+        executor, events, ..
+    } = &mut rig;
+    let end = async {
+        loop {
+            if let Some(ExecEvent::Ended(end)) = events.recv().await {
+                executor.forget(end.key);
+                return end;
+            }
+        }
+    };
+    let patient = executor.shutdown(Duration::from_secs(100_000));
+    let hasty = executor.shutdown(Duration::ZERO);
+    let ((), (), end) = within(async { tokio::join!(patient, hasty, end) }).await;
+    assert!(matches!(end.how, How::Signalled { signo: 9, .. }));
+}
+
+#[tokio::test]
 async fn a_guard_that_cannot_be_is_an_error() {
     let temp = tempfile::tempdir().unwrap();
     for (program, text) in [

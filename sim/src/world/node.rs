@@ -74,6 +74,7 @@ impl World {
             timing: self.setup.timing,
             committee: self.setup.committee,
             replace_after: self.setup.replace_after,
+            most_claims: usize::MAX,
             offer: Offer {
                 cpu_milli: self.setup.cpu_milli,
                 memory_bytes: 1 << 33,

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,8 @@ pub(in crate::daemon) struct Estate {
 pub(in crate::daemon) struct Mind {
     /// Whether a person had told it to take no work (USR1).
     pub(in crate::daemon) drained: bool,
+    /// Since when nothing had run here.
+    pub(in crate::daemon) idle: Option<Duration>,
     /// Signals that it did not get to.
     pub(in crate::daemon) signals: Vec<i32>,
     /// The guard that it had, its child perhaps.
