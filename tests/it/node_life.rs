@@ -399,3 +399,56 @@ fn a_node_that_takes_no_work_says_when_none_is_left_and_stays_so_through_a_chang
     node.signal(Signal::USR1);
     wait_state(node, &waits, "success");
 }
+
+#[test]
+fn a_settings_file_is_read_by_each_program_anew_and_faults_are_told_by_line() {
+    let place = tempfile::tempdir().expect("a directory can be made");
+    let file = place.path().join("node.toml");
+    fs::write(&file, "memory = \"1GiB\"\n").expect("a file can be written");
+    let named = file.display().to_string();
+    let cluster = Plan::of(1)
+        .own_programs()
+        .flags(&["--config", &named])
+        .start();
+    let node = &cluster[0];
+    let offered = || {
+        let hosts = node.hosts().map_err(|error| error.to_string())?.nodes;
+        hosts
+            .first()
+            .map(|host| host.memory_bytes)
+            .ok_or_else(|| "no host".to_owned())
+    };
+    let settles_at = |bytes: u64| {
+        settle("the memory of the settings file", || match offered()? {
+            found if found == bytes => Ok(()),
+            found => Err(format!("{found} bytes are offered")),
+        })
+    };
+    settles_at(1 << 30);
+    let faults = "memroy = \"2GiB\"\nlease = 6\n\ncommittee = 4\n";
+    fs::write(&file, faults).expect("a file can be written");
+    node.signal(Signal::HUP);
+    let expected = [
+        "1: unknown key memroy; do you mean memory?",
+        "2: lease is a string, not of type integer",
+        "4: committee 4: it is 1, 3 or 5",
+    ]
+    .map(|what| format!("{named}:{what}"));
+    settle("the refusal", || {
+        let log = node.log();
+        let refusal = log.lines().find(|line| line.contains("cannot follow"));
+        match refusal {
+            Some(line) if expected.iter().all(|what| line.contains(what)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    // The same faults end a start, as any other wrong word does.
+    let other = Node::new("other", &cluster.path("other"), &[]);
+    let (status, said) = other.run_to_end(&["--config", &named]);
+    assert_eq!(status.code(), Some(2), "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines, expected.map(|what| format!("aque-node: {what}")));
+    fs::write(&file, "memory = \"2GiB\"\n").expect("a file can be written");
+    node.signal(Signal::HUP);
+    settles_at(2 << 30);
+}

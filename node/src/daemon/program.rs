@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
 use crdt::config::Config;
 use crdt::ids::Incarnation;
 use crdt::keys::Ed25519Keys;
@@ -27,7 +26,7 @@ use super::succession::origin::Origin;
 use super::succession::question::Card;
 use crate::api::socket::{Heirloom, Socket};
 use crate::clock::{boottime, wall_ms};
-use crate::config::{Cli, LogFormat, Settings, Verb};
+use crate::config::{Chosen, Cli, LogFormat, Misused, Problems, Settings, Verb};
 use crate::executor::{Beginning, ExecConfig, Executor, Patience, Program};
 use crate::formats::Formats;
 use crate::lock::DirLock;
@@ -35,6 +34,8 @@ use crate::outputs::Outputs;
 use crate::signals::{self, Memory};
 use crate::storage::{Log, LogOptions, LogWriter, Recovery, Tail, read_small, write_small};
 
+/// Exit status after a wrong command line or settings file.
+const USAGE: u8 = 2;
 /// How long a node that has left waits for work on other threads.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 /// Requests of clients that wait for the loop.
@@ -58,25 +59,38 @@ pub fn program(args: Vec<OsString>) -> ExitCode {
     };
     let origin = Origin::find(args.clone());
     let name = OsString::from("aque-node");
-    let cli = match Cli::try_parse_from(std::iter::once(name).chain(args)) {
-        Ok(cli) => cli,
-        Err(error) => {
-            let status = if error.use_stderr() { 2 } else { 0 };
-            return if error.print().is_ok() {
-                ExitCode::from(status)
-            } else {
-                ExitCode::FAILURE
-            };
-        }
+    let words: Vec<OsString> = std::iter::once(name).chain(args).collect();
+    let chosen = match Cli::choose(&words, |name| std::env::var_os(name)) {
+        Ok(chosen) => chosen,
+        Err(misused) => return explain(&misused),
     };
     let done = origin
         .map_err(Failed::from)
-        .and_then(|origin| start(cli, origin, estate));
+        .and_then(|origin| start(chosen, origin, estate));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("aque-node: {error}"));
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says what is wrong with a command line or a settings file, or shows the help that was asked for.
+fn explain(misused: &Misused) -> ExitCode {
+    match misused {
+        Misused::Words(error) => {
+            let status = if error.use_stderr() { USAGE } else { 0 };
+            match error.print() {
+                Ok(()) => ExitCode::from(status),
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
+        Misused::Settings(Problems(problems)) => {
+            for problem in problems {
+                say(&format!("aque-node: {problem}"));
+            }
+            ExitCode::from(USAGE)
         }
     }
 }
@@ -96,15 +110,11 @@ fn say(line: &str) {
 }
 
 fn start(
-    cli: Cli,
+    chosen: Chosen,
     origin: Origin,
     (estate, memory): (Estate, Option<Memory>),
 ) -> Result<(), Failed> {
-    let Cli { verb, mut flags } = cli;
-    if let Some(Verb::Join { ticket }) = &verb {
-        flags.join.push(ticket.clone());
-    }
-    let settings = flags.settle(|name| std::env::var_os(name))?;
+    let Chosen { verb, settings } = chosen;
     if let Some(Verb::Formats) = verb {
         return tell_formats(settings.data);
     }
