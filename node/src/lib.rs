@@ -1,8 +1,8 @@
 //! The node: the replica of [`crdt`] joined to sockets ([`net`]), disk, processes and people; and the client that people use.
 //!
 //! `daemon` is the event loop; `guard` and `executor` run tasks, `storage` keeps the log, `outputs` what tasks print, `api`
-//! speaks to clients. `client`, `cli` and `render` are the client's side. `config`, `clock`, `lock`, `formats`
-//! and `signals` serve both.
+//! speaks to clients. `client`, `cli` and `render` are the client's side. `config`, `clock`, `lock`, `formats`,
+//! `panics` and `signals` serve both.
 
 pub mod api;
 pub mod cli;
@@ -15,6 +15,7 @@ pub mod formats;
 pub mod guard;
 pub mod lock;
 pub mod outputs;
+pub mod panics;
 pub mod render;
 pub mod signals;
 pub mod storage;

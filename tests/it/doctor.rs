@@ -32,7 +32,7 @@ fn wait_health(node: &Node, topic: &str, expected: &str) {
 fn a_lost_host_is_told_of_with_what_to_do() {
     let mut cluster = Cluster::start(3);
     let topics = [
-        "disk", "guard", "files", "peers", "versions", "gate", "refused", "authors",
+        "disk", "guard", "files", "parts", "peers", "versions", "gate", "refused", "authors",
     ];
     for topic in topics {
         wait_health(&cluster[0], topic, "ok");

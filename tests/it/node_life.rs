@@ -1,10 +1,13 @@
-//! The node's own life: another program takes its place while runs go on; it leaves by itself or when it is told to.
+//! The node's own life: another program takes its place while runs go on; it leaves by itself or when it is told to; what fails in it
+//! is begun anew.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use node::api::wire::Health;
+use node::client::Client;
 use rustix::process::Signal;
 use tests::{Evidence, Node, Plan, processes, settle};
 
@@ -451,4 +454,46 @@ fn a_settings_file_is_read_by_each_program_anew_and_faults_are_told_by_line() {
     fs::write(&file, "memory = \"2GiB\"\n").expect("a file can be written");
     node.signal(Signal::HUP);
     settles_at(2 << 30);
+}
+
+/// How the node's parts are, as its doctor says over a connection that is open.
+fn parts(client: &mut Client) -> (Health, String) {
+    let checkup = client.doctor().expect("who is connected is answered");
+    let check = checkup
+        .checks
+        .into_iter()
+        .find(|check| check.topic == "parts");
+    let check = check.expect("the parts are looked at");
+    (check.health, check.what)
+}
+
+#[test]
+fn a_socket_that_was_removed_is_made_anew_and_nothing_that_is_in_its_way_is_harmed() {
+    let cluster = Plan::of(1).start();
+    let node = &cluster[0];
+    let mut client = node.client().expect("it answers");
+    assert_eq!(parts(&mut client).0, Health::Ok);
+    fs::remove_file(node.socket()).expect("a name can be removed");
+    settle("the socket to be there again", || node.client().map(drop));
+    assert_eq!(node.ok(&["submit", "-w", "echo", "alive"]), "alive");
+    settle("the doctor to have it", || match parts(&mut client) {
+        (Health::Warning, what) if what.contains("its name was removed") => Ok(()),
+        (_, what) => Err(what),
+    });
+    fs::remove_file(node.socket()).expect("a name can be removed");
+    fs::write(node.socket(), "precious").expect("a file can be written");
+    settle("the doctor to tell what is in the way", || {
+        match parts(&mut client) {
+            (Health::Fault, what) if what.contains("is no socket") => Ok(()),
+            (_, what) => Err(what),
+        }
+    });
+    assert_eq!(fs::read(node.socket()).expect("it is there"), b"precious");
+    fs::remove_file(node.socket()).expect("a file can be removed");
+    settle("the socket to be there again", || node.client().map(drop));
+    settle("the doctor to have it", || match parts(&mut client) {
+        (Health::Warning, _) => Ok(()),
+        (_, what) => Err(what),
+    });
+    assert_eq!(node.ok(&["submit", "-w", "echo", "alive"]), "alive");
 }

@@ -13,7 +13,7 @@ use futures::{SinkExt, StreamExt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec};
 use tracing::{debug, warn};
 
@@ -27,28 +27,39 @@ use super::wire::{FailureKind, Hello, MAX_LINE, Reply, Request};
 const CLIENTS: usize = 200;
 /// A client that takes no line for so long is cut off.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked whether a silent client is still there.
+/// How often it is looked whether a silent client, and the socket's name, is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// Why a socket serves nobody any more. Who is connected is served on.
+#[derive(Debug, thiserror::Error)]
+pub enum Gone {
+    /// Its name is gone, or stands for something else.
+    #[error("its name was removed, or given to something else")]
+    Name,
+    /// The kernel lets nobody in.
+    #[error("nobody can be let in: {0}")]
+    Io(io::Error),
+}
+
 impl Socket {
-    /// Serves clients for ever. Safe to drop: connections end with the runtime.
-    pub async fn serve(self: Arc<Self>, hello: Hello, questions: mpsc::Sender<Question>) {
+    /// Serves clients as long as they can come in. Safe to drop: connections end with the runtime.
+    pub async fn serve(self: Arc<Self>, hello: Hello, questions: mpsc::Sender<Question>) -> Gone {
         let clients = Arc::new(Semaphore::new(CLIENTS));
+        let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
-            match self.listener().accept().await {
+            let accepted = tokio::select! {
+                accepted = self.listener().accept() => accepted,
+                _ = look.tick() => match self.is_in_place() {
+                    true => continue,
+                    false => return Gone::Name,
+                },
+            };
+            match accepted {
                 Ok((stream, _)) => {
-                    let (hello, questions) = (hello.clone(), questions.clone());
                     let place = Arc::clone(&clients).try_acquire_owned();
-                    tokio::spawn(async move {
-                        match (place, caller(&stream)) {
-                            (Ok(_place), Ok(caller)) => {
-                                serve_socket(stream, caller, hello, questions).await
-                            }
-                            (Err(_), _) => turn_away(stream, &hello).await,
-                            (_, Err(error)) => debug!(%error, "caller is unknown"),
-                        }
-                    });
+                    let_in(stream, place.ok(), hello.clone(), questions.clone());
                 }
+                Err(error) if is_lasting(&error) => return Gone::Io(error),
                 Err(error) => {
                     warn!(%error, "client not accepted");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -56,6 +67,28 @@ impl Socket {
             }
         }
     }
+}
+
+/// Whether no later client will fare better.
+fn is_lasting(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK))
+}
+
+fn let_in(
+    stream: UnixStream,
+    place: Option<OwnedSemaphorePermit>,
+    hello: Hello,
+    questions: mpsc::Sender<Question>,
+) {
+    tokio::spawn(async move {
+        match (place, caller(&stream)) {
+            (Some(_place), Ok(caller)) => serve_socket(stream, caller, hello, questions).await,
+            (None, _) => turn_away(stream, &hello).await,
+            (_, Err(error)) => debug!(%error, "caller is unknown"),
+        }
+    });
 }
 
 /// Reads from the kernel who is at the other end.

@@ -154,6 +154,12 @@ impl Socket {
         &self.listener
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether its name still stands for it: otherwise nobody can connect.
     #[must_use]
     pub fn is_in_place(&self) -> bool {

@@ -42,6 +42,7 @@ impl Node {
             self.check_guard(),
             check_trees(&self.executor.trees()),
             self.check_files(),
+            self.check_parts(),
             self.check_peers(&members),
             check_versions(&members),
             check_walls(&members),

@@ -25,6 +25,7 @@ use super::succession::Succession;
 use super::succession::estate::{Early, Mind};
 use super::succession::origin::Origin;
 use super::succession::question::Successor;
+use super::upkeep::{Mishaps, Told};
 use super::waits::Waits;
 use crate::api::answers::Question;
 use crate::api::wire::{Hello, SCHEMA};
@@ -33,7 +34,7 @@ use crate::config::Settings;
 use crate::executor::{ExecEvent, Executor};
 use crate::outputs::Outputs;
 use crate::signals::Memory;
-use crate::storage::{LogEvent, LogWriter};
+use crate::storage::{LogEvent, LogWriter, Refused};
 
 /// Events of one kind that are taken before the others are looked at again.
 const BATCH: usize = 256;
@@ -62,6 +63,14 @@ pub(super) struct Parts {
     pub(super) settings: Settings,
     pub(super) origin: Origin,
     pub(super) early: Early,
+}
+
+/// A part without which the loop cannot go on has ended.
+fn broken(why: &str) -> Failed {
+    format!(
+        "{why}; this node cannot go on, its guard does with the runs: they are found again if it is started before their lease ends"
+    )
+    .into()
 }
 
 /// How a node's work ends.
@@ -112,6 +121,9 @@ pub(super) struct Node {
     pub(super) stay: Stay,
     /// Whether some peer is expected, by a ticket of now or of earlier.
     pub(super) has_bootstrap: bool,
+    /// Why it cannot go on.
+    broken: Option<String>,
+    pub(super) mishaps: Mishaps,
     /// Whether it was told that no claim is left.
     pub(super) rests: bool,
     pub(super) blame: Blame,
@@ -141,6 +153,8 @@ impl Node {
             runs: Runs::new(&settings),
             stay: Stay::new(settings.until, early.mind.idle),
             has_bootstrap: !mesh.bootstrap.is_empty(),
+            broken: None,
+            mishaps: Mishaps::default(),
             rests: false,
             settings,
             secret: mesh.secret,
@@ -217,6 +231,7 @@ impl Node {
         mut exec_events: mpsc::Receiver<ExecEvent>,
         mut log_done: mpsc::Receiver<LogEvent>,
         mut questions: mpsc::Receiver<Question>,
+        mut parts: mpsc::Receiver<Told>,
     ) -> Result<Parting, Failed> {
         let mut alarm = Alarm::new()?;
         let mut signals = Signals::new()?;
@@ -234,6 +249,9 @@ impl Node {
         loop {
             self.carry_out();
             self.waits.report(&self.replica, boottime());
+            if let Some(why) = &self.broken {
+                return Err(broken(why));
+            }
             self.mind_stay();
             self.tell_rest();
             if let Leaving::Draining(until) = self.leaving
@@ -251,12 +269,15 @@ impl Node {
                     rung?;
                     self.wake();
                 }
-                Some(done) = log_done.recv() => {
-                    self.log_done(done);
-                    while let Ok(done) = log_done.try_recv() {
+                done = log_done.recv() => match done {
+                    Some(done) => {
                         self.log_done(done);
+                        while let Ok(done) = log_done.try_recv() {
+                            self.log_done(done);
+                        }
                     }
-                }
+                    None => return Err(broken("the log's writer ended")),
+                },
                 event = exec_events.recv(), if !matches!(self.leaving, Leaving::LastWords(_)) => match event {
                     Some(event) => {
                         self.take_exec_event(event);
@@ -265,7 +286,7 @@ impl Node {
                             self.take_exec_event(event);
                         }
                     }
-                    None if matches!(self.leaving, Leaving::No | Leaving::Settling | Leaving::Draining(_)) => return Err("the executor ended".into()),
+                    None if matches!(self.leaving, Leaving::No | Leaving::Settling | Leaving::Draining(_)) => return Err(broken("the executor ended")),
                     None => self.begin_last_words(),
                 },
                 Some(adopted) = adoptions.recv() => {
@@ -283,7 +304,7 @@ impl Node {
                             self.take_net_event(event);
                         }
                     }
-                    None => return Err("the network ended".into()),
+                    None => return Err(broken("the network ended")),
                 },
                 Some(question) = questions.recv(), if !self.succession.is_agreed() => {
                     self.answer(question);
@@ -293,6 +314,7 @@ impl Node {
                     }
                 }
                 Some(ask) = asked.recv() => self.locate(ask),
+                Some(told) = parts.recv() => self.take_told(told),
                 asked = signals.next(), if !self.succession.is_agreed() => self.take_signal(asked),
                 answer = self.succession.answer() => self.take_answer(answer),
                 _ = round.tick() => self.go_round(),
@@ -479,8 +501,10 @@ impl Node {
         let Some((token, records)) = self.unconfirmed.clone() else {
             return;
         };
-        if let Err(problem) = self.log.submit(token, records) {
-            self.disk_refused(token, &problem);
+        match self.log.submit(token, records) {
+            Ok(()) => {}
+            Err(Refused::Closed) => self.broken = Some("the log's writer ended".to_owned()),
+            Err(problem) => self.disk_refused(token, &problem),
         }
     }
 
@@ -503,6 +527,9 @@ impl Node {
                 token,
                 result: Err(problem),
             } => self.disk_refused(token, &problem),
+            LogEvent::Ended { why } => {
+                self.broken = Some(format!("the log's writer panicked: {why}"))
+            }
             LogEvent::Compacted { result, .. } => debug!(?result, "log compacted"),
         }
     }

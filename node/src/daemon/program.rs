@@ -24,13 +24,15 @@ use super::output::PROTOCOL;
 use super::succession::estate::{Early, Estate, give_way};
 use super::succession::origin::Origin;
 use super::succession::question::Card;
-use crate::api::socket::{Heirloom, Socket};
+use super::upkeep::{Api, Part};
+use crate::api::socket::Heirloom;
 use crate::clock::{boottime, wall_ms};
 use crate::config::{Chosen, Cli, LogFormat, Misused, Problems, Settings, Verb};
 use crate::executor::{Beginning, ExecConfig, Executor, Patience, Program};
 use crate::formats::Formats;
 use crate::lock::DirLock;
 use crate::outputs::Outputs;
+use crate::panics;
 use crate::signals::{self, Memory};
 use crate::storage::{Log, LogOptions, LogWriter, Recovery, Tail, read_small, write_small};
 
@@ -57,6 +59,7 @@ pub fn program(args: Vec<OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    panics::watch();
     let origin = Origin::find(args.clone());
     let name = OsString::from("aque-node");
     let words: Vec<OsString> = std::iter::once(name).chain(args).collect();
@@ -301,7 +304,8 @@ async fn run(
     origin: Origin,
     inherited: Inherited,
 ) -> Result<Option<Way>, Failed> {
-    if let Some(why) = &inherited.early.mind.failed {
+    let failed = inherited.early.mind.failed.clone();
+    if let Some(why) = &failed {
         error!(
             why,
             "the program on disk had agreed to follow, and could not be executed; this one goes on"
@@ -357,11 +361,6 @@ async fn run(
         ..NetConfig::new(mesh.identity.clone(), mesh.secret.clone())
     })
     .await?;
-    let socket = match inherited.api {
-        Some(heirloom) => Socket::inherit(&settings.api, heirloom)?,
-        None => Socket::bind(&settings.api)?,
-    };
-    let socket = Arc::new(socket);
     let (questions, asked) = mpsc::channel(QUESTION_QUEUE);
     let parts = Parts {
         replica,
@@ -375,22 +374,21 @@ async fn run(
         early: inherited.early,
     };
     let mut node = Node::new(parts)?;
-    node.go_on_with(found);
-    let api = tokio::spawn(Arc::clone(&socket).serve(node.hello(), questions));
-    node.announce();
-    let parting = node.run(net_events, exec_events, done, asked).await;
-    api.abort();
-    let Parting::GivesWay(handover) = parting? else {
-        return Ok(None);
-    };
-    let api = socket.leave();
-    if let Err(error) = &api {
-        warn!(%error, "the socket is made anew");
+    if let Some(why) = failed {
+        node.mishaps.note(Part::Successor, &why);
     }
-    Ok(Some(Way {
-        handover,
-        api: api.ok(),
-    }))
+    node.go_on_with(found);
+    let (tell, parts) = mpsc::channel(16);
+    let asking = (node.hello(), questions);
+    let api = Api::open(&node.settings, inherited.api, asking, tell)?;
+    node.announce();
+    let parting = node.run(net_events, exec_events, done, asked, parts).await;
+    let Ok(Parting::GivesWay(handover)) = parting else {
+        api.close().await;
+        return parting.map(|_left| None);
+    };
+    let api = api.leave().await;
+    Ok(Some(Way { handover, api }))
 }
 
 /// Waits, on a thread, for a guard that had nothing to do and ended while programs changed: it is a child of this process.

@@ -270,17 +270,22 @@ impl Node {
             });
         }
         let (outputs, adopted) = (self.outputs.clone(), self.adopted.clone());
-        tokio::task::spawn_blocking(move || {
-            let stdout = adopt(&outputs, ended.key, Stream::Out, ended.stdout_bytes);
-            let stderr = adopt(&outputs, ended.key, Stream::Err, ended.stderr_bytes);
-            if adopted
-                .blocking_send(Adopted {
-                    ended,
-                    stdout,
-                    stderr,
-                })
-                .is_err()
-            {
+        let adoption = tokio::task::spawn_blocking(move || {
+            let put = |stream, bytes| adopt(&outputs, ended.key, stream, bytes);
+            let stdout = put(Stream::Out, ended.stdout_bytes);
+            (stdout, put(Stream::Err, ended.stderr_bytes))
+        });
+        tokio::spawn(async move {
+            let lost = |why: &tokio::task::JoinError| Err(std::io::Error::other(why.to_string()));
+            let (stdout, stderr) = adoption
+                .await
+                .unwrap_or_else(|why| (lost(&why), lost(&why)));
+            let adopted = adopted.send(Adopted {
+                ended,
+                stdout,
+                stderr,
+            });
+            if adopted.await.is_err() {
                 debug!("the node left before a run's output was in place");
             }
         });

@@ -368,7 +368,9 @@ fn waiting_batches_share_a_sync_and_complete_in_order() {
                 LogEvent::Written { token, result } => {
                     assert_eq!((token, result.is_ok()), (expected, true))
                 }
-                other @ LogEvent::Compacted { .. } => panic!("{other:?}"),
+                other @ (LogEvent::Compacted { .. } | LogEvent::Ended { .. }) => {
+                    panic!("{other:?}")
+                }
             }
         }
     });
@@ -383,6 +385,24 @@ fn waiting_batches_share_a_sync_and_complete_in_order() {
     assert_eq!(recovery.damage, None);
     let all = (0..count).flat_map(batch).map(|record| record.to_vec());
     assert_eq!(seen, all.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_chore_that_panics_leaves_the_next_one_to_be_done() {
+    let temp = tempfile::tempdir().unwrap();
+    fill(temp.path(), 300);
+    let (log, ..) = open(temp.path());
+    let (writer, mut events) = LogWriter::start(log).unwrap();
+    let mut compacted = |token, keep: fn(&[u8]) -> Keep| {
+        writer.compact(token, keep).unwrap();
+        match events.blocking_recv().unwrap() {
+            LogEvent::Compacted { token: of, result } if of == token => result,
+            other => panic!("{other:?}"),
+        }
+    };
+    let why = compacted(1, |_| panic!("no such record")).unwrap_err();
+    assert!(why.to_string().contains("panic: no such record"), "{why}");
+    assert!(compacted(2, |_| Keep::No).unwrap().files > 3);
 }
 
 #[test]
@@ -406,6 +426,7 @@ fn compaction_runs_beside_the_writer() {
                 written += 1;
             }
             LogEvent::Compacted { token, result } => compacted = Some((token, result.unwrap())),
+            LogEvent::Ended { why } => panic!("{why}"),
         }
     }
     let (token, done) = compacted.unwrap();

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 use std::thread::JoinHandle;
@@ -18,6 +19,7 @@ use tracing::warn;
 
 use super::compaction::{Compaction, Keep};
 use super::log::{Appended, Background, Log, LogError, check};
+use crate::panics;
 
 /// Most batches that may wait. A node has a few under way; this is a bound, not a target.
 const BATCHES: usize = 4096;
@@ -52,6 +54,11 @@ pub enum LogEvent {
         /// before: the caller may submit the same again, and should wait a little if the disk is
         /// full.
         result: Result<(), Arc<LogError>>,
+    },
+    /// The writing thread has panicked: a mistake in the program. What was not written is lost, and nothing more is taken.
+    Ended {
+        /// Its words.
+        why: String,
     },
     /// A compaction has come to its end.
     Compacted {
@@ -156,9 +163,10 @@ impl LogWriter {
             events,
             prepared_for: 0,
         };
+        let (tell, watched) = (desk.events.clone(), Arc::clone(&shared));
         let writer = std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || desk.work())?;
+            .spawn(move || watch(&watched, &tell, || desk.work()))?;
         let this = Self {
             shared,
             writer: Some(writer),
@@ -362,15 +370,64 @@ fn keep_house(
     for chore in todo {
         match chore {
             Chore::Prepare => {
-                if let Err(error) = background.prepare() {
+                if let Err(error) = caught(|| Ok(background.prepare()?)) {
                     warn!(%error, "cannot prepare the log's next file");
                 }
             }
-            Chore::Trim(sealed) => background.trim(sealed),
+            Chore::Trim(sealed) => {
+                let trimmed = caught(|| {
+                    background.trim(sealed);
+                    Ok(())
+                });
+                if let Err(error) = trimmed {
+                    warn!(%error, "cannot trim a sealed file of the log");
+                }
+            }
             Chore::Compact { token, keep } => {
-                let result = background.compact(keep);
+                let result = caught(|| background.compact(keep));
                 let _told = events.blocking_send(LogEvent::Compacted { token, result });
             }
         }
+    }
+}
+
+/// Does a chore that the log can do without: a panic is one that failed.
+fn caught<T>(chore: impl FnOnce() -> Result<T, LogError>) -> Result<T, LogError> {
+    catch_unwind(AssertUnwindSafe(chore)).unwrap_or_else(|panic| {
+        let words = panics::words(panic.as_ref());
+        Err(LogError::Io(io::Error::other(format!("panic: {words}"))))
+    })
+}
+
+/// Does the writer's work; if it panics, nothing more is taken, and that is told.
+fn watch(shared: &Shared, events: &mpsc::Sender<LogEvent>, work: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+        let mut queue = shared.lock();
+        *queue = Queue {
+            state: State::Closed,
+            ..Queue::default()
+        };
+        drop(queue);
+        let why = panics::words(panic.as_ref());
+        // Who listens no more needs no telling.
+        let _told = events.blocking_send(LogEvent::Ended { why });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn a_writer_that_panics_is_told_and_takes_nothing_more() {
+        let (events, mut heard) = mpsc::channel(1);
+        let shared = Shared::new();
+        watch(&shared, &events, || ());
+        assert!(heard.try_recv().is_err() && shared.lock().state == State::Open);
+        watch(&shared, &events, || panic!("no such record"));
+        let ended = heard.try_recv().unwrap();
+        assert!(matches!(ended, LogEvent::Ended { why } if why == "no such record"));
+        assert!(shared.next_group().is_none());
     }
 }

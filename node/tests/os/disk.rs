@@ -121,7 +121,7 @@ fn a_full_disk_fails_batches_and_the_writer_lives_on() {
                 assert_eq!(told, token);
                 result
             }
-            other @ LogEvent::Compacted { .. } => panic!("{other:?}"),
+            other @ (LogEvent::Compacted { .. } | LogEvent::Ended { .. }) => panic!("{other:?}"),
         }
     };
     let mut token = 0;

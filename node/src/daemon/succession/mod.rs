@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use super::leaving::Leaving;
 use super::node::Node;
 use super::program::sd_notify;
+use super::upkeep::Part;
 use crate::clock::{boottime, monotonic};
 use crate::signals::Memory;
 use question::{Successor, Unfit};
@@ -117,6 +118,7 @@ impl Node {
             why,
             "the program on disk cannot follow; this one goes on"
         );
+        self.mishaps.note(Part::Successor, why);
         sd_notify("READY=1");
     }
 
