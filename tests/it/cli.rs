@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tests::{Cluster, Evidence, Plan, settle};
 
-use super::{all_succeed, wait_state};
+use super::{all_succeed, wait_known, wait_state};
 
 #[test]
 fn submit_prints_the_id_alone() {
@@ -152,7 +152,9 @@ fn dependencies_wait_for_success_and_end_with_failure() {
     let gate = cluster.path("gate");
     let first = cluster[0].submit(&[], &evidence.until(&gate));
     let second = cluster[1].submit(&[], &evidence.beats(2));
+    wait_known(&cluster[2], &[&first, &second]);
     let both = cluster[2].submit(&["-a", &format!("{first},{second}")], &evidence.brief());
+    wait_known(&cluster[0], &[&both]);
     let last = cluster[0].submit(&["--after", &both], &evidence.brief());
     wait_state(&cluster[1], &second, "success");
     for node in cluster.nodes() {
@@ -173,7 +175,9 @@ fn dependencies_wait_for_success_and_end_with_failure() {
         );
     }
     let failed = cluster[0].submit(&[], &["false"]);
+    wait_known(&cluster[1], &[&failed]);
     let never = cluster[1].submit(&["-a", &failed], &evidence.brief());
+    wait_known(&cluster[2], &[&never]);
     let neither = cluster[2].submit(&["-a", &never], &evidence.brief());
     let ended = cluster.wait_ended();
     for (id, cause) in [(&never, &failed), (&neither, &never)] {

@@ -35,6 +35,16 @@ fn wait_state(node: &Node, id: &str, state: &str) {
     });
 }
 
+/// Waits until a node knows the tasks: they were given to others.
+#[track_caller]
+fn wait_known(node: &Node, ids: &[&String]) {
+    for id in ids {
+        settle(&format!("{} to know {id}", node.name()), || {
+            node.task(id).map(drop)
+        });
+    }
+}
+
 /// Fails unless every task that all nodes agree on has ended in success.
 #[track_caller]
 fn all_succeed(cluster: &Cluster, expected: usize) {
