@@ -38,6 +38,7 @@ impl Mesh {
                 committee: 3,
                 replace_after: Duration::from_secs(600),
                 most_claims: usize::MAX,
+                most_losses: 0,
                 offer: Offer {
                     cpu_milli: 2_000,
                     memory_bytes: 1 << 30,

@@ -40,7 +40,9 @@ pub struct Claim {
     pub deadline: Option<Mono>,
     /// The deadline passed: nothing revives this epoch (the latch).
     pub lost: bool,
-    /// When a person's signal was passed on.
+    /// Since when it runs.
+    pub started: Option<Mono>,
+    /// When it was told to end: a person wants it, or it took too long.
     pub signalled: Option<Mono>,
 }
 

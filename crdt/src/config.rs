@@ -36,6 +36,8 @@ pub struct Config {
     pub offer: Offer,
     /// Most claims at a time, until `Input::MostClaims` says otherwise; 0 = none is made at the start.
     pub most_claims: usize,
+    /// A task of which so many runs were lost with their hosts waits for a person; 0 = none does.
+    pub most_losses: u32,
     /// Seeds the jitter of back-off.
     pub seed: u64,
 }

@@ -61,7 +61,7 @@ pub struct Header {
 
 impl Header {
     /// The layout that this version writes.
-    pub const FORMAT: u16 = 1;
+    pub const FORMAT: u16 = 2;
 }
 
 /// Consecutive specs of a segment.

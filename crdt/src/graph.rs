@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::TaskId;
-use crate::task::TaskState;
+use crate::task::{Condition, TaskState};
 
 /// A task's handle inside a replica.
 pub type TaskIx = u32;
@@ -97,24 +97,33 @@ impl Group {
 /// Dependencies and groups of every task.
 #[derive(Debug, Default)]
 pub struct Graph {
-    dependents: BTreeMap<TaskId, Vec<TaskIx>>,
+    dependents: BTreeMap<TaskId, Vec<(TaskIx, Condition)>>,
     groups: BTreeMap<TaskId, Group>,
 }
 
 impl Graph {
     /// Notes that `task` waits for `dependency`.
-    pub fn wait(&mut self, task: TaskIx, dependency: TaskId) {
-        self.dependents.entry(dependency).or_default().push(task);
+    pub fn wait(&mut self, task: TaskIx, dependency: TaskId, condition: Condition) {
+        let waiting = self.dependents.entry(dependency).or_default();
+        waiting.push((task, condition));
     }
 
-    /// Returns and forgets the tasks that waited for `ended`.
-    pub fn release(&mut self, ended: TaskId) -> Vec<TaskIx> {
-        self.dependents.remove(&ended).unwrap_or_default()
+    /// Returns and forgets the tasks that waited for `dependency` under conditions that are met now.
+    pub fn release(&mut self, dependency: TaskId, met: impl Fn(Condition) -> bool) -> Vec<TaskIx> {
+        let Some(waiting) = self.dependents.get_mut(&dependency) else {
+            return Vec::new();
+        };
+        let released = waiting.extract_if(.., |(_, condition)| met(*condition));
+        let released = released.map(|(task, _)| task).collect();
+        if waiting.is_empty() {
+            self.dependents.remove(&dependency);
+        }
+        released
     }
 
-    /// Returns the tasks that wait for `dependency`.
+    /// Returns the tasks that wait for `dependency`, and for what.
     #[must_use]
-    pub fn waiting(&self, dependency: TaskId) -> &[TaskIx] {
+    pub fn waiting(&self, dependency: TaskId) -> &[(TaskIx, Condition)] {
         self.dependents.get(&dependency).map_or(&[], Vec::as_slice)
     }
 

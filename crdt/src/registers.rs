@@ -48,6 +48,8 @@ pub struct Registers {
     lineage: Option<Box<Lineage>>,
     /// What a person wants, the newest.
     pub want: Option<Box<Want>>,
+    /// Whether a person wants it held, the newest.
+    pub hold: Option<Box<Want>>,
     /// The newest entry of each writer in the claim register.
     marks: Vec<(Tag, ClaimMark)>,
     /// How many runs were marked as started.
@@ -378,11 +380,33 @@ impl Registers {
         find(&self.marks, writer).copied()
     }
 
-    /// Folds a want; the newest stamp stands. Says whether it is this one.
+    /// Returns the newest outcome that asked for another run.
+    #[must_use]
+    pub fn last_retry(&self) -> Option<&Arc<Outcome>> {
+        let retries = self
+            .outcomes
+            .iter()
+            .filter(|(_, register)| !register.outcome.verdict.is_final());
+        let newest = retries.max_by_key(|(writer, register)| (register.epoch, *writer));
+        newest.map(|(_, register)| &register.outcome)
+    }
+
+    /// Returns how many runs began and left no word of how they ended, one that goes on now among them.
+    #[must_use]
+    pub fn runs_without_end(&self) -> u32 {
+        self.starts.saturating_sub(self.retries)
+    }
+
+    /// Folds a want; the newest stamp of its kind stands. Says whether it is this one.
     pub fn fold_want(&mut self, want: Want) -> bool {
-        let newer = self.want.as_ref().is_none_or(|old| want.stamp > old.stamp);
+        let register = if want.wish.is_about_holding() {
+            &mut self.hold
+        } else {
+            &mut self.want
+        };
+        let newer = register.as_ref().is_none_or(|old| want.stamp > old.stamp);
         if newer {
-            self.want = Some(Box::new(want));
+            *register = Some(Box::new(want));
         }
         newer
     }

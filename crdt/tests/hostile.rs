@@ -41,6 +41,7 @@ impl Scene {
             committee: 1,
             replace_after: Duration::from_secs(600),
             most_claims: usize::MAX,
+            most_losses: 0,
             offer: Offer {
                 cpu_milli,
                 memory_bytes: 1 << 30,

@@ -41,6 +41,16 @@ macro_rules! scenarios {
 
 scenarios! {
     quiet_mesh
+    held_and_released
+    held_and_killed
+    not_before_its_time
+    expires_where_nobody_can_start_it
+    timeout_ends_a_stubborn_run
+    timeout_survives_a_restart
+    backoff_between_retries
+    retried_on_named_failures_alone
+    conditions_on_ends
+    poison_is_held
     on_lost_wait_outlives_a_split
     on_lost_wait_for_a_dead_host
     on_lost_wait_needs_no_clock

@@ -44,7 +44,12 @@ pub struct Storm {
 /// # Panics
 /// If tasks do not end once all faults have ended, or if the nodes do not agree on how.
 pub fn rage(storm: &Storm, tally: &mut Tally) -> Option<()> {
-    let mut plan = Plan::of(storm.nodes).cpus(4).short_lease();
+    // Hosts are lost all the time here: that is no fault of the tasks.
+    let unlimited = ["--lost-limit", "0"];
+    let mut plan = Plan::of(storm.nodes)
+        .cpus(4)
+        .short_lease()
+        .flags(&unlimited);
     if storm.faults.contains(&Fault::FullDisk) {
         plan = plan.small_disk();
     }

@@ -383,7 +383,7 @@ fn check_want(want: &Want) -> Result<(), Rule> {
     check_text(Some(&want.by))?;
     match &want.wish {
         Wish::Kill { reason, .. } => check_text(reason.as_deref()),
-        Wish::Close { .. } | Wish::Retry { .. } => Ok(()),
+        Wish::Close { .. } | Wish::Retry { .. } | Wish::Hold | Wish::Release { .. } => Ok(()),
     }
 }
 

@@ -14,15 +14,12 @@ use crate::ids::{Epoch, RunId, SegmentId, Tag};
 use crate::message::{Heartbeat, Message};
 use crate::registers::{BidRegister, Loss};
 use crate::resolve;
-use crate::task::{Captured, Exit, Needs, OnLost, Outcome, RunReport, Usage, Verdict, Wish};
+use crate::task::{Captured, Exit, Needs, OnLost, Outcome, RunReport, Usage, Verdict};
 use crate::terms::Terms;
 use crate::time::{Mono, Wall};
 
 /// A host on which a task could not be started tries it again after the first of these, and then ever more rarely down to the second.
 const UNFIT_FOR: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
-
-/// What a guard sends in the end.
-const SIGKILL: i32 = 9;
 
 impl Replica {
     /// Bids for the best tasks for which there is room. Says whether it did.
@@ -51,6 +48,7 @@ impl Replica {
             phase,
             deadline: None,
             lost: false,
+            started: None,
             signalled: None,
         });
         let bid = Bid {
@@ -187,7 +185,8 @@ impl Replica {
                 return self.conclude(ix, (*outcome).clone());
             }
             Promise::Fresh if self.own_end(ix).is_some() => return self.offer_again(ix),
-            Promise::Fresh if self.kill_wanted(ix) => return self.cancel(ix, claim.epoch),
+            Promise::Fresh if self.end_wanted(ix) => return self.cancel(ix, claim.epoch),
+            Promise::Fresh if self.held_back(ix).is_some() => return self.give_up(ix),
             Promise::Fresh if self.meets_loss(ix, claim.epoch) => {
                 return self.tell_loss(ix, &claim);
             }
@@ -198,7 +197,7 @@ impl Replica {
                     self.calm_task(ix);
                     let priority = self.known(ix).spec.as_ref().map_or(0, |spec| spec.priority);
                     self.held.insert((Reverse(priority), ix));
-                    return;
+                    return self.wake_at_expiry(ix);
                 }
             }
         }
@@ -332,7 +331,7 @@ impl Replica {
             self.outputs.push_back(Output::Extend(run, deadline));
         }
         if claim.phase == Phase::Running {
-            self.pass_on_kill(ix, &claim, run);
+            self.end_run_if_due(ix, &claim, run);
         }
     }
 
@@ -341,27 +340,6 @@ impl Replica {
         self.terms(ix) == Terms::Votes
             && self.known(ix).registers.is_written_off(claim.epoch)
             && !self.as_claimant(ix).has_majority(claim.epoch)
-    }
-
-    fn pass_on_kill(&mut self, ix: TaskIx, claim: &Claim, run: RunId) {
-        let want = self
-            .known(ix)
-            .registers
-            .want
-            .as_ref()
-            .map(|want| want.wish.clone());
-        let Some(Wish::Kill { signal, grace, .. }) = want else {
-            return;
-        };
-        match claim.signalled {
-            None => {
-                self.outputs.push_back(Output::Signal(run, signal));
-                self.with_claim(ix, |claim, now| claim.signalled = Some(now));
-                self.wake_task(ix, self.now.mono + grace);
-            }
-            Some(at) if self.now.mono >= at + grace => self.outputs.push_back(Output::Kill(run)),
-            Some(at) => self.wake_task(ix, at + grace),
-        }
     }
 
     fn renewed(&self, ix: TaskIx, claim: &Claim) -> Option<Mono> {
@@ -376,7 +354,7 @@ impl Replica {
         }
     }
 
-    fn with_claim(&mut self, ix: TaskIx, change: impl FnOnce(&mut Claim, Mono)) {
+    pub(super) fn with_claim(&mut self, ix: TaskIx, change: impl FnOnce(&mut Claim, Mono)) {
         if let Some(claim) = &mut self.tasks[ix as usize].claim {
             change(claim, self.now.mono);
         }
@@ -533,7 +511,10 @@ impl Replica {
         {
             return;
         }
-        self.set_phase(ix, Phase::Running);
+        self.with_claim(ix, |claim, now| {
+            claim.phase = Phase::Running;
+            claim.started = Some(now);
+        });
         self.mark(ix, run.epoch, Some(self.now.wall));
         let staged = self.stage(ix);
         staged.live += 1;
@@ -606,13 +587,6 @@ impl Replica {
         }
     }
 
-    fn has_tries_left(&self, ix: TaskIx) -> bool {
-        let task = self.known(ix);
-        task.spec
-            .as_ref()
-            .is_some_and(|spec| task.registers.retries < spec.retries)
-    }
-
     /// Sabotage: waits for acks at an epoch at which a run was started already.
     fn hold_on(&mut self, ix: TaskIx) {
         let needs = self.needs(ix);
@@ -633,72 +607,13 @@ impl Replica {
         }
     }
 
-    fn exited(&mut self, ix: TaskIx, report: RunReport) {
-        let task = self.known(ix);
-        let signalled = task.claim.is_some_and(|claim| claim.signalled.is_some());
-        let superseded = task.complete.is_some() && self.terms(ix) == Terms::Anywhere;
-        if superseded && report.exit == Exit::Signal(SIGKILL) {
-            // It was killed for an outcome that counts already.
-            return self.give_up(ix);
-        }
-        let tries_left = self.has_tries_left(ix);
-        let verdict = match report.exit {
-            Exit::Code(0) => Verdict::Success,
-            Exit::Code(_) | Exit::Signal(_) if signalled => Verdict::Killed,
-            Exit::Code(_) | Exit::Signal(_) if tries_left => Verdict::Retry,
-            Exit::Code(_) | Exit::Signal(_) => Verdict::Failure(None),
-        };
-        let total = if verdict == Verdict::Success {
-            Total::Succeeded
-        } else {
-            Total::Failed
-        };
-        self.stage(ix).count(total);
-        let Some(claim) = self.known(ix).claim else {
-            return;
-        };
-        let outcome = self.outcome(ix, claim.epoch, verdict, Some(report));
-        self.conclude(ix, outcome);
-    }
-
-    pub(super) fn outcome(
-        &self,
-        ix: TaskIx,
-        epoch: Epoch,
-        verdict: Verdict,
-        report: Option<RunReport>,
-    ) -> Outcome {
-        let task = self.known(ix);
-        let asked = matches!(verdict, Verdict::Killed | Verdict::Cancelled);
-        let reason = task
-            .registers
-            .want
-            .as_ref()
-            .filter(|_| asked)
-            .map(|want| match &want.wish {
-                Wish::Kill {
-                    reason: Some(reason),
-                    ..
-                } => format!("{reason} ({})", want.by),
-                Wish::Kill { reason: None, .. } | Wish::Close { .. } | Wish::Retry { .. } => {
-                    format!("by {}", want.by)
-                }
-            });
-        Outcome {
-            origin: (epoch, self.tag),
-            verdict,
-            report,
-            reason,
-        }
-    }
-
-    fn cancel(&mut self, ix: TaskIx, epoch: Epoch) {
+    pub(super) fn cancel(&mut self, ix: TaskIx, epoch: Epoch) {
         let outcome = self.outcome(ix, epoch, Verdict::Cancelled, None);
         self.conclude(ix, outcome);
     }
 
     /// C7: writes the outcome of the claim's epoch, once, and ends the claim.
-    fn conclude(&mut self, ix: TaskIx, outcome: Outcome) {
+    pub(super) fn conclude(&mut self, ix: TaskIx, outcome: Outcome) {
         let Some(claim) = self.known(ix).claim else {
             return;
         };
@@ -722,7 +637,7 @@ impl Replica {
     }
 
     /// C8: gives the claim's epoch up; no run of it is alive or can start.
-    fn give_up(&mut self, ix: TaskIx) {
+    pub(super) fn give_up(&mut self, ix: TaskIx) {
         let Some(claim) = self.known(ix).claim else {
             return;
         };

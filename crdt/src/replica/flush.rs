@@ -31,7 +31,8 @@ pub(super) struct Staged {
     pub(super) votes: BTreeMap<u16, Vote>,
     pub(super) outcomes: BTreeMap<u16, OutcomeAt>,
     pub(super) marks: BTreeMap<u16, ClaimMark>,
-    pub(super) wants: BTreeMap<u16, Want>,
+    /// By place, and by whether it is about holding.
+    pub(super) wants: BTreeMap<(u16, bool), Want>,
     pub(super) motion: Option<Motion>,
     pub(super) stand: Option<Stand>,
     pub(super) duties: BTreeMap<PeerId, Duty>,
@@ -83,7 +84,7 @@ impl Staged {
         entries.extend(
             self.wants
                 .into_iter()
-                .map(|(place, want)| Entry::Want(place, want)),
+                .map(|((place, _), want)| Entry::Want(place, want)),
         );
         entries.extend(self.motion.map(Entry::Motion));
         entries.extend(self.stand.map(Entry::Stand));

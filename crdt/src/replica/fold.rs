@@ -200,23 +200,7 @@ impl Replica {
         if id.tag == self.tag {
             self.next_n = self.next_n.max(id.n + 1);
         }
-        for dependency in &spec.after {
-            match self
-                .ids
-                .get(dependency)
-                .map(|other| self.known(*other).state)
-            {
-                Some(TaskState::Success) => {}
-                state => {
-                    let task = &mut self.tasks[ix as usize];
-                    task.unmet += 1;
-                    if state.is_some_and(TaskState::is_complete) {
-                        task.doomed = Some(*dependency);
-                    }
-                    self.graph.wait(ix, *dependency);
-                }
-            }
-        }
+        self.link(ix, &spec);
         if let Some(member) = spec.member_of {
             let group = self.graph.group_mut(member.group);
             self.dirty

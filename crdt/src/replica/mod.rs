@@ -6,7 +6,7 @@
 //! 3. truth by sync: a pushed change is a hint that may be lost; the exchange of digests alone brings replicas together.
 //!
 //! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `react` (what a touched task makes this node do),
-//! `claims` (bids, holds, runs), `resume` (those of an earlier start), `committees` (their
+//! `claims` (bids, holds, runs), `resume` (those of an earlier start), `life` (when it may start, and when a run is too long), `committees` (their
 //! replacement), `flush` (writing), `gossip` (frames), `people` (submissions, wishes), `presence`, `views`.
 
 mod claims;
@@ -14,6 +14,7 @@ mod committees;
 mod flush;
 mod fold;
 mod gossip;
+mod life;
 mod people;
 mod presence;
 mod react;
@@ -66,9 +67,9 @@ struct Task {
     reason: Option<String>,
     complete: Option<Arc<Outcome>>,
     claim: Option<Claim>,
-    /// Dependencies that have not ended well yet.
+    /// Dependencies that have not ended as they must yet.
     unmet: u32,
-    /// The dependency that ended badly.
+    /// The dependency that ended otherwise.
     doomed: Option<TaskId>,
     /// This host could not start it.
     unfit: Option<Unfit>,
@@ -182,6 +183,7 @@ pub struct Replica {
     committee_size: u8,
     replace_after: Duration,
     offered: crate::config::Offer,
+    most_losses: u32,
     broken: Option<Sabotage>,
     chance: fastrand::Rng,
 
@@ -205,6 +207,8 @@ pub struct Replica {
     /// Those in which something was said about that which was not looked at yet.
     unsettled: BTreeSet<SegmentId>,
     dirty: BTreeSet<TaskIx>,
+    /// Those that wait for an instant of the wall clock, and some that did.
+    clocked: BTreeSet<TaskIx>,
 
     claims: BTreeSet<TaskIx>,
     heartbeat_due: bool,
@@ -267,6 +271,7 @@ impl Replica {
             committee_size: config.committee,
             replace_after: config.replace_after,
             offered: config.offer,
+            most_losses: config.most_losses,
             broken: None,
             chance: fastrand::Rng::with_seed(config.seed),
             now,
@@ -284,6 +289,7 @@ impl Replica {
             contested: BTreeSet::new(),
             unsettled: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            clocked: BTreeSet::new(),
             claims: BTreeSet::new(),
             heartbeat_due: false,
             deadlines: BTreeSet::new(),
@@ -354,10 +360,12 @@ impl Replica {
 
     /// Takes one input. Junk from afar is counted and dropped.
     pub fn handle(&mut self, now: Now, input: Input) {
-        self.now = Now {
+        let now = Now {
             mono: self.now.mono.max(now.mono),
             wall: now.wall,
         };
+        let before = std::mem::replace(&mut self.now, now);
+        self.note_clock_step(before);
         self.note_standstill();
         self.expire_holds();
         match input {

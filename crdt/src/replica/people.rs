@@ -145,8 +145,9 @@ impl Replica {
             if let Some(why) = spec_problem(task) {
                 return wrong(place, why);
             }
-            if let Some(id) = task.spec.after.iter().find(|id| !self.ids.contains_key(id)) {
-                return Err(Refusal::Unknown(*id));
+            let mut dependencies = task.spec.dependencies();
+            if let Some((id, _)) = dependencies.find(|(id, _)| !self.ids.contains_key(id)) {
+                return Err(Refusal::Unknown(id));
             }
         }
         Ok(())
@@ -311,17 +312,15 @@ impl Replica {
         self.answer_submissions();
     }
 
-    /// The tasks that a wish about these is about: a group's members for a kill.
+    /// The tasks that a wish about these is about: a group's members for all but its end.
     fn meant_by(&self, tasks: &[TaskId], wish: &Wish) -> Vec<TaskIx> {
         let mut meant = Vec::new();
         for id in tasks {
-            match (wish, self.graph.group(*id)) {
-                (Wish::Kill { .. } | Wish::Retry { .. }, Some(group)) => {
+            match self.graph.group(*id) {
+                Some(group) if !matches!(wish, Wish::Close { .. }) => {
                     meant.extend(group.members());
                 }
-                (Wish::Kill { .. } | Wish::Retry { .. }, None) | (Wish::Close { .. }, _) => {
-                    meant.extend(self.ids.get(id));
-                }
+                Some(_) | None => meant.extend(self.ids.get(id)),
             }
         }
         meant
@@ -329,7 +328,12 @@ impl Replica {
 
     fn want(&mut self, ix: TaskIx, by: &str, wish: &Wish) {
         self.stamp = Hlc::after(self.stamp, self.now.wall, self.tag);
-        let said = self.known(ix).registers.want.as_ref();
+        let registers = &self.known(ix).registers;
+        let said = if wish.is_about_holding() {
+            registers.hold.as_ref()
+        } else {
+            registers.want.as_ref()
+        };
         let last = said.map_or(self.stamp, |want| want.stamp.max(self.stamp));
         let stamp = if last == self.stamp {
             last
@@ -338,8 +342,10 @@ impl Replica {
             Hlc::after(last, self.now.wall, self.tag)
         };
         let mut wish = wish.clone();
-        if let Wish::Retry { lost } = &mut wish {
-            *lost = self.known(ix).registers.top();
+        match &mut wish {
+            Wish::Retry { lost } => *lost = registers.top(),
+            Wish::Release { forgiven } => *forgiven = registers.runs_without_end(),
+            Wish::Kill { .. } | Wish::Close { .. } | Wish::Hold => {}
         }
         let want = Want {
             stamp,
@@ -348,7 +354,8 @@ impl Replica {
         };
         let place = self.known(ix).index;
         self.registers(ix).fold_want(want.clone());
-        self.stage(ix).wants.insert(place, want);
+        let kind = (place, want.wish.is_about_holding());
+        self.stage(ix).wants.insert(kind, want);
         self.dirty.insert(ix);
     }
 

@@ -196,12 +196,6 @@ impl Replica {
         self.stage(ix).votes.insert(entry.index, entry);
     }
 
-    /// Says whether a person wants the task ended.
-    pub(super) fn kill_wanted(&self, ix: TaskIx) -> bool {
-        let want = self.known(ix).registers.want.as_ref();
-        want.is_some_and(|want| matches!(want.wish, Wish::Kill { .. }))
-    }
-
     /// Decides whether this host may bid for the task now, later, or not as things are.
     fn reconsider(&mut self, ix: TaskIx) {
         let task = self.known(ix);
@@ -223,12 +217,13 @@ impl Replica {
                     self.climb(ix);
                 }
             }
-            Some(_) if self.kill_wanted(ix) && !self.stalled => {
+            Some(_) if self.end_wanted(ix) && !self.stalled => {
                 self.schedule.withdraw(ix);
                 self.bid(ix);
             }
             Some(_) => self.offer_task(ix),
         }
+        self.wake_by_clock(ix);
     }
 
     fn offer_task(&mut self, ix: TaskIx) {
@@ -263,23 +258,28 @@ impl Replica {
         if over || matches!(spec.work, Work::Group { .. }) {
             return None;
         }
-        if !self.kill_wanted(ix) && !self.is_ready(ix) {
+        let ends = self.end_wanted(ix);
+        if !ends && !self.is_ready(ix) {
             return None;
         }
         let free = self.free_at(ix)?;
         let stagger = self.stagger(ix);
         let unfit = task.unfit.as_ref().map_or(Mono(0), |unfit| unfit.until);
-        Some((free + stagger).max(unfit))
+        let due = if ends { Mono(0) } else { self.due_at(ix) };
+        Some((free + stagger).max(unfit).max(due))
     }
 
     /// Says whether nothing but a host is missing, and this one would do.
     fn is_ready(&self, ix: TaskIx) -> bool {
         let task = self.known(ix);
         let Some(spec) = &task.spec else { return false };
-        task.unmet == 0 && self.window_lets(ix) && self.schedule.could_ever(spec.needs)
+        task.unmet == 0
+            && self.window_lets(ix)
+            && self.held_back(ix).is_none()
+            && self.schedule.could_ever(spec.needs)
     }
 
-    fn window_lets(&self, ix: TaskIx) -> bool {
+    pub(super) fn window_lets(&self, ix: TaskIx) -> bool {
         if self.broken == Some(Sabotage::NoWindow) {
             return true;
         }
@@ -427,60 +427,19 @@ impl Replica {
             self.free(&freed);
             self.dirty.extend(self.ids.get(&member.group));
         }
-        match (from.is_complete(), state) {
-            (_, TaskState::Success) => self.release_dependents(id),
-            (_, state) if state.is_complete() => self.doom_dependents(id),
-            (true, _) => self.spare_dependents(id),
-            (false, _) => {}
+        if from.is_complete() || state.is_complete() {
+            self.tell_dependents(id, state);
         }
     }
 
     /// Lets tasks be considered from now on.
-    fn free(&mut self, tasks: &[TaskIx]) {
+    pub(super) fn free(&mut self, tasks: &[TaskIx]) {
         for ix in tasks {
             let now = self.now.mono;
             let task = &mut self.tasks[*ix as usize];
             task.changed = task.changed.max(now);
             self.dirty.insert(*ix);
         }
-    }
-
-    fn release_dependents(&mut self, ended: TaskId) {
-        self.spare_dependents(ended);
-        let waiting = self.graph.release(ended);
-        for ix in &waiting {
-            let task = &mut self.tasks[*ix as usize];
-            task.unmet = task.unmet.saturating_sub(1);
-        }
-        self.free(&waiting);
-    }
-
-    /// They go on waiting: the outcome of a task that may run anywhere can give way to a better one.
-    fn doom_dependents(&mut self, ended: TaskId) {
-        let waiting = self.graph.waiting(ended).to_vec();
-        for ix in &waiting {
-            self.tasks[*ix as usize].doomed.get_or_insert(ended);
-        }
-        self.free(&waiting);
-    }
-
-    /// What a task had ended as does not count any more, nor what that meant for those behind it.
-    fn spare_dependents(&mut self, task: TaskId) {
-        let waiting = self.graph.waiting(task).to_vec();
-        let spared: Vec<TaskIx> = waiting
-            .into_iter()
-            .filter(|ix| self.known(*ix).doomed == Some(task))
-            .collect();
-        for ix in &spared {
-            let spec = self.known(*ix).spec.clone();
-            let after = spec.iter().flat_map(|spec| &spec.after);
-            let failed = |id: &&TaskId| {
-                let state = self.ids.get(*id).map(|other| self.known(*other).state);
-                **id != task && state.is_some_and(|s| s.is_complete() && s != TaskState::Success)
-            };
-            self.tasks[*ix as usize].doomed = after.into_iter().find(failed).copied();
-        }
-        self.free(&spared);
     }
 
     fn state_now(&self, ix: TaskIx) -> (TaskState, Option<String>) {
@@ -525,19 +484,13 @@ impl Replica {
             let why = "its epochs are used up: a broken host has jumped ahead";
             return (TaskState::Pending, Some(why.to_owned()));
         }
-        if task.unmet > 0 {
-            return (TaskState::Blocked, Some("waits for other tasks".to_owned()));
+        match self.why_not_yet(ix) {
+            Some((state, why)) => (state, Some(why)),
+            None => {
+                let unfit = task.unfit.as_ref().map(|unfit| unfit.why.clone());
+                (TaskState::Pending, unfit)
+            }
         }
-        if !self.window_lets(ix) {
-            return (
-                TaskState::Blocked,
-                Some("waits for its group's window".to_owned()),
-            );
-        }
-        (
-            TaskState::Pending,
-            task.unfit.as_ref().map(|unfit| unfit.why.clone()),
-        )
     }
 
     fn group_state(&self, id: TaskId, size: Option<u32>, ix: TaskIx) -> TaskState {
@@ -551,7 +504,7 @@ impl Replica {
             .as_ref()
             .and_then(|want| match want.wish {
                 Wish::Close { size } => Some(size),
-                Wish::Kill { .. } | Wish::Retry { .. } => None,
+                Wish::Kill { .. } | Wish::Retry { .. } | Wish::Hold | Wish::Release { .. } => None,
             });
         let (ended, known) = group.progress();
         let counts = group.counts();

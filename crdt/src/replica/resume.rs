@@ -72,12 +72,14 @@ impl Replica {
         {
             segment.own_live -= 1;
         }
+        let started = self.running_since(ix, epoch);
         self.tasks[ix as usize].claim = Some(Claim {
             epoch,
             since: Since::Found,
             phase,
             deadline: None,
             lost: false,
+            started,
             signalled: found.signalled,
         });
         self.claims.insert(ix);

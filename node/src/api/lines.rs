@@ -10,7 +10,8 @@ use crdt::ids::{PeerId, Tag, TaskId};
 use crdt::replica::Replica;
 use crdt::roster::MemberView;
 use crdt::task::{
-    Arg, Environment, Exit, Membership, OnLost, OnPartition, TaskSpec, TaskState, TaskView, Work,
+    Arg, Environment, Exit, Membership, OnLost, OnPartition, Options, TaskSpec, TaskState,
+    TaskView, Work,
 };
 use crdt::time::Wall;
 
@@ -364,6 +365,7 @@ fn new_task(
         retries: task.retries,
         on_lost: task.on_lost,
         on_partition: task.on_partition,
+        options: Options::default(),
     };
     let env = env.filter(|_| task.inherit_env).map(Arc::clone);
     Ok(NewTask { spec, env, links })

@@ -104,6 +104,9 @@ pub struct Flags {
     /// How long a host may be silent until others take its places in committees [default: 10m]
     #[arg(long, value_name = "DUR", global = true)]
     pub replace_after: Option<String>,
+    /// Hold a task of which so many runs were lost with their hosts until somebody releases it; 0 = never [default: 5]
+    #[arg(long, value_name = "N", global = true)]
+    pub lost_limit: Option<u32>,
     /// How long tasks may go on after TERM [default: 10s]
     #[arg(long, value_name = "DUR", global = true)]
     pub grace: Option<String>,
@@ -174,6 +177,8 @@ pub struct Settings {
     pub committee: u8,
     /// How long a host may be silent until others take its places in committees.
     pub replace_after: Duration,
+    /// A task of which so many runs were lost with their hosts waits for a person; 0 = none does.
+    pub most_losses: u32,
     /// How long tasks may go on after TERM.
     pub grace: Duration,
     /// Until when it stays.
@@ -340,6 +345,7 @@ impl Flags {
             timing,
             committee,
             replace_after,
+            most_losses: self.lost_limit.unwrap_or(5),
             grace,
             until,
             cgroups: self.cgroups.unwrap_or_default(),

@@ -342,6 +342,7 @@ async fn run(
         timing: settings.timing,
         committee: settings.committee,
         replace_after: settings.replace_after,
+        most_losses: settings.most_losses,
         offer: settings.offer,
         most_claims: settings
             .until

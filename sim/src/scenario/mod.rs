@@ -11,6 +11,7 @@ mod crashes;
 mod directed;
 mod guards;
 mod large;
+mod lives;
 mod pauses;
 mod policies;
 mod splits;
@@ -129,6 +130,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         churn::SCENARIOS,
         committees::SCENARIOS,
         large::SCENARIOS,
+        lives::SCENARIOS,
         policies::SCENARIOS,
     ]
     .into_iter()

@@ -22,7 +22,7 @@ use crdt::ids::{Epoch, PeerId, RunId, Tag, TaskId};
 use crdt::keys::Keys;
 use crdt::registers::BidRegister;
 use crdt::replica::Replica;
-use crdt::time::Timing;
+use crdt::time::{Timing, Wall};
 
 use crate::chance::{self, Purpose};
 use crate::clock::Clock;
@@ -102,6 +102,8 @@ pub struct Setup {
     pub guards: GuardPace,
     /// A member of a committee that was silent for so long is replaced.
     pub replace_after: Duration,
+    /// A task that lost so many runs with their hosts waits for a person; 0 = none does.
+    pub most_losses: u32,
     /// Hosts that are not there when the world begins.
     pub late: Vec<HostIx>,
     /// What each host offers, thousandths of a processor.
@@ -135,6 +137,7 @@ impl Setup {
             disks: DiskModel::default(),
             guards: GuardPace::Usual,
             replace_after: Duration::from_secs(3_600),
+            most_losses: 0,
             late: Vec::new(),
             cpu_milli: 2_000,
             flaw: None,
@@ -252,6 +255,12 @@ impl World {
     #[must_use]
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.now)
+    }
+
+    /// Returns what the wall clock of a host shows.
+    #[must_use]
+    pub fn wall(&self, host: HostIx) -> Wall {
+        self.hosts[host].clock.read(self.now).wall
     }
 
     /// Returns L.

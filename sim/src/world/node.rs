@@ -75,6 +75,7 @@ impl World {
             committee: self.setup.committee,
             replace_after: self.setup.replace_after,
             most_claims: usize::MAX,
+            most_losses: self.setup.most_losses,
             offer: Offer {
                 cpu_milli: self.setup.cpu_milli,
                 memory_bytes: 1 << 33,

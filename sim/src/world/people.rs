@@ -54,40 +54,43 @@ impl World {
 
     /// Asks at a host to end tasks: SIGTERM, and SIGKILL after `grace`.
     pub fn kill(&mut self, host: HostIx, tasks: &[TaskId], grace: Duration) -> Token {
-        let token = self.ask(host);
         let wish = Wish::Kill {
             signal: 15,
             grace,
             reason: None,
         };
+        self.want(host, tasks, wish)
+    }
+
+    /// A person says at a host that the runs of tasks which cannot be asked about are dead.
+    pub fn write_off(&mut self, host: HostIx, tasks: &[TaskId]) -> Token {
+        for task in tasks {
+            self.oracle.written_off(*task);
+        }
+        let lost = Epoch::NONE;
+        self.want(host, tasks, Wish::Retry { lost })
+    }
+
+    /// A person wants tasks kept from starting, or let go, and says so at a host.
+    pub fn hold(&mut self, host: HostIx, tasks: &[TaskId], on: bool) -> Token {
+        let wish = if on {
+            Wish::Hold
+        } else {
+            Wish::Release { forgiven: 0 }
+        };
+        self.want(host, tasks, wish)
+    }
+
+    fn want(&mut self, host: HostIx, tasks: &[TaskId], wish: Wish) -> Token {
+        let token = self.ask(host);
         self.timeline.note(self.now, Some(host), Mark::Asked, || {
-            format!("kill {tasks:?}")
+            format!("{wish:?} {tasks:?}")
         });
         let input = Input::Control {
             token,
             tasks: tasks.to_vec(),
             by: "sim".to_owned(),
             wish,
-        };
-        self.tell_now(host, input);
-        token
-    }
-
-    /// A person says at a host that the runs of tasks which cannot be asked about are dead.
-    pub fn write_off(&mut self, host: HostIx, tasks: &[TaskId]) -> Token {
-        let token = self.ask(host);
-        let lost = Epoch::NONE;
-        for task in tasks {
-            self.oracle.written_off(*task);
-        }
-        self.timeline.note(self.now, Some(host), Mark::Asked, || {
-            format!("retry {tasks:?}")
-        });
-        let input = Input::Control {
-            token,
-            tasks: tasks.to_vec(),
-            by: "sim".to_owned(),
-            wish: Wish::Retry { lost },
         };
         self.tell_now(host, input);
         token

@@ -98,7 +98,7 @@ fn forged_words_are_refused_by_name() {
         ("second header", Rule::Header, |s| {
             let committee = vec![s.evil.me()];
             let header = Header {
-                format: 1,
+                format: Header::FORMAT,
                 first: 1,
                 committee,
                 created: Wall(0),
