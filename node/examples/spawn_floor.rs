@@ -19,7 +19,7 @@ use clap::ValueEnum;
 use node::executor::{
     Beginning, Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Patience, Program,
 };
-use node::guard::{Cgroups, Label, RunKey, Stdin};
+use node::guard::{Cgroups, Label, RunKey, Sink, Stdin};
 
 const SLOTS: usize = 2;
 const ROUNDS: usize = 5;
@@ -122,8 +122,8 @@ async fn through_guard(
                 extra: Vec::new(),
                 cwd: "/".into(),
                 stdin: Stdin::Null,
-                stdout: temp.join(format!("{next}.out")),
-                stderr: temp.join(format!("{next}.err")),
+                stdout: Sink::Captured(temp.join(format!("{next}.out"))),
+                stderr: Sink::Captured(temp.join(format!("{next}.err"))),
                 deadline: node::clock::boottime() + Duration::from_secs(60),
                 nice: 0,
             })?;

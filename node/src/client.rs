@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 
 use crate::api::wire::{
     Assigned, Body, Call, Checkup, Closed, Details, DutyWord, Failure, FailureKind, Hello,
-    Invitation, Killed, MAX_LINE, Nodes, Reply, Request, Retried, SCHEMA, StatusQuery, Submission,
-    Submitted, TaskLine, Tasks,
+    Invitation, MAX_LINE, Nodes, Noted, Reply, Request, SCHEMA, StatusQuery, Submission, Submitted,
+    TaskLine, Tasks,
 };
 
 /// A node greets within this time. It does so at once unless its machine is stopped or overloaded.
@@ -269,25 +269,14 @@ impl Client {
         }
     }
 
-    /// Ends tasks; the call is a [`Call::Kill`].
+    /// Wants something of tasks: [`Call::Kill`], [`Call::Retry`], [`Call::Hold`], [`Call::Release`].
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn kill(&mut self, call: Call) -> Result<Killed, ClientError> {
+    pub fn want(&mut self, call: Call) -> Result<Noted, ClientError> {
         match self.ask(call)? {
-            Body::Killed(killed) => Ok(killed),
-            other => Err(strange("kill", &other)),
-        }
-    }
-
-    /// Gives a person's word that the runs of tasks that wait for their host are dead.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn retry(&mut self, ids: Vec<String>) -> Result<Retried, ClientError> {
-        match self.ask(Call::Retry { ids })? {
-            Body::Retried(retried) => Ok(retried),
-            other => Err(strange("retry", &other)),
+            Body::Noted(noted) => Ok(noted),
+            other => Err(strange("a wish about tasks", &other)),
         }
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Digest, TaskId};
 use crate::time::Wall;
 
-pub use self::options::{Cause, Condition, Input, Options};
+pub use self::options::{Cause, Condition, Extra, Input, Options};
 pub use self::outcome::{Captured, Exit, Outcome, OutcomeDigest, RunReport, Usage, Verdict};
 pub use self::state::{TaskState, TaskView};
 pub use self::text::{Arg, Environment};

@@ -129,20 +129,24 @@ pub enum Input {
     Bytes(Arg),
 }
 
+/// Options that are not understood here, by number.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Extra(Vec<(u16, Vec<u8>)>);
+
 macro_rules! options {
     ($($(#[doc = $doc:literal])* $number:literal $name:ident: $type:ty),* $(,)?) => {
         /// What few tasks state; see the module.
         #[derive(Clone, PartialEq, Eq, Debug, Default)]
         pub struct Options {
             $($(#[doc = $doc])* pub $name: $type,)*
-            /// What is not understood here, by number.
-            extra: Vec<(u16, Vec<u8>)>,
+            /// What is not understood here.
+            pub extra: Extra,
         }
 
         impl Options {
             /// Every option that is stated, by number.
             fn stated(&self) -> Vec<(u16, Vec<u8>)> {
-                let mut stated = self.extra.clone();
+                let mut stated = self.extra.0.clone();
                 $(stated.extend(encoded(&self.$name).map(|value| ($number, value)));)*
                 stated.sort_unstable_by_key(|(number, _)| *number);
                 stated
@@ -152,9 +156,9 @@ macro_rules! options {
                 match number {
                     $($number => match decoded(&value) {
                         Some(known) => self.$name = known,
-                        None => self.extra.push((number, value)),
+                        None => self.extra.0.push((number, value)),
                     },)*
-                    _ => self.extra.push((number, value)),
+                    _ => self.extra.0.push((number, value)),
                 }
             }
         }
@@ -180,6 +184,11 @@ options! {
     8 backoff: Duration,
     /// What its runs read.
     9 stdin: Option<Input>,
+    /// The file that takes what its runs write, instead of the host's own store; made or emptied. A relative path starts at
+    /// the working directory.
+    10 stdout: Option<Arg>,
+    /// The same for errors.
+    11 stderr: Option<Arg>,
 }
 
 impl Options {

@@ -35,6 +35,10 @@ pub struct Usage {
     pub system_us: u64,
     /// Largest resident set, KiB.
     pub max_rss_kib: u64,
+    /// Read from disks, bytes.
+    pub read_bytes: u64,
+    /// Written to disks, bytes.
+    pub written_bytes: u64,
 }
 
 /// What a finished run left behind.

@@ -10,12 +10,12 @@ use crdt::ids::{PeerId, Tag, TaskId};
 use crdt::replica::Replica;
 use crdt::roster::MemberView;
 use crdt::task::{
-    Arg, Environment, Exit, Membership, OnLost, OnPartition, Options, TaskSpec, TaskState,
-    TaskView, Work,
+    Arg, Environment, Exit, Membership, OnLost, OnPartition, TaskSpec, TaskState, TaskView, Work,
 };
 use crdt::time::Wall;
 
 use super::ids::{self, IdError};
+use super::life::{life, options};
 use super::wire::{AttemptLine, Detail, NodeLine, Submission, TaskLine, TaskRequest, VoteLine};
 
 /// Who asks, by the kernel's word.
@@ -160,6 +160,7 @@ pub fn detail(replica: &Replica, view: &TaskView, names: &Names) -> Detail {
         retries: view.spec.retries,
         on_lost: view.spec.on_lost,
         on_partition: view.spec.on_partition,
+        life: life(&view.spec.options),
         committee: committee.into_iter().map(|peer| names.name(peer)).collect(),
         registers: replica.explain_registers(view.id),
         attempts: attempts(replica, view.id, names),
@@ -275,7 +276,7 @@ pub enum SubmissionError {
         /// Its place, from 0.
         place: usize,
         /// What is wrong.
-        why: &'static str,
+        why: String,
     },
 }
 
@@ -309,7 +310,10 @@ fn new_task(
     caller: &Caller,
     now: Wall,
 ) -> Result<NewTask, SubmissionError> {
-    let wrong = |why| SubmissionError::Task { place, why };
+    let wrong = |why: &str| SubmissionError::Task {
+        place,
+        why: why.to_owned(),
+    };
     let work = match task.group_size {
         Some(_) if !task.argv.is_empty() => return Err(wrong("a group has no command")),
         Some(size) => Work::Group {
@@ -365,7 +369,7 @@ fn new_task(
         retries: task.retries,
         on_lost: task.on_lost,
         on_partition: task.on_partition,
-        options: Options::default(),
+        options: options(replica, task.life, caller, place)?,
     };
     let env = env.filter(|_| task.inherit_env).map(Arc::clone);
     Ok(NewTask { spec, env, links })

@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod codec;
 pub mod ids;
+mod life;
 pub mod lines;
 pub mod server;
 pub mod socket;

@@ -79,7 +79,7 @@ pub enum Call {
         #[serde(default)]
         each: bool,
     },
-    /// End tasks. Answered by [`Killed`].
+    /// End tasks. Answered by [`Noted`].
     Kill {
         /// Which.
         ids: Vec<String>,
@@ -91,7 +91,7 @@ pub enum Call {
         #[serde(default)]
         reason: Option<String>,
     },
-    /// A person's word that the runs of tasks that wait for their host are dead: they run again. Answered by [`Retried`].
+    /// A person's word that the runs of tasks that wait for their host are dead: they run again. Answered by [`Noted`].
     Retry {
         /// Which.
         ids: Vec<String>,
@@ -102,6 +102,16 @@ pub enum Call {
         node: Option<String>,
         /// What.
         duty: DutyWord,
+    },
+    /// Keep tasks from starting. Answered by [`Noted`].
+    Hold {
+        /// Which.
+        ids: Vec<String>,
+    },
+    /// Let tasks start that were held. Answered by [`Noted`].
+    Release {
+        /// Which.
+        ids: Vec<String>,
     },
     /// The hosts of the mesh. Answered by [`Nodes`].
     Nodes {},
@@ -192,6 +202,57 @@ pub struct TaskRequest {
     /// Where it may run while the mesh is split.
     #[serde(default)]
     pub on_partition: OnPartition,
+    /// What few tasks state.
+    #[serde(default)]
+    pub life: Life,
+}
+
+/// When a task may start, how long and how often it may run, and where its streams lead: what few tasks state.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Life {
+    /// Ids that must have ended first, however.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after_any: Vec<String>,
+    /// Ids that must have ended otherwise than well first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after_fail: Vec<String>,
+    /// It does not start before, milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before_ms: Option<u64>,
+    /// It does not start after, milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+    /// A run that takes longer is ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// It waits for `release` from the start.
+    pub held: bool,
+    /// Failures after which it is tried again: `75`, `1-9`, `signal`, `signal:9`, `timeout`; none: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub retry_on: Vec<String>,
+    /// The pause before the first retry; twice as long before each further one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Duration>,
+    /// What it reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<StdinWord>,
+    /// The file that takes its output; a relative path starts at its directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<Arg>,
+    /// The same for errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<Arg>,
+}
+
+/// What a task reads.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StdinWord {
+    /// A file of the host that runs it; a relative path starts at its directory.
+    File(Arg),
+    /// These bytes.
+    Text(Arg),
 }
 
 /// Membership of a group in a submission.
@@ -285,10 +346,8 @@ pub enum Body {
     Closed(Closed),
     /// To `wait`.
     Progress(Progress),
-    /// To `kill`.
-    Killed(Killed),
-    /// To `retry`.
-    Retried(Retried),
+    /// To `kill`, `retry`, `hold` and `release`.
+    Noted(Noted),
     /// To [`Call::Assign`].
     Assigned(Assigned),
     /// To `nodes`.
@@ -436,6 +495,9 @@ pub struct Detail {
     /// Where it may run while the mesh is split.
     #[serde(default)]
     pub on_partition: OnPartition,
+    /// What few tasks state.
+    #[serde(default)]
+    pub life: Life,
     /// Names of the committee's members.
     pub committee: Vec<String>,
     /// Bids, votes and outcomes, each as a line for people.
@@ -509,19 +571,12 @@ pub struct Progress {
     pub tasks: Vec<TaskLine>,
 }
 
-/// What became of a kill.
+/// What became of a wish about tasks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Killed {
-    /// Tasks that had ended before.
+pub struct Noted {
+    /// Tasks that had ended before: it came too late for them.
     pub ended: Vec<TaskLine>,
-    /// How many were asked to end.
-    pub asked: u64,
-}
-
-/// What became of a retry.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Retried {
-    /// How many tasks run again.
+    /// How many others were named; the members of a group are not counted apart.
     pub asked: u64,
 }
 

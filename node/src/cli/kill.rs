@@ -41,7 +41,7 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         reason,
     } = options;
     let named = ids.join(" ");
-    let killed = context.connect()?.kill(Call::Kill {
+    let killed = context.connect()?.want(Call::Kill {
         ids,
         signal,
         grace,

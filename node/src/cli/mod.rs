@@ -6,9 +6,11 @@
 mod demo;
 mod doctor;
 mod drain;
+mod hold;
 mod interrupt;
 mod invite;
 mod kill;
+mod life;
 mod nodes;
 mod output;
 mod parse;
@@ -88,7 +90,7 @@ enum Color {
 #[derive(Debug, Subcommand)]
 enum Verb {
     #[command(visible_aliases = ["s", "sub"])]
-    Submit(submit::Options),
+    Submit(Box<submit::Options>),
     Xargs(Box<xargs::Options>),
     #[command(visible_alias = "st")]
     Status(status::Options),
@@ -98,6 +100,8 @@ enum Verb {
     Wait(wait::Options),
     Kill(kill::Options),
     Retry(retry::Options),
+    Hold(hold::HoldOptions),
+    Release(hold::ReleaseOptions),
     Drain(drain::DrainOptions),
     Undrain(drain::UndrainOptions),
     Forget(drain::ForgetOptions),
@@ -219,7 +223,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
     let context = Context::new(&cli.common)?;
     match cli.verb {
         None => status::run(&context, status::Options::default()),
-        Some(Verb::Submit(options)) => submit::run(&context, options),
+        Some(Verb::Submit(options)) => submit::run(&context, *options),
         Some(Verb::Xargs(options)) => {
             let own = matches.subcommand_matches("xargs");
             xargs::run(&context, *options, own.unwrap_or(matches))
@@ -230,6 +234,8 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
         Some(Verb::Wait(options)) => wait::run(&context, options),
         Some(Verb::Kill(options)) => kill::run(&context, options),
         Some(Verb::Retry(options)) => retry::run(&context, options),
+        Some(Verb::Hold(options)) => hold::hold(&context, options),
+        Some(Verb::Release(options)) => hold::release(&context, options),
         Some(Verb::WhyTwice(options)) => why_twice::run(&context, options),
         Some(Verb::Nodes(_)) => nodes::run(&context),
         Some(Verb::Invite(_)) => invite::run(&context),

@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use super::{Context, Form};
+use crate::api::wire::Call;
 use crate::render::text::count;
 
 /// Run tasks elsewhere that wait for a lost host (--on-lost wait)
@@ -23,7 +24,7 @@ Examples:
 
 /// Gives the word.
 pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
-    let retried = context.connect()?.retry(options.ids)?;
+    let retried = context.connect()?.want(Call::Retry { ids: options.ids })?;
     if context.form == Form::Json {
         context.json(&retried)?;
     }

@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
-use crdt::task::{Captured, OnLost, OnPartition};
+use crdt::task::{Arg, Captured, OnLost, OnPartition};
 
 use super::parse::signal_name;
 use super::problem::Problem;
 use super::{Context, Form};
-use crate::api::wire::{AttemptLine, Detail, TaskLine};
-use crate::render::text::{command, harmless, instant, painted, size, span, states, style};
+use crate::api::wire::{AttemptLine, Detail, StdinWord, TaskLine};
+use crate::render::text::{
+    command, duration, harmless, instant, painted, size, span, states, style,
+};
 
 /// Show everything known of tasks
 ///
@@ -71,7 +73,13 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
         let seconds = |us: u64| std::time::Duration::from_micros(us).as_secs_f64();
         let (user, system) = (seconds(usage.user_us), seconds(usage.system_us));
         let memory = size(usage.max_rss_kib.saturating_mul(1_024));
-        format!("{user:.3}s user, {system:.3}s system, {memory} at most")
+        let mut text = format!("{user:.3}s user, {system:.3}s system, {memory} at most");
+        for (bytes, what) in [(usage.read_bytes, "read"), (usage.written_bytes, "written")] {
+            if bytes > 0 {
+                text += &format!(", {} {what}", size(bytes));
+            }
+        }
+        text
     });
     vec![
         ("id", harmless(&line.id).into_owned()),
@@ -85,21 +93,42 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
         ("directory", harmless(&detail.cwd.to_text()).into_owned()),
         ("group", text(&line.group)),
         ("after", harmless(&line.after.join(" ")).into_owned()),
+        (
+            "after any",
+            harmless(&detail.life.after_any.join(" ")).into_owned(),
+        ),
+        (
+            "after fail",
+            harmless(&detail.life.after_fail.join(" ")).into_owned(),
+        ),
         ("user", harmless(&line.user).into_owned()),
         ("needs", needs(detail)),
         ("priority", line.priority.to_string()),
-        ("retries", most(detail.retries)),
+        ("retries", retries(detail)),
         ("on lost", on_lost(detail.on_lost).to_owned()),
         ("on partition", on_partition(detail.on_partition).to_owned()),
+        ("stdin", input(detail.life.stdin.as_ref())),
+        (
+            "timeout",
+            detail.life.timeout.map(duration).unwrap_or_default(),
+        ),
         ("submitted", instant(line.created_ms)),
+        (
+            "not before",
+            detail.life.not_before_ms.map(instant).unwrap_or_default(),
+        ),
+        (
+            "expires",
+            detail.life.expires_ms.map(instant).unwrap_or_default(),
+        ),
         ("started", line.started_ms.map(instant).unwrap_or_default()),
         ("ended", ended(line)),
         ("host", text(&line.host)),
         ("epoch", line.epoch.to_string()),
         ("runs", line.attempts.to_string()),
         ("usage", usage),
-        ("stdout", captured(detail.stdout)),
-        ("stderr", captured(detail.stderr)),
+        ("stdout", stream(detail.life.stdout.as_ref(), detail.stdout)),
+        ("stderr", stream(detail.life.stderr.as_ref(), detail.stderr)),
         (
             "committee",
             harmless(&detail.committee.join(" ")).into_owned(),
@@ -108,11 +137,36 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
 }
 
 /// Nothing is said where there is nothing to say.
-fn most(retries: u32) -> String {
-    match retries {
-        0 => String::new(),
-        retries => format!("at most {retries}"),
+fn retries(detail: &Detail) -> String {
+    if detail.retries == 0 {
+        return String::new();
     }
+    let mut text = format!("at most {}", detail.retries);
+    if !detail.life.retry_on.is_empty() {
+        text += " on ";
+        text += &harmless(&detail.life.retry_on.join(","));
+    }
+    if let Some(backoff) = detail.life.backoff {
+        text += ", after ";
+        text += &duration(backoff);
+    }
+    text
+}
+
+fn input(stdin: Option<&StdinWord>) -> String {
+    match stdin {
+        None => String::new(),
+        Some(StdinWord::File(path)) => harmless(&path.to_text()).into_owned(),
+        Some(StdinWord::Text(text)) => format!("{} of text", size(text.0.len() as u64)),
+    }
+}
+
+/// Where a stream leads, or what was kept of it.
+fn stream(file: Option<&Arg>, kept: Option<Captured>) -> String {
+    file.map_or_else(
+        || captured(kept),
+        |path| format!("to {}", harmless(&path.to_text())),
+    )
 }
 
 /// The default is not worth a line.
@@ -199,7 +253,9 @@ mod tests {
 
     use super::super::task::tests::line;
     use super::*;
-    use crate::api::wire::VoteLine;
+    use std::time::Duration;
+
+    use crate::api::wire::{Life, VoteLine};
 
     #[test]
     fn show_one_task() {
@@ -218,9 +274,19 @@ mod tests {
             },
             argv: ["sh", "-c", "exit 3"].map(Arg::from).to_vec(),
             cwd: Arg::from("/home/ann"),
-            retries: 0,
+            retries: 2,
             on_lost: Default::default(),
             on_partition: Default::default(),
+            life: Life {
+                after_any: vec!["k3v7qa-2".into()],
+                expires_ms: Some(1_700_000_600_000),
+                timeout: Some(Duration::from_secs(90)),
+                stdin: Some(StdinWord::Text("hello".into())),
+                stderr: Some("errors.log".into()),
+                retry_on: vec!["75".into(), "timeout".into()],
+                backoff: Some(Duration::from_secs(1)),
+                ..Life::default()
+            },
             needs: Needs {
                 cpu_milli: 500,
                 memory_bytes: 1 << 30,
@@ -242,12 +308,14 @@ mod tests {
                 user_us: 1_500,
                 system_us: 2_000,
                 max_rss_kib: 4_096,
+                read_bytes: 0,
+                written_bytes: 1 << 20,
             }),
             stdout: Some(Captured {
                 len: 2_048,
                 digest: Some(Digest([0xab; 32])),
             }),
-            stderr: Some(Captured::default()),
+            stderr: None,
         };
         let text = anstream::adapter::strip_str(&render(&detail)).to_string();
         assert_eq!(
@@ -259,18 +327,23 @@ state       error (exit 3)
 command     sh -c 'exit 3'
 directory   /home/ann
 after       k3v7qa-1
+after any   k3v7qa-2
 user        ann
 needs       0.5 cpus, 1.0 GiB memory
 priority    1000
+retries     at most 2 on 75,timeout, after 1.0s
+stdin       5 B of text
+timeout     1m30s
 submitted   2023-11-14T22:13:20Z
+expires     2023-11-14T22:23:20Z
 started     2023-11-14T22:13:21Z
 ended       2023-11-14T22:13:23Z (after 2.5s)
 host        beta
 epoch       1
 runs        1
-usage       0.002s user, 0.002s system, 4.0 MiB at most
+usage       0.002s user, 0.002s system, 4.0 MiB at most, 1.0 MiB written
 stdout      2.0 KiB (blake3 {})
-stderr      empty
+stderr      to errors.log
 committee   alpha beta
 claims      epoch 1 of beta, ran from 2023-11-14T22:13:21Z, votes of alpha: failure
 registers   bid of a: epoch 1

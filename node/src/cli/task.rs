@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use clap::builder::TypedValueParser as _;
 use crdt::task::{Arg, Environment, Needs, OnLost, OnPartition, TaskState};
 
+use super::life::{LifeOptions, is_secret, tell_withheld};
 use super::parse::{self, Variable};
 use super::problem::Problem;
 use crate::api::wire::{DurableWord, TaskLine, TaskRequest};
@@ -58,6 +59,8 @@ pub(crate) struct TaskOptions {
     /// Answer once it is on this host's disk, or on a majority of its committee's
     #[arg(long, value_name = "HOW", default_value = "quorum")]
     durable: Durable,
+    #[command(flatten)]
+    pub(crate) life: LifeOptions,
 }
 
 /// Where a task's environment comes from.
@@ -156,6 +159,7 @@ impl TaskOptions {
                 PartitionWord::Wait => OnPartition::Wait,
                 PartitionWord::Run => OnPartition::Run,
             },
+            life: self.life.stated(self.retries)?,
         })
     }
 
@@ -163,7 +167,11 @@ impl TaskOptions {
     pub(crate) fn environment(&self) -> Option<Environment> {
         match self.env_mode {
             EnvMode::Clean => None,
-            EnvMode::Inherit => Some(inherited(std::env::vars_os())),
+            EnvMode::Inherit => {
+                let (environment, withheld) = inherited(std::env::vars_os(), &self.env);
+                tell_withheld(&withheld);
+                Some(environment)
+            }
         }
     }
 
@@ -204,16 +212,29 @@ impl TaskOptions {
     }
 }
 
-fn inherited(vars: impl Iterator<Item = (OsString, OsString)>) -> Environment {
-    let mut vars: Vec<(Arg, Arg)> = vars
+/// Returns what is passed on of an environment, and the names of what is not because it looks like a secret. What is `named` is
+/// passed on apart.
+fn inherited(
+    vars: impl Iterator<Item = (OsString, OsString)>,
+    named: &[Variable],
+) -> (Environment, Vec<String>) {
+    let all = vars
         .filter(|(name, _)| !RUN_VARIABLES.iter().any(|own| *own == name.as_os_str()))
         .map(|(name, value)| (parse::arg(name), parse::arg(value)))
         // A name with '=' cannot be passed on.
-        .filter(|(name, _)| !name.0.is_empty() && !name.0.contains(&b'='))
-        .collect();
+        .filter(|(name, _)| !name.0.is_empty() && !name.0.contains(&b'='));
+    let (secret, mut vars): (Vec<_>, Vec<_>) =
+        all.partition(|(name, _)| is_secret(&name.to_text()));
     vars.sort();
     vars.dedup_by(|second, first| second.0 == first.0);
-    Environment(vars)
+    let is_named = |name: &Arg| {
+        named.iter().any(|variable| match variable {
+            Variable::Set(own, _) | Variable::Pass(own) => own == name,
+        })
+    };
+    let withheld = secret.iter().filter(|(name, _)| !is_named(name));
+    let withheld = withheld.map(|(name, _)| name.to_text().into_owned());
+    (Environment(vars), withheld.collect())
 }
 
 fn shell() -> Arg {
@@ -347,11 +368,16 @@ pub(crate) mod tests {
             ("AQUE_TID", "x-1"),
             ("A", ""),
             ("_", "/bin/aque"),
+            ("MY_TOKEN", "t"),
+            ("YOUR_TOKEN", "u"),
         ];
-        let kept = inherited(
+        let named = [Variable::Pass("MY_TOKEN".into())];
+        let (kept, withheld) = inherited(
             vars.into_iter()
                 .map(|(name, value)| (name.into(), value.into())),
+            &named,
         );
+        assert_eq!(withheld, ["YOUR_TOKEN"]);
         assert_eq!(
             kept.0,
             [("A", ""), ("PATH", "/bin")].map(|(k, v)| (k.into(), v.into()))

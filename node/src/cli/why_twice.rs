@@ -110,6 +110,7 @@ mod tests {
             retries: 0,
             on_lost: Default::default(),
             on_partition: Default::default(),
+            life: Default::default(),
             needs: Needs::default(),
             committee: Vec::new(),
             registers: Vec::new(),

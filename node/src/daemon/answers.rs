@@ -15,8 +15,8 @@ use crate::api::answers::{Answers, Question, Taken, failure};
 use crate::api::ids;
 use crate::api::lines::{Caller, Names, detail, new_tasks, node_line, task_line};
 use crate::api::wire::{
-    Assigned, Body, Call, Closed, Details, DutyWord, FailureKind, Invitation, Killed, Nodes,
-    Retried, Stats, StatusQuery, Submission, Submitted, TaskLine, Tasks,
+    Assigned, Body, Call, Closed, Details, DutyWord, FailureKind, Invitation, Nodes, Noted, Stats,
+    StatusQuery, Submission, Submitted, TaskLine, Tasks,
 };
 
 /// One line of a status lists at most so many tasks.
@@ -28,11 +28,7 @@ const PENDING_LIMIT: usize = 20_000;
 #[derive(Debug)]
 pub(super) enum Pending {
     Submit(Answers),
-    Kill {
-        answers: Answers,
-        asked: u64,
-    },
-    Retry {
+    Wish {
         answers: Answers,
         asked: u64,
     },
@@ -49,8 +45,7 @@ pub(super) enum Pending {
 impl Pending {
     fn answers(self) -> Answers {
         let (Self::Submit(answers)
-        | Self::Kill { answers, .. }
-        | Self::Retry { answers, .. }
+        | Self::Wish { answers, .. }
         | Self::Assign { answers, .. }
         | Self::Close { answers, .. }) = self;
         answers
@@ -107,21 +102,29 @@ impl Node {
                 reason,
             } => {
                 if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
-                    self.kill(
-                        ids,
-                        &caller,
-                        Wish::Kill {
-                            signal,
-                            grace,
-                            reason,
-                        },
-                        answers,
-                    );
+                    let wish = Wish::Kill {
+                        signal,
+                        grace,
+                        reason,
+                    };
+                    self.want(ids, &caller, wish, answers);
                 }
             }
             Call::Retry { ids } => {
                 if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
                     self.retry(ids, &caller, answers);
+                }
+            }
+            Call::Hold { ids } => {
+                if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
+                    self.want(ids, &caller, Wish::Hold, answers);
+                }
+            }
+            Call::Release { ids } => {
+                if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
+                    // The replica puts in what is forgiven.
+                    let wish = Wish::Release { forgiven: 0 };
+                    self.want(ids, &caller, wish, answers);
                 }
             }
             Call::Close { group, size } => self.close(&group, size, &caller, answers),
@@ -183,9 +186,9 @@ impl Node {
         }
     }
 
-    fn kill(&mut self, tasks: Vec<TaskId>, caller: &Caller, wish: Wish, answers: Answers) {
+    fn want(&mut self, tasks: Vec<TaskId>, caller: &Caller, wish: Wish, answers: Answers) {
         let asked = tasks.len() as u64;
-        if let Some(token) = self.expect_reply(Pending::Kill { answers, asked }) {
+        if let Some(token) = self.expect_reply(Pending::Wish { answers, asked }) {
             self.feed(Input::Control {
                 token,
                 tasks,
@@ -201,17 +204,9 @@ impl Node {
                 "'aque show ID' tells the claims of a task, 'aque nodes' which hosts are heard of";
             return answers.fail(FailureKind::Request, why, Some(hint));
         }
-        let asked = tasks.len() as u64;
-        if let Some(token) = self.expect_reply(Pending::Retry { answers, asked }) {
-            // The replica puts in the epoch.
-            let lost = Epoch::NONE;
-            self.feed(Input::Control {
-                token,
-                tasks,
-                by: caller.user.clone(),
-                wish: Wish::Retry { lost },
-            });
-        }
+        // The replica puts in the epoch.
+        let wish = Wish::Retry { lost: Epoch::NONE };
+        self.want(tasks, caller, wish, answers);
     }
 
     /// Says why a person's word that a run is dead is not needed, or not believed.
@@ -327,16 +322,12 @@ impl Node {
                     committee,
                 }));
             }
-            (Pending::Kill { answers, asked }, Reply::Noted { ended }) => {
+            (Pending::Wish { answers, asked }, Reply::Noted { ended }) => {
                 let names = Names::of(&self.replica);
                 let views = ended.iter().filter_map(|(id, _)| self.replica.task(*id));
                 let ended: Vec<TaskLine> = views.map(|view| task_line(&view, &names)).collect();
                 let asked = asked.saturating_sub(ended.len() as u64);
-                answers.end(Body::Killed(Killed { ended, asked }));
-            }
-            (Pending::Retry { answers, asked }, Reply::Noted { ended }) => {
-                let asked = asked.saturating_sub(ended.len() as u64);
-                answers.end(Body::Retried(Retried { asked }));
+                answers.end(Body::Noted(Noted { ended, asked }));
             }
             (Pending::Close { answers, closed }, Reply::Noted { .. }) => {
                 answers.end(Body::Closed(closed));

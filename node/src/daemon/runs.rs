@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crdt::event::{Input, RunEnd, StartOrder};
 use crdt::ids::{Digest, RunId};
-use crdt::task::{self, Captured, Exit, RunReport, Work};
+use crdt::task::{self, Arg, Captured, Exit, RunReport, Work};
 use crdt::time::{Mono, Wall};
 use tracing::{debug, error, info, warn};
 
@@ -16,11 +16,13 @@ use super::node::Node;
 use crate::clock::{boottime, wall_ms};
 use crate::config::Settings;
 use crate::executor::{Environment, ExecEvent, Order};
-use crate::guard::{Cause, Ended, How, Refusal, RunKey, Stdin};
+use crate::guard::{Cause, Ended, How, Refusal, RunKey, Sink, Stdin};
 use crate::outputs::{self, Outputs, Stream};
 
 /// Environments that are kept for the next run that shares them.
 const ENVIRONMENTS: usize = 64;
+/// What the kernel counts reads and writes in, bytes.
+const BLOCK: u64 = 512;
 
 /// A run under way.
 #[derive(Debug, Clone, Copy)]
@@ -177,6 +179,11 @@ impl Node {
         }
         self.run_begins(order.run);
         let Mono(deadline) = order.deadline;
+        let options = &order.spec.options;
+        let sink = |file: Option<&Arg>, stream| match file {
+            Some(path) => Sink::File(path_of(&path.0)),
+            None => Sink::Captured(self.outputs.live(key, stream)),
+        };
         let sent = self.executor.order(Order {
             key,
             label: found::label(order.run),
@@ -184,9 +191,9 @@ impl Node {
             env: self.runs.environment(order.env.as_ref()),
             extra: self.extra_variables(order),
             cwd: path_of(&order.spec.cwd.0),
-            stdin: Stdin::Null,
-            stdout: self.outputs.live(key, Stream::Out),
-            stderr: self.outputs.live(key, Stream::Err),
+            stdin: input(options.stdin.as_ref()),
+            stdout: sink(options.stdout.as_ref(), Stream::Out),
+            stderr: sink(options.stderr.as_ref(), Stream::Err),
             deadline: Duration::from_nanos(deadline),
             nice: 0,
         });
@@ -338,6 +345,8 @@ impl Node {
                 user_us: ended.usage.utime_us,
                 system_us: ended.usage.stime_us,
                 max_rss_kib: ended.usage.max_rss_kib,
+                read_bytes: ended.usage.inblock.saturating_mul(BLOCK),
+                written_bytes: ended.usage.oublock.saturating_mul(BLOCK),
             },
             stdout: captured(stdout),
             stderr: captured(stderr),
@@ -358,6 +367,15 @@ fn adopt(outputs: &Outputs, key: RunKey, stream: Stream, bytes: u64) -> std::io:
             digest: Some(Digest(digest.0)),
         },
     })
+}
+
+/// What the guard lets a run read.
+fn input(stated: Option<&task::Input>) -> Stdin {
+    match stated {
+        None => Stdin::Null,
+        Some(task::Input::File(path)) => Stdin::File(path.0.clone()),
+        Some(task::Input::Bytes(bytes)) => Stdin::Bytes(bytes.0.clone()),
+    }
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {

@@ -427,17 +427,16 @@ impl Actor {
 
 fn start_run(order: Order, env: crate::guard::EnvId) -> StartRun {
     use std::os::unix::ffi::OsStringExt;
-    let bytes = |path: std::path::PathBuf| path.into_os_string().into_vec();
     StartRun {
         key: order.key,
         label: order.label,
         argv: order.argv,
         env,
         extra: order.extra,
-        cwd: bytes(order.cwd),
+        cwd: order.cwd.into_os_string().into_vec(),
         stdin: order.stdin,
-        stdout: bytes(order.stdout),
-        stderr: bytes(order.stderr),
+        stdout: order.stdout,
+        stderr: order.stderr,
         deadline: order.deadline,
         nice: order.nice,
     }

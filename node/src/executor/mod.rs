@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::Alarm;
 use crate::guard::{
-    Cgroups, Ended, Found, FoundState, FrameError, Label, Refusal, RunKey, Stdin, Trees, Var,
+    Cgroups, Ended, Found, FoundState, FrameError, Label, Refusal, RunKey, Sink, Stdin, Trees, Var,
 };
 
 mod actor;
@@ -81,10 +81,10 @@ pub struct Order {
     pub cwd: PathBuf,
     /// Where input comes from.
     pub stdin: Stdin,
-    /// File for output.
-    pub stdout: PathBuf,
-    /// File for errors; may be the same.
-    pub stderr: PathBuf,
+    /// Where output goes.
+    pub stdout: Sink,
+    /// Where errors go; may be the same.
+    pub stderr: Sink,
     /// When the run is killed, since boot.
     pub deadline: Duration,
     /// Added niceness, 0 to 19.

@@ -60,7 +60,7 @@ pub mod trees;
 pub use frame::FrameError;
 pub use protocol::{
     Cause, Core, Ended, EnvId, Found, FoundState, How, Label, Refusal, Reply, Request, RunKey,
-    StartRun, Stdin, Usage, Var,
+    Sink, StartRun, Stdin, Usage, Var,
 };
 pub(crate) use records::RECORDS_VERSION;
 pub use trees::{Cgroups, Trees, Way};

@@ -2,11 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::rc::Rc;
 
+use rustix::fs::{MemfdFlags, memfd_create};
+
 use super::proc::{MARK_VAR, Mark};
-use super::protocol::{EnvId, Refusal, StartRun, Stdin, Var};
-use super::sys::{EnvText, Fault, Plan, Step};
+use super::protocol::{EnvId, Refusal, Sink, StartRun, Stdin, Var};
+use super::sys::{EnvText, Fault, Input, Output, Plan, Step};
 
 /// Most bytes of defined environments that a guard keeps. A node stays far below; see
 /// `executor::environments`.
@@ -14,6 +21,9 @@ const ENVIRONMENTS_BYTES: usize = 64 << 20;
 
 /// `PATH` of a run that has none.
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
+
+/// What input is called that was given as bytes.
+const INPUT_TEXT: &str = "(text)";
 
 /// The environments that the node has defined.
 #[derive(Debug, Default)]
@@ -92,13 +102,14 @@ impl Environments {
             env: vars.into_iter().map(|var| var.text).collect(),
             cwd: c_string(&order.cwd, "the working directory")?,
             stdin: match &order.stdin {
-                Stdin::Null => None,
-                Stdin::File(path) => Some(c_string(path, "the input's path")?),
+                Stdin::Null => Input::Null,
+                Stdin::File(path) => Input::Path(c_string(path, "the input's path")?),
+                Stdin::Bytes(bytes) => Input::Open(text_file(bytes)?),
             },
-            stdout: c_string(&order.stdout, "the output's path")?,
+            stdout: output(&order.stdout, "the output's path")?,
             stderr: match order.stderr == order.stdout {
                 true => None,
-                false => Some(c_string(&order.stderr, "the errors' path")?),
+                false => Some(output(&order.stderr, "the errors' path")?),
             },
             nice: order.nice,
             deadline: order.deadline,
@@ -125,6 +136,30 @@ fn programs(order: &StartRun, vars: &[Text]) -> Result<Vec<CString>, Refusal> {
     path.split(|byte| *byte == b':').map(candidate).collect()
 }
 
+/// What a run reads that was given as bytes: a file in memory, at its beginning.
+fn text_file(bytes: &[u8]) -> Result<OwnedFd, Refusal> {
+    let filled = || -> io::Result<OwnedFd> {
+        let mut file = File::from(memfd_create("input", MemfdFlags::CLOEXEC)?);
+        file.write_all(bytes)?;
+        file.rewind()?;
+        Ok(file.into())
+    };
+    filled().map_err(|error| Refusal::Stdin {
+        path: INPUT_TEXT.to_owned(),
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+    })
+}
+
+fn output(sink: &Sink, what: &str) -> Result<Output, Refusal> {
+    Ok(Output {
+        path: c_string(sink.path().as_os_str().as_bytes(), what)?,
+        mode: match sink {
+            Sink::Captured(_) => 0o600,
+            Sink::File(_) => 0o666,
+        },
+    })
+}
+
 fn text((name, value): &Var) -> Result<Text, Refusal> {
     if name.is_empty() || name.contains(&b'=') {
         return Err(bad("a variable's name is empty or contains '='"));
@@ -148,6 +183,7 @@ fn bad(text: &str) -> Refusal {
 pub(super) fn refusal(order: &StartRun, fault: Fault) -> Refusal {
     let Fault { step, errno } = fault;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let shown = |path: &Path| path.to_string_lossy().into_owned();
     match step {
         Step::Clone | Step::Group | Step::Parent => Refusal::Process { errno },
         Step::Deadline => Refusal::DeadlinePassed,
@@ -164,13 +200,17 @@ pub(super) fn refusal(order: &StartRun, fault: Fault) -> Refusal {
                 path: text(path),
                 errno,
             },
+            Stdin::Bytes(_) => Refusal::Stdin {
+                path: INPUT_TEXT.to_owned(),
+                errno,
+            },
         },
         Step::Stdout => Refusal::Output {
-            path: text(&order.stdout),
+            path: shown(order.stdout.path()),
             errno,
         },
         Step::Stderr => Refusal::Output {
-            path: text(&order.stderr),
+            path: shown(order.stderr.path()),
             errno,
         },
         Step::Exec => Refusal::Program {
@@ -205,8 +245,8 @@ mod tests {
                 .collect(),
             cwd: b"/".to_vec(),
             stdin: Stdin::Null,
-            stdout: b"/o".to_vec(),
-            stderr: b"/e".to_vec(),
+            stdout: Sink::Captured("/o".into()),
+            stderr: Sink::Captured("/e".into()),
             deadline: Duration::MAX,
             nice: 0,
         }

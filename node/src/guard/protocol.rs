@@ -5,6 +5,7 @@
 //! environment are bytes: Linux does not promise text.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::trees::Trees;
 
 /// Version of the messages, told in [`Reply::Ready`].
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// A node's handle for one run. Never used twice in the life of a node's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -105,11 +106,10 @@ pub struct StartRun {
     pub cwd: Vec<u8>,
     /// Where input comes from.
     pub stdin: Stdin,
-    /// File for the output: made, or emptied.
-    pub stdout: Vec<u8>,
-    /// File for the errors; the same path as `stdout` puts both in one file, in the order of
-    /// writing.
-    pub stderr: Vec<u8>,
+    /// Where output goes.
+    pub stdout: Sink,
+    /// Where errors go; the same as `stdout` puts both in one file, in the order of writing.
+    pub stderr: Sink,
     /// The instant at which the run is killed, and from which on it is not started.
     pub deadline: Duration,
     /// Added niceness, 0 to 19.
@@ -121,8 +121,29 @@ pub struct StartRun {
 pub enum Stdin {
     /// `/dev/null`.
     Null,
-    /// A file.
+    /// A file; a relative path starts at the working directory.
     File(Vec<u8>),
+    /// These bytes.
+    Bytes(Vec<u8>),
+}
+
+/// A file that takes what a run writes: made, or emptied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sink {
+    /// The node's: its size is told at the end, and an empty one is removed.
+    Captured(PathBuf),
+    /// The run's own; a relative path starts at the working directory.
+    File(PathBuf),
+}
+
+impl Sink {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Captured(path) | Self::File(path) => path,
+        }
+    }
 }
 
 /// From the guard to the node.
@@ -268,10 +289,10 @@ pub struct Ended {
     pub started_at: Duration,
     /// When its last process was gone.
     pub ended_at: Duration,
-    /// Size of its output; the file of an empty one has been removed already.
+    /// Size of its captured output; the file of an empty one has been removed already.
     pub stdout_bytes: u64,
-    /// Size of its errors; the file of an empty one has been removed already. 0 when both share a
-    /// file.
+    /// Size of its captured errors; the file of an empty one has been removed already. 0 when both share
+    /// a file.
     pub stderr_bytes: u64,
 }
 

@@ -9,8 +9,6 @@
 //! reaped; its group was killed just before, while its number was still its own. Where it has a cgroup, nothing lives only once
 //! the kernel has removed that.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -22,7 +20,7 @@ use rustix::process::{Pid, test_kill_process_group};
 use super::cgroup::Group;
 use super::deadlines::kill_run;
 use super::proc;
-use super::protocol::{Cause, Core, Ended, How, Label, RunKey, StartRun, Usage};
+use super::protocol::{Cause, Core, Ended, How, Label, RunKey, Sink, StartRun, Usage};
 use super::records::Slot;
 use super::strays::{Owner, Place};
 
@@ -46,7 +44,7 @@ pub(super) struct Run {
     pub(super) slot: Slot,
     group: Option<Group>,
     started_ticks: u64,
-    stdout: PathBuf,
+    stdout: Option<PathBuf>,
     stderr: Option<PathBuf>,
     usage: Usage,
     phase: Phase,
@@ -78,7 +76,10 @@ impl Run {
         started_at: Duration,
         slot: Slot,
     ) -> Self {
-        let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+        let captured = |sink: &Sink| match sink {
+            Sink::Captured(path) => Some(path.clone()),
+            Sink::File(_) => None,
+        };
         Self {
             key: order.key,
             label: order.label,
@@ -88,8 +89,8 @@ impl Run {
             slot,
             group,
             started_ticks: proc::ticks(started_at),
-            stdout: path(&order.stdout),
-            stderr: (order.stderr != order.stdout).then(|| path(&order.stderr)),
+            stdout: captured(&order.stdout),
+            stderr: captured(&order.stderr).filter(|_| order.stderr != order.stdout),
             usage: Usage::default(),
             phase: Phase::Running,
             stop: None,
@@ -214,7 +215,7 @@ impl Run {
             usage: self.usage,
             started_at: self.started_at,
             ended_at: now,
-            stdout_bytes: bytes_of(&self.stdout),
+            stdout_bytes: self.stdout.as_ref().map_or(0, bytes_of),
             stderr_bytes: self.stderr.as_ref().map_or(0, bytes_of),
         })
     }

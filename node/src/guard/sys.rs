@@ -37,12 +37,12 @@ pub(super) struct Plan {
     pub(super) env: Vec<EnvText>,
     /// Working directory.
     pub(super) cwd: CString,
-    /// Input: a path, or `None` for the descriptor of `/dev/null`.
-    pub(super) stdin: Option<CString>,
+    /// Input.
+    pub(super) stdin: Input,
     /// Output.
-    pub(super) stdout: CString,
-    /// Errors: a path, or `None` for the output's file.
-    pub(super) stderr: Option<CString>,
+    pub(super) stdout: Output,
+    /// Errors; `None` for the output's file.
+    pub(super) stderr: Option<Output>,
     /// Added niceness.
     pub(super) nice: u8,
     /// From this instant on the child does not execute.
@@ -57,13 +57,36 @@ impl Plan {
             argv: Vec::new(),
             env: Vec::new(),
             cwd: c"/".to_owned(),
-            stdin: None,
-            stdout: c"/dev/null".to_owned(),
+            stdin: Input::Null,
+            stdout: Output {
+                path: c"/dev/null".to_owned(),
+                mode: 0o600,
+            },
             stderr: None,
             nice: 0,
             deadline: Duration::MAX,
         }
     }
+}
+
+/// What a child reads.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// `/dev/null`.
+    Null,
+    /// A file; a relative path starts at the working directory.
+    Path(CString),
+    /// A file that is open.
+    Open(OwnedFd),
+}
+
+/// A file that a child writes to: made, or emptied.
+#[derive(Debug)]
+pub(super) struct Output {
+    /// Where; a relative path starts at the working directory.
+    pub(super) path: CString,
+    /// Who may do what with one that is made, before the umask.
+    pub(super) mode: libc::mode_t,
 }
 
 /// How a child comes into its run's cgroup.
@@ -126,12 +149,14 @@ struct Flight {
     argv: *mut *const c_char,
     env: *const *const c_char,
     cwd: *const c_char,
+    /// Null: `input` is read.
     stdin: *const c_char,
-    stdout: *const c_char,
-    stderr: *const c_char,
+    stdout: (*const c_char, libc::mode_t),
+    /// Null: the output's file takes the errors, too.
+    stderr: (*const c_char, libc::mode_t),
     /// Where it writes itself into its cgroup; negative if it need not.
     group: RawFd,
-    null: RawFd,
+    input: RawFd,
     guard: c_int,
     nice: c_int,
     deadline: libc::timespec,
@@ -164,21 +189,25 @@ impl Shot {
         let programs = pointers(None, plan.programs.iter());
         let mut argv = pointers(Some(c"/bin/sh".as_ptr()), plan.argv.iter());
         let env = pointers(None, plan.env.iter().map(AsRef::as_ref));
-        let optional =
-            |path: &Option<CString>| path.as_ref().map_or(std::ptr::null(), |p| p.as_ptr());
+        let output = |output: &Output| (output.path.as_ptr(), output.mode);
+        let (stdin, input) = match &plan.stdin {
+            Input::Null => (std::ptr::null(), self.null),
+            Input::Path(path) => (path.as_ptr(), self.null),
+            Input::Open(file) => (std::ptr::null(), file.as_raw_fd()),
+        };
         let mut flight = Flight {
             programs: programs.as_ptr(),
             argv: argv.as_mut_ptr(),
             env: env.as_ptr(),
             cwd: plan.cwd.as_ptr(),
-            stdin: optional(&plan.stdin),
-            stdout: plan.stdout.as_ptr(),
-            stderr: optional(&plan.stderr),
+            stdin,
+            stdout: output(&plan.stdout),
+            stderr: plan.stderr.as_ref().map_or((std::ptr::null(), 0), output),
             group: match into {
                 Some(Entrance::Moves(file)) => file.as_raw_fd(),
                 Some(Entrance::Born(_)) | None => -1,
             },
-            null: self.null,
+            input,
             guard: self.guard,
             nice: plan.nice.min(19).into(),
             deadline: timespec(plan.deadline),
@@ -316,7 +345,7 @@ unsafe fn approach(flight: &Flight) -> Result<(), Step> {
         }
         check(libc::chdir(flight.cwd), Step::Cwd)?;
         let input = if flight.stdin.is_null() {
-            flight.null
+            flight.input
         } else {
             libc::open(
                 flight.stdin,
@@ -326,7 +355,7 @@ unsafe fn approach(flight: &Flight) -> Result<(), Step> {
         check(input, Step::Stdin)?;
         check(libc::dup2(input, 0), Step::Stdin)?;
         check(output(flight.stdout, 1), Step::Stdout)?;
-        let errors = if flight.stderr.is_null() {
+        let errors = if flight.stderr.0.is_null() {
             libc::dup2(1, 2)
         } else {
             output(flight.stderr, 2)
@@ -348,7 +377,7 @@ unsafe fn approach(flight: &Flight) -> Result<(), Step> {
 /// # Safety
 /// In the child only; `path` is a C string.
 #[expect(unsafe_code, reason = "runs in borrowed memory, see the module's doc")]
-unsafe fn output(path: *const c_char, fd: c_int) -> c_int {
+unsafe fn output((path, mode): (*const c_char, libc::mode_t), fd: c_int) -> c_int {
     let flags = libc::O_WRONLY
         | libc::O_CREAT
         | libc::O_TRUNC
@@ -357,7 +386,7 @@ unsafe fn output(path: *const c_char, fd: c_int) -> c_int {
         | libc::O_NOCTTY;
     // SAFETY: plain system calls on memory that the caller vouches for.
     unsafe {
-        let file = libc::open(path, flags, 0o600);
+        let file = libc::open(path, flags, mode);
         if file < 0 { file } else { libc::dup2(file, fd) }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use node::clock::boottime;
 use node::executor::{Environment, ExecError, ExecEvent};
-use node::guard::{Cause, How, Refusal, RunKey, Stdin};
+use node::guard::{Cause, How, Refusal, RunKey, Sink, Stdin};
 
 use crate::rig::{Rig, until, within};
 
@@ -31,7 +31,8 @@ async fn files_of_empty_outputs_are_removed() {
     assert_eq!((ended.how, ended.stdout_bytes), (How::Exited(0), 0));
     assert!(!rig.path("1.out").exists() && !rig.path("1.err").exists());
     let mut order = rig.script(2, "cat");
-    (order.stdout, order.stderr) = ("/dev/null".into(), "/dev/null".into());
+    order.stdout = Sink::Captured("/dev/null".into());
+    order.stderr = order.stdout.clone();
     rig.executor.order(order).unwrap();
     rig.started().await;
     rig.ended().await;
@@ -60,6 +61,42 @@ async fn input_comes_from_a_file() {
     rig.started().await;
     rig.ended().await;
     assert_eq!(rig.output(1), "hello");
+}
+
+#[tokio::test]
+async fn input_may_be_given_as_bytes() {
+    let mut rig = Rig::new().await;
+    for (key, text) in [(1, String::new()), (2, "x\n".repeat(40_000))] {
+        let mut order = rig.script(key, "cat");
+        order.stdin = Stdin::Bytes(text.clone().into_bytes());
+        rig.executor.order(order).unwrap();
+        rig.started().await;
+        let ended = rig.ended().await;
+        assert_eq!(ended.stdout_bytes, text.len() as u64);
+    }
+    assert_eq!(rig.output(2), "x\n".repeat(40_000));
+}
+
+#[tokio::test]
+async fn a_run_may_write_to_files_of_its_own() {
+    let mut rig = Rig::new().await;
+    std::fs::write(rig.path("own"), "what was there").unwrap();
+    let mut order = rig.script(1, "echo out; echo error >&2");
+    // Relative to the working directory.
+    order.stdout = Sink::File("own".into());
+    rig.executor.order(order).unwrap();
+    rig.started().await;
+    let ended = rig.ended().await;
+    assert_eq!((ended.stdout_bytes, ended.stderr_bytes), (0, 6));
+    assert_eq!(std::fs::read(rig.path("own")).unwrap(), b"out\n");
+    // An empty one stays: it is the run's.
+    let mut order = rig.script(2, "true");
+    order.stdout = Sink::File("own".into());
+    order.stderr = order.stdout.clone();
+    rig.executor.order(order).unwrap();
+    rig.started().await;
+    rig.ended().await;
+    assert_eq!(std::fs::read(rig.path("own")).unwrap(), b"");
 }
 
 #[tokio::test]
@@ -166,8 +203,8 @@ async fn what_cannot_be_started_is_told_in_words() {
     rows[2].0.argv = program("orphan");
     rows[3].0.cwd = "/no/such".into();
     rows[4].0.stdin = Stdin::File(b"/no/such".to_vec());
-    rows[5].0.stdout = "/no/such/out".into();
-    rows[6].0.stderr = "/no/such/err".into();
+    rows[5].0.stdout = Sink::Captured("/no/such/out".into());
+    rows[6].0.stderr = Sink::File("/no/such/err".into());
     rows[7].0.argv = vec![b"true".to_vec(), vec![b'x'; 200 << 10]];
     rows[8].0.argv = Vec::new();
     for (key, (mut order, text)) in (1..).zip(rows) {

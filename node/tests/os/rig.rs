@@ -9,7 +9,7 @@ use node::clock::boottime;
 use node::executor::{
     Beginning, Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Patience, Program,
 };
-use node::guard::{Cgroups, Ended, Found, How, Label, Refusal, RunKey, Stdin};
+use node::guard::{Cgroups, Ended, Found, How, Label, Refusal, RunKey, Sink, Stdin};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc::Receiver;
 
@@ -128,8 +128,8 @@ impl Rig {
             extra: vec![(b"D".to_vec(), dir)],
             cwd: self.temp.path().to_owned(),
             stdin: Stdin::Null,
-            stdout: self.path(&format!("{key}.out")),
-            stderr: self.path(&format!("{key}.err")),
+            stdout: Sink::Captured(self.path(&format!("{key}.out"))),
+            stderr: Sink::Captured(self.path(&format!("{key}.err"))),
             deadline: boottime() + FAR,
             nice: 0,
         }

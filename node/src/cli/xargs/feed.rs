@@ -14,7 +14,7 @@ use crdt::task::{Environment, TaskState};
 use super::pack::Command;
 use super::watch::{Batch, Show, Watcher};
 use crate::api::wire::{
-    Call, DurableWord, MemberRequest, StatusQuery, Submission, Submitted, TaskRequest,
+    Call, DurableWord, Life, MemberRequest, StatusQuery, Submission, Submitted, TaskRequest,
 };
 use crate::cli::interrupt::{left_alone, on_interrupt};
 use crate::cli::problem::Problem;
@@ -344,6 +344,7 @@ impl Group {
             name: Some(self.plan.group_name.clone()),
             after: Vec::new(),
             retries: 0,
+            life: Life::default(),
             ..self.plan.template.clone()
         }
     }
@@ -376,7 +377,7 @@ impl Group {
             .map(|line| line.id)
             .collect();
         for ids in ids.chunks(BATCH_TASKS) {
-            self.client.kill(Call::Kill {
+            self.client.want(Call::Kill {
                 ids: ids.to_vec(),
                 signal: libc::SIGTERM,
                 grace: Duration::from_secs(10),

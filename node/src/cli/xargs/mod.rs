@@ -160,6 +160,12 @@ pub(crate) fn run(
     matches: &ArgMatches,
 ) -> Result<u8, Problem> {
     options.later.refuse()?;
+    if options.task.life.reads_here() && options.arg_file.is_none() {
+        return Err(Problem::usage(
+            "--stdin - takes what is on standard input, and so do the arguments",
+        )
+        .hint("read the arguments from a file with -a, or name a file with --stdin FILE"));
+    }
     let grouping = grouping(&options, matches);
     let rules = rules(&options, &grouping);
     let max_chars = max_chars(&options);

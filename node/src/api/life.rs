@@ -1,0 +1,65 @@
+//! What few tasks state: between the words of the API and the options of a spec.
+
+use crdt::replica::Replica;
+use crdt::task::{Input, Options};
+use crdt::time::Wall;
+
+use super::ids;
+use super::lines::{Caller, SubmissionError};
+use super::wire::{Life, StdinWord};
+
+/// Returns the options that a request states; `place` is the task's in its submission.
+///
+/// # Errors
+/// Ids that name no task, and words that name no failure.
+pub(super) fn options(
+    replica: &Replica,
+    life: Life,
+    caller: &Caller,
+    place: usize,
+) -> Result<Options, SubmissionError> {
+    let known = |texts: &[String]| ids::resolve(replica, texts, &caller.user);
+    let causes = life.retry_on.iter().map(|text| text.parse());
+    let retry_on: Result<_, _> = causes.collect();
+    Ok(Options {
+        after_any: known(&life.after_any)?,
+        after_fail: known(&life.after_fail)?,
+        not_before: life.not_before_ms.map(Wall),
+        expires: life.expires_ms.map(Wall),
+        timeout: life.timeout,
+        held: life.held,
+        retry_on: retry_on.map_err(|error| SubmissionError::Task {
+            place,
+            why: format!("what it is retried on is {error}"),
+        })?,
+        backoff: life.backoff.unwrap_or_default(),
+        stdin: life.stdin.map(|stdin| match stdin {
+            StdinWord::File(path) => Input::File(path),
+            StdinWord::Text(text) => Input::Bytes(text),
+        }),
+        stdout: life.stdout,
+        stderr: life.stderr,
+        ..Options::default()
+    })
+}
+
+/// Returns what a spec's options state.
+pub(super) fn life(options: &Options) -> Life {
+    let texts = |ids: &[crdt::ids::TaskId]| ids.iter().map(ToString::to_string).collect();
+    Life {
+        after_any: texts(&options.after_any),
+        after_fail: texts(&options.after_fail),
+        not_before_ms: options.not_before.map(|wall| wall.0),
+        expires_ms: options.expires.map(|wall| wall.0),
+        timeout: options.timeout,
+        held: options.held,
+        retry_on: options.retry_on.iter().map(ToString::to_string).collect(),
+        backoff: (!options.backoff.is_zero()).then_some(options.backoff),
+        stdin: options.stdin.clone().map(|stdin| match stdin {
+            Input::File(path) => StdinWord::File(path),
+            Input::Bytes(text) => StdinWord::Text(text),
+        }),
+        stdout: options.stdout.clone(),
+        stderr: options.stderr.clone(),
+    }
+}
