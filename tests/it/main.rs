@@ -14,6 +14,7 @@ mod demo;
 mod doctor;
 mod faults;
 mod guard;
+mod lives;
 mod node_life;
 mod partition;
 mod policies;

@@ -56,14 +56,12 @@ fn want(context: &Context, call: Call, named: &str, done: &str) -> Result<u8, Pr
     if context.form == Form::Json {
         context.json(&noted)?;
     }
+    if noted.asked == 0 {
+        let what = format!("nothing in {named} was {done}: it has ended");
+        return Err(Problem::failed(what).hint("see 'aque status'"));
+    }
     for line in &noted.ended {
         context.remark(&format!("aque: {} had ended: {}", line.id, line.state));
-    }
-    if noted.asked == 0 {
-        return Err(
-            Problem::failed(format!("nothing in {named} was {done}: it has ended"))
-                .hint("see 'aque status'"),
-        );
     }
     context.remark(&format!("aque: {} {done}", count(noted.asked, "task")));
     Ok(0)

@@ -134,22 +134,22 @@ fn instant_after(text: &str, now: &ZonedDateTime) -> Result<u64, String> {
     let zone = || now.time_zone().clone();
     let at = if let Ok(at) = text.parse::<Timestamp>() {
         at
-    } else if let Ok(time) = text.parse::<civil::Time>() {
-        let next = |day: civil::Date| day.to_datetime(time).to_zoned_datetime(zone());
-        let today = next(now.date()).map_err(|_| wrong())?;
-        let at = if today > *now {
-            today
-        } else {
-            let tomorrow = now.date().checked_add(1.day()).map_err(|_| wrong())?;
-            next(tomorrow).map_err(|_| wrong())?
-        };
-        at.timestamp()
-    } else {
-        let local: civil::DateTime = text.parse().map_err(|_| wrong())?;
+    } else if let Ok(local) = text.parse::<civil::DateTime>() {
         local
             .to_zoned_datetime(zone())
             .map_err(|_| wrong())?
             .timestamp()
+    } else {
+        let time: civil::Time = text.parse().map_err(|_| wrong())?;
+        let on = |day: civil::Date| day.to_datetime(time).to_zoned_datetime(zone());
+        let today = on(now.date()).map_err(|_| wrong())?;
+        let next = if today > *now {
+            today
+        } else {
+            let tomorrow = now.date().checked_add(1.day()).map_err(|_| wrong())?;
+            on(tomorrow).map_err(|_| wrong())?
+        };
+        next.timestamp()
     };
     u64::try_from(at.as_millisecond()).map_err(|_| "that was before 1970".to_owned())
 }

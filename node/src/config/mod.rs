@@ -589,7 +589,7 @@ mod tests {
             let value = match key {
                 "config" => continue,
                 "no-mdns" | "one" | "to-end" => "true",
-                "committee" => "3",
+                "committee" | "lost-limit" => "3",
                 "drift" | "cpus" => "100",
                 "listen" | "join" => "[]",
                 "cgroups" => "\"auto\"",
