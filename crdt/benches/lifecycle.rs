@@ -39,9 +39,11 @@ impl Mesh {
                 replace_after: Duration::from_secs(600),
                 most_claims: usize::MAX,
                 most_losses: 0,
+                platform: "bench".to_owned(),
                 offer: Offer {
                     cpu_milli: 2_000,
                     memory_bytes: 1 << 30,
+                    ..Offer::default()
                 },
                 seed: u64::from(n),
             };

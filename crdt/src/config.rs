@@ -6,13 +6,24 @@ use crate::ids::Incarnation;
 use crate::keys::Keys;
 use crate::time::Timing;
 
-/// What this host offers to tasks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What a host offers to tasks.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Offer {
     /// Thousandths of a processor; 0 = runs no task, still a full peer.
     pub cpu_milli: u32,
     /// Bytes.
     pub memory_bytes: u64,
+    /// Named resources, each with how much there is of it, in thousandths; sorted by name.
+    pub resources: Vec<(String, u32)>,
+}
+
+impl Offer {
+    /// Returns how much there is of a named resource, in thousandths.
+    #[must_use]
+    pub fn of(&self, resource: &str) -> u32 {
+        let found = self.resources.iter().find(|(name, _)| name == resource);
+        found.map_or(0, |(_, milli)| *milli)
+    }
 }
 
 /// How a replica is set up; constant for its life.
@@ -34,6 +45,8 @@ pub struct Config {
     pub replace_after: Duration,
     /// What it runs.
     pub offer: Offer,
+    /// Its system and machine: `linux/x86_64`.
+    pub platform: String,
     /// Most claims at a time, until `Input::MostClaims` says otherwise; 0 = none is made at the start.
     pub most_claims: usize,
     /// A task of which so many runs were lost with their hosts waits for a person; 0 = none does.

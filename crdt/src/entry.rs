@@ -247,6 +247,10 @@ pub struct Beat {
     pub free_milli: u32,
     /// Memory offered, bytes.
     pub memory_bytes: u64,
+    /// Named resources offered, in thousandths, sorted by name: at most 64 of at most 64 bytes.
+    pub resources: Vec<(String, u32)>,
+    /// The writer's system and machine: `linux/x86_64`.
+    pub platform: String,
     /// Runs alive.
     pub running: u32,
     /// Load average of one minute, hundredths.

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use crate::entry::DutyKind;
 use crate::ids::{PeerId, RunId, TaskId};
 use crate::message::Lane;
+use crate::schedule::Demand;
 use crate::task::{Environment, RunReport, TaskSpec, TaskState, Wish};
 use crate::time::{Mono, Wall};
+use crate::units::Allotment;
 
 /// Names a `Submit` or `Control` until its `Reply`; chosen by the caller.
 pub type Token = u64;
@@ -114,7 +116,7 @@ pub struct Links {
 }
 
 /// A run of an earlier start of this node that its guard still had: it lives, or its end has not been told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FoundRun {
     /// Which run.
     pub run: RunId,
@@ -122,6 +124,8 @@ pub struct FoundRun {
     pub deadline: Mono,
     /// When the guard was told to signal or to kill it, if it was.
     pub signalled: Option<Mono>,
+    /// What it has of the host's named resources.
+    pub units: Allotment,
 }
 
 /// How a run came to its end.
@@ -190,6 +194,10 @@ pub struct StartOrder {
     pub deadline: Mono,
     /// 1 for the first run of the task.
     pub attempt: u32,
+    /// What it takes of this host.
+    pub demand: Demand,
+    /// Which units of its named resources it gets.
+    pub units: Allotment,
 }
 
 /// Answers to people.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::config::Offer;
 use crate::graph::TaskIx;
 use crate::ids::TaskId;
-use crate::task::Needs;
 use crate::time::Mono;
+use crate::units::{Allotment, Units};
 
 /// The order of ready tasks on one host: the least is taken first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -24,26 +24,51 @@ struct Key {
     task: TaskIx,
 }
 
+/// What a task takes of this host's room while it runs.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Demand {
+    /// Thousandths of a processor.
+    pub cpu_milli: u32,
+    /// Bytes.
+    pub memory_bytes: u64,
+    /// Named resources, in thousandths.
+    pub resources: Vec<(String, u32)>,
+}
+
 /// What is in use or promised on this host.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Room {
     /// Thousandths of a processor.
     pub cpu_milli: u64,
     /// Bytes.
     pub memory_bytes: u64,
+    /// Named resources, in thousandths.
+    resources: BTreeMap<String, u64>,
 }
 
 impl Room {
-    /// Takes the needs of a task.
-    pub fn take(&mut self, needs: Needs) {
-        self.cpu_milli += u64::from(needs.cpu_milli);
-        self.memory_bytes += needs.memory_bytes;
+    /// Takes what a task demands.
+    pub fn take(&mut self, demand: &Demand) {
+        self.cpu_milli += u64::from(demand.cpu_milli);
+        self.memory_bytes += demand.memory_bytes;
+        for (name, milli) in &demand.resources {
+            *self.resources.entry(name.clone()).or_default() += u64::from(*milli);
+        }
     }
 
-    /// Gives them back.
-    pub fn give(&mut self, needs: Needs) {
-        self.cpu_milli = self.cpu_milli.saturating_sub(u64::from(needs.cpu_milli));
-        self.memory_bytes = self.memory_bytes.saturating_sub(needs.memory_bytes);
+    /// Gives it back.
+    pub fn give(&mut self, demand: &Demand) {
+        self.cpu_milli = self.cpu_milli.saturating_sub(u64::from(demand.cpu_milli));
+        self.memory_bytes = self.memory_bytes.saturating_sub(demand.memory_bytes);
+        for (name, milli) in &demand.resources {
+            if let Some(used) = self.resources.get_mut(name) {
+                *used = used.saturating_sub(u64::from(*milli));
+            }
+        }
+    }
+
+    fn of(&self, resource: &str) -> u64 {
+        self.resources.get(resource).copied().unwrap_or(0)
     }
 }
 
@@ -51,10 +76,12 @@ impl Room {
 #[derive(Debug)]
 pub struct Schedule {
     offer: Offer,
-    ready: BTreeMap<Needs, BTreeSet<Key>>,
-    places: BTreeMap<TaskIx, (Needs, Key)>,
+    ready: BTreeMap<Demand, BTreeSet<Key>>,
+    places: BTreeMap<TaskIx, (Demand, Key)>,
     /// Runs that were started.
-    pub running: Room,
+    running: Room,
+    units: Units,
+    allotted: BTreeMap<TaskIx, Allotment>,
     /// Bids and holds that wait for room.
     pub ahead: Room,
     pace: Pace,
@@ -97,6 +124,8 @@ impl Schedule {
     #[must_use]
     pub fn new(offer: Offer) -> Self {
         Self {
+            units: Units::of(&offer),
+            allotted: BTreeMap::new(),
             offer,
             ready: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -107,20 +136,41 @@ impl Schedule {
     }
 
     /// Says whether a task could run here if nothing else did.
-    #[must_use]
-    pub fn could_ever(&self, needs: Needs) -> bool {
+    fn could_ever(&self, demand: &Demand) -> bool {
         self.offer.cpu_milli > 0
-            && needs.cpu_milli <= self.offer.cpu_milli
-            && needs.memory_bytes <= self.offer.memory_bytes
+            && demand.cpu_milli <= self.offer.cpu_milli
+            && demand.memory_bytes <= self.offer.memory_bytes
+            && demand
+                .resources
+                .iter()
+                .all(|(name, milli)| *milli <= self.offer.of(name))
     }
 
     /// Says whether a task fits beside what runs.
     #[must_use]
-    pub fn fits_now(&self, needs: Needs) -> bool {
-        self.could_ever(needs)
-            && self.running.cpu_milli + u64::from(needs.cpu_milli)
+    pub fn fits_now(&self, demand: &Demand) -> bool {
+        self.could_ever(demand)
+            && self.running.cpu_milli + u64::from(demand.cpu_milli)
                 <= u64::from(self.offer.cpu_milli)
-            && self.running.memory_bytes + needs.memory_bytes <= self.offer.memory_bytes
+            && self.running.memory_bytes + demand.memory_bytes <= self.offer.memory_bytes
+            && self.units.find(&demand.resources).is_some()
+    }
+
+    /// Notes that a task that was claimed starts, and returns the units that it gets.
+    pub fn started(&mut self, task: TaskIx, demand: &Demand) -> Allotment {
+        let allotment = self.units.find(&demand.resources).unwrap_or_default();
+        self.ahead.give(demand);
+        self.resumed(task, demand, allotment.clone());
+        allotment
+    }
+
+    /// Notes that a task runs, as it did at an earlier start of this host, with these units.
+    pub fn resumed(&mut self, task: TaskIx, demand: &Demand, allotment: Allotment) {
+        self.running.take(demand);
+        if allotment != Allotment::default() {
+            self.units.take(&allotment);
+            self.allotted.insert(task, allotment);
+        }
     }
 
     /// Returns the thousandths of a processor that are free.
@@ -135,7 +185,7 @@ impl Schedule {
         &mut self,
         task: TaskIx,
         id: TaskId,
-        needs: Needs,
+        demand: Demand,
         priority: i32,
         rank: u64,
         age: u64,
@@ -149,19 +199,19 @@ impl Schedule {
             id,
             task,
         };
-        self.ready.entry(needs).or_default().insert(key);
-        self.places.insert(task, (needs, key));
+        self.ready.entry(demand.clone()).or_default().insert(key);
+        self.places.insert(task, (demand, key));
     }
 
     /// Removes a task; one that is not there is no error.
     pub fn withdraw(&mut self, task: TaskIx) {
-        let Some((needs, key)) = self.places.remove(&task) else {
+        let Some((demand, key)) = self.places.remove(&task) else {
             return;
         };
-        if let Some(keys) = self.ready.get_mut(&needs) {
+        if let Some(keys) = self.ready.get_mut(&demand) {
             keys.remove(&key);
             if keys.is_empty() {
-                self.ready.remove(&needs);
+                self.ready.remove(&demand);
             }
         }
     }
@@ -174,16 +224,22 @@ impl Schedule {
         let cpu = u64::from(self.offer.cpu_milli) + lookahead;
         let used = self.running.cpu_milli + self.ahead.cpu_milli;
         let memory = self.running.memory_bytes + self.ahead.memory_bytes;
-        let fits = |needs: &Needs| {
-            self.could_ever(*needs)
-                && used + u64::from(needs.cpu_milli) <= cpu
-                && (needs.memory_bytes == 0
-                    || memory + needs.memory_bytes <= self.offer.memory_bytes)
+        let fits = |demand: &Demand| {
+            let has_resource = |(name, milli): &(String, u32)| {
+                let used = self.running.of(name) + self.ahead.of(name);
+                used + u64::from(*milli) <= u64::from(self.offer.of(name))
+            };
+            self.could_ever(demand)
+                && used + u64::from(demand.cpu_milli) <= cpu
+                && (demand.memory_bytes == 0
+                    || memory + demand.memory_bytes <= self.offer.memory_bytes)
+                && demand.resources.iter().all(has_resource)
+                && self.units.find(&demand.resources).is_some()
         };
         let task = self
             .ready
             .iter()
-            .filter(|(needs, _)| fits(needs))
+            .filter(|(demand, _)| fits(demand))
             .filter_map(|(_, keys)| keys.first())
             .min()?
             .task;
@@ -192,10 +248,13 @@ impl Schedule {
     }
 
     /// Notes that a run ended and gives its room back.
-    pub fn finished(&mut self, needs: Needs, now: Mono) {
-        self.running.give(needs);
+    pub fn finished(&mut self, task: TaskIx, demand: &Demand, now: Mono) {
+        self.running.give(demand);
+        if let Some(allotment) = self.allotted.remove(&task) {
+            self.units.give(&allotment);
+        }
         self.pace.roll(now);
-        self.pace.current += u64::from(needs.cpu_milli);
+        self.pace.current += u64::from(demand.cpu_milli);
     }
 
     /// Returns how many tasks may be bid for.
@@ -220,6 +279,7 @@ mod tests {
         Schedule::new(Offer {
             cpu_milli: 2_000,
             memory_bytes: 1 << 30,
+            resources: vec![("gpu".to_owned(), 2_000)],
         })
     }
 
@@ -227,17 +287,21 @@ mod tests {
         TaskId { tag: Tag(1), n }
     }
 
+    fn cpus(cpu_milli: u32) -> Demand {
+        Demand {
+            cpu_milli,
+            ..Demand::default()
+        }
+    }
+
     #[test]
     fn order_table() {
         let mut schedule = schedule();
-        let needs = Needs {
-            cpu_milli: 0,
-            memory_bytes: 0,
-        };
-        schedule.offer_task(1, id(1), needs, 1_000, 1, 1);
-        schedule.offer_task(2, id(2), needs, 1_000, 0, 2);
-        schedule.offer_task(3, id(3), needs, 1_000, 0, 3);
-        schedule.offer_task(4, id(4), needs, 2_000, 2, 4);
+        let needs = cpus(0);
+        schedule.offer_task(1, id(1), needs.clone(), 1_000, 1, 1);
+        schedule.offer_task(2, id(2), needs.clone(), 1_000, 0, 2);
+        schedule.offer_task(3, id(3), needs.clone(), 1_000, 0, 3);
+        schedule.offer_task(4, id(4), needs.clone(), 2_000, 2, 4);
         schedule.offer_task(5, id(5), needs, 1_000, 1, 5);
         let taken: Vec<TaskIx> = std::iter::from_fn(|| schedule.take(Mono(0))).collect();
         assert_eq!(
@@ -250,48 +314,32 @@ mod tests {
     #[test]
     fn only_what_fits_is_taken() {
         let mut schedule = schedule();
-        let small = Needs {
-            cpu_milli: 500,
-            memory_bytes: 0,
-        };
-        let big = Needs {
-            cpu_milli: 2_000,
-            memory_bytes: 0,
-        };
+        let small = cpus(500);
+        let big = cpus(2_000);
         schedule.offer_task(1, id(1), big, 9_999, 0, 1);
-        schedule.offer_task(
-            2,
-            id(2),
-            Needs {
-                cpu_milli: 3_000,
-                memory_bytes: 0,
-            },
-            9_999,
-            0,
-            2,
-        );
-        schedule.offer_task(3, id(3), small, 1, 0, 3);
-        schedule.ahead.take(small);
+        schedule.offer_task(2, id(2), cpus(3_000), 9_999, 0, 2);
+        schedule.offer_task(3, id(3), small.clone(), 1, 0, 3);
+        schedule.ahead.take(&small);
         assert_eq!(schedule.take(Mono(0)), Some(3));
         assert_eq!(schedule.take(Mono(0)), None);
-        schedule.ahead.give(small);
+        schedule.ahead.give(&small);
         assert_eq!(schedule.take(Mono(0)), Some(1));
     }
 
     #[test]
     fn pace_lets_short_tasks_be_claimed_ahead() {
         let mut schedule = schedule();
-        let needs = Needs::default();
+        let needs = cpus(1_000);
         let now = Mono(1_000_000_000);
         for n in 0..10 {
-            schedule.offer_task(n, id(u64::from(n)), needs, 0, 0, u64::from(n));
+            schedule.offer_task(n, id(u64::from(n)), needs.clone(), 0, 0, u64::from(n));
         }
-        schedule.ahead.take(needs);
-        schedule.ahead.take(needs);
+        schedule.ahead.take(&needs);
+        schedule.ahead.take(&needs);
         assert_eq!(schedule.take(now), None);
         for _ in 0..3 {
-            schedule.running.take(needs);
-            schedule.finished(needs, now);
+            schedule.resumed(99, &needs, Allotment::default());
+            schedule.finished(99, &needs, now);
         }
         assert!(schedule.take(now).is_some());
         assert_eq!(
@@ -299,5 +347,39 @@ mod tests {
             None,
             "what was finished long ago does not count"
         );
+    }
+    #[test]
+    fn units_are_handed_out_once() {
+        let mut schedule = schedule();
+        let demand = |milli| Demand {
+            resources: vec![("gpu".to_owned(), milli)],
+            ..Demand::default()
+        };
+        for (task, milli) in [(1, 1_500), (2, 500), (3, 1_000)] {
+            schedule.offer_task(task, id(u64::from(task)), demand(milli), 0, 0, 1);
+        }
+        assert_eq!(schedule.take(Mono(0)), Some(1));
+        schedule.ahead.take(&demand(1_500));
+        assert_eq!(
+            schedule.take(Mono(0)),
+            Some(2),
+            "half a unit is not promised"
+        );
+        schedule.ahead.take(&demand(500));
+        assert_eq!(schedule.take(Mono(0)), None);
+        let parts = |allotment: Allotment| allotment.0[0].1.clone();
+        assert_eq!(
+            parts(schedule.started(1, &demand(1_500))),
+            [(0, 1_000), (1, 500)]
+        );
+        assert_eq!(parts(schedule.started(2, &demand(500))), [(1, 500)]);
+        assert!(!schedule.fits_now(&demand(1_000)));
+        schedule.finished(2, &demand(500), Mono(0));
+        assert!(
+            !schedule.fits_now(&demand(1_000)),
+            "the other half is in use"
+        );
+        schedule.finished(1, &demand(1_500), Mono(0));
+        assert_eq!(schedule.take(Mono(0)), Some(3));
     }
 }

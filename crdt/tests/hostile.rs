@@ -45,7 +45,9 @@ impl Scene {
             offer: Offer {
                 cpu_milli,
                 memory_bytes: 1 << 30,
+                ..Offer::default()
             },
+            platform: "test".to_owned(),
             seed: 1,
         };
         let now = Now {

@@ -123,6 +123,8 @@ fn mark(epoch: u32) -> ClaimMark {
 
 fn beat(count: u32, wall_ms: u64) -> Entry {
     Entry::Beat(Beat {
+        resources: Vec::new(),
+        platform: String::new(),
         count,
         wall: Wall(wall_ms),
         cpu_milli: 4_000,

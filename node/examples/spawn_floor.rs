@@ -117,6 +117,7 @@ async fn through_guard(
             executor.order(Order {
                 key: RunKey(*next),
                 label: Label::default(),
+                memo: Vec::new(),
                 argv: vec![b"/bin/true".into()],
                 env: Arc::clone(&env),
                 extra: Vec::new(),

@@ -8,7 +8,7 @@ use super::wait_state;
 
 /// Waits until a task has this state and a reason that contains this.
 #[track_caller]
-fn wait_reason(node: &Node, id: &str, state: &str, reason: &str) {
+pub(super) fn wait_reason(node: &Node, id: &str, state: &str, reason: &str) {
     settle(&format!("{id} to be {state} because of {reason:?}"), || {
         let line = node.task(id)?;
         let why = line.reason.unwrap_or_default();

@@ -28,6 +28,7 @@ const MAX_NAME: usize = 64;
 const MAX_ADDRESSES: usize = 8;
 const MAX_ADDRESS: usize = 128;
 const MAX_NEIGHBOURS: usize = 1024;
+const MAX_RESOURCES: usize = 64;
 /// Times of wishes end here, milliseconds, so that there is always a later one.
 const MAX_WALL: u64 = u64::MAX / 2;
 /// Rounds end here, so that there is always a higher one that may be written.
@@ -401,6 +402,12 @@ fn check_member(member: &Member) -> Result<(), Rule> {
 }
 
 fn check_beat(beat: &Beat) -> Result<(), Rule> {
-    let fits = beat.neighbours.len() <= MAX_NEIGHBOURS && beat.version.len() <= MAX_NAME;
+    let resources = beat.resources.len() <= MAX_RESOURCES
+        && beat
+            .resources
+            .iter()
+            .all(|(name, _)| name.len() <= MAX_NAME);
+    let texts = beat.version.len() <= MAX_NAME && beat.platform.len() <= MAX_NAME;
+    let fits = beat.neighbours.len() <= MAX_NEIGHBOURS && texts && resources;
     within(fits, Rule::Length)
 }

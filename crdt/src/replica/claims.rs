@@ -9,12 +9,14 @@ use crate::claim::{Claim, Claimant, Phase, Promise, Since};
 use crate::config::Sabotage;
 use crate::entry::{Bid, ClaimMark, OutcomeAt, Total};
 use crate::event::{Notice, Output, RunEnd, StartOrder};
+use crate::fit;
 use crate::graph::TaskIx;
 use crate::ids::{Epoch, RunId, SegmentId, Tag};
 use crate::message::{Heartbeat, Message};
 use crate::registers::{BidRegister, Loss};
 use crate::resolve;
-use crate::task::{Captured, Exit, Needs, OnLost, Outcome, RunReport, Usage, Verdict};
+use crate::schedule::Demand;
+use crate::task::{Captured, Exit, OnLost, Outcome, RunReport, Usage, Verdict};
 use crate::terms::Terms;
 use crate::time::{Mono, Wall};
 
@@ -61,7 +63,7 @@ impl Replica {
             self.heartbeat_due = true;
             self.set_timer(since + self.timing.heartbeat, super::Timer::Heartbeat);
         }
-        self.schedule.ahead.take(self.needs(ix));
+        self.schedule.ahead.take(&self.demand(ix));
         self.counters.bids += 1;
         self.stage_bid(ix, bid);
         self.wake_task(ix, since + self.bid_patience());
@@ -107,11 +109,10 @@ impl Replica {
         self.changed(ix);
     }
 
-    pub(super) fn needs(&self, ix: TaskIx) -> Needs {
-        self.known(ix)
-            .spec
-            .as_ref()
-            .map_or_else(Needs::default, |spec| spec.needs)
+    /// What a task takes of this host.
+    pub(super) fn demand(&self, ix: TaskIx) -> Demand {
+        let spec = self.known(ix).spec.as_deref();
+        spec.map_or_else(Demand::default, |spec| fit::demand(spec, &self.offered))
     }
 
     fn as_claimant(&self, ix: TaskIx) -> Claimant<'_> {
@@ -431,7 +432,7 @@ impl Replica {
 
     /// Starts held tasks, the most urgent first, as far as there is room.
     pub(super) fn start_held(&mut self) {
-        let fits = |this: &Self, ix: TaskIx| this.schedule.fits_now(this.needs(ix));
+        let fits = |this: &Self, ix: TaskIx| this.schedule.fits_now(&this.demand(ix));
         while let Some(held) = self.held.iter().copied().find(|(_, ix)| fits(self, *ix)) {
             self.held.remove(&held);
             self.start(held.1);
@@ -464,10 +465,9 @@ impl Replica {
             return;
         }
         let attempt = self.known(ix).registers.starts.saturating_add(1);
-        let needs = spec.needs;
+        let demand = self.demand(ix);
         let run = self.run_of(ix, &claim);
-        self.schedule.ahead.give(needs);
-        self.schedule.running.take(needs);
+        let units = self.schedule.started(ix, &demand);
         self.set_phase(ix, Phase::Starting);
         let order = StartOrder {
             run,
@@ -475,6 +475,8 @@ impl Replica {
             env,
             deadline,
             attempt,
+            demand,
+            units,
         };
         self.outputs.push_back(Output::Start(Box::new(order)));
     }
@@ -589,9 +591,9 @@ impl Replica {
 
     /// Sabotage: waits for acks at an epoch at which a run was started already.
     fn hold_on(&mut self, ix: TaskIx) {
-        let needs = self.needs(ix);
-        self.schedule.finished(needs, self.now.mono);
-        self.schedule.ahead.take(needs);
+        let demand = self.demand(ix);
+        self.schedule.finished(ix, &demand, self.now.mono);
+        self.schedule.ahead.take(&demand);
         self.set_phase(ix, Phase::Bidding);
     }
 
@@ -646,13 +648,15 @@ impl Replica {
     }
 
     fn drop_claim(&mut self, ix: TaskIx) {
-        let needs = self.needs(ix);
+        let demand = self.demand(ix);
         let Some(claim) = self.tasks[ix as usize].claim.take() else {
             return;
         };
         match claim.phase {
-            Phase::Bidding | Phase::Held => self.schedule.ahead.give(needs),
-            Phase::Starting | Phase::Running => self.schedule.finished(needs, self.now.mono),
+            Phase::Bidding | Phase::Held => self.schedule.ahead.give(&demand),
+            Phase::Starting | Phase::Running => {
+                self.schedule.finished(ix, &demand, self.now.mono);
+            }
         }
         self.forget_held(ix);
         if let Some(deadline) = claim.deadline {

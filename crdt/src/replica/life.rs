@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use super::{Replica, rank};
 use crate::claim::Claim;
+use crate::config::Offer;
 use crate::entry::Total;
 use crate::event::Output;
+use crate::fit::{self, Host, Misfit};
 use crate::graph::TaskIx;
 use crate::ids::{Epoch, RunId, Tag, TaskId};
 use crate::task::{
-    Cause, Condition, Exit, Options, Outcome, RunReport, TaskSpec, TaskState, Verdict, Wish,
+    Cause, Condition, Exit, Options, Outcome, RunReport, TaskSpec, TaskState, Verdict, Wish, Work,
 };
 use crate::terms::Terms;
 use crate::time::{Mono, Now, Wall};
@@ -23,6 +25,8 @@ const STEP_MS: u64 = 500;
 /// What a run that takes too long is sent first, and how long that gets before SIGKILL.
 const SIGTERM: i32 = 15;
 const GRACE: Duration = Duration::from_secs(10);
+/// So many hosts are told of when none can run a task.
+const HOSTS_TOLD: usize = 4;
 /// What a guard sends in the end.
 const SIGKILL: i32 = 9;
 
@@ -80,6 +84,60 @@ impl Replica {
         let lost = task.registers.runs_without_end().saturating_sub(forgiven);
         (self.most_losses > 0 && lost >= self.most_losses)
             .then(|| format!("{lost} of its runs were lost with their hosts"))
+    }
+
+    /// Says why this host can never run a task, if it cannot.
+    pub(super) fn misfit(&self, spec: &TaskSpec) -> Option<Misfit> {
+        let own = Host {
+            name: &self.name,
+            tag: self.tag,
+            addresses: &self.addresses,
+            platform: &self.platform,
+            offer: &self.offered,
+        };
+        fit::misfit(spec, &own)
+    }
+
+    /// Says why no host that is heard of can ever run a task that waits for one, if none can.
+    pub(super) fn why_nowhere(&self, ix: TaskIx) -> Option<String> {
+        let task = self.known(ix);
+        let spec = task.spec.as_deref()?;
+        let waits = task.state == TaskState::Pending && !matches!(spec.work, Work::Group { .. });
+        if !waits || self.misfit(spec).is_none() {
+            return None;
+        }
+        let mut reasons = Vec::new();
+        for member in self.members() {
+            let why = if member.own {
+                self.misfit(spec)?
+            } else {
+                if !member.alive {
+                    continue;
+                }
+                // What has not been told may fit.
+                let beat = member.beat.as_ref()?;
+                let offer = Offer {
+                    cpu_milli: beat.cpu_milli,
+                    memory_bytes: beat.memory_bytes,
+                    resources: beat.resources.clone(),
+                };
+                let host = Host {
+                    name: &member.name,
+                    tag: member.peer.tag(),
+                    addresses: &member.addresses,
+                    platform: &beat.platform,
+                    offer: &offer,
+                };
+                fit::misfit(spec, &host)?
+            };
+            reasons.push(format!("{} {why}", member.name));
+        }
+        let more = reasons.len().saturating_sub(HOSTS_TOLD);
+        reasons.truncate(HOSTS_TOLD);
+        if more > 0 {
+            reasons.push(format!("and {more} more"));
+        }
+        Some(format!("fits no host: {}", reasons.join(", ")))
     }
 
     /// The instant before which it does not start: the one that it states, or the end of the pause after a failure.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Replica, SEGMENT_TASKS, Segment, Timer, index};
 use crate::entry::{Entry, Header};
 use crate::event::{Durability, NewTask, Output, Refusal, Reply, Token};
+use crate::fit::HostPatterns;
 use crate::graph::TaskIx;
 use crate::ids::{DocId, PeerId, SegmentId, TaskId};
 use crate::task::{Environment, OnLost, OnPartition, TaskSpec, TaskState, Want, Wish, Work};
@@ -491,6 +492,13 @@ fn spec_problem(task: &NewTask) -> Option<&'static str> {
         .is_some_and(|env| environment_bytes(env) > ENVIRONMENT_BYTES)
     {
         return Some("its environment is larger than 128 KiB");
+    }
+    let options = &spec.options;
+    if !options.hosts.is_empty() && options.hosts.parse::<HostPatterns>().is_err() {
+        return Some("the hosts that it asks for are no patterns");
+    }
+    if !options.resources.is_sorted_by(|a, b| a.0 < b.0) {
+        return Some("a resource is named twice");
     }
     if spec.on_partition == OnPartition::Run && spec.on_lost != OnLost::Retry {
         return Some("what may run on both sides of a split is retried when a host is lost");

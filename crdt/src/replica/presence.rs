@@ -74,6 +74,8 @@ impl Replica {
                 self.schedule.free_milli()
             },
             memory_bytes: self.offered.memory_bytes,
+            resources: self.offered.resources.clone(),
+            platform: self.platform.clone(),
             running: u32::try_from(running.count()).unwrap_or(u32::MAX),
             load_centi: self.load_centi,
             version: self.version.clone(),

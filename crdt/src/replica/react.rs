@@ -235,8 +235,9 @@ impl Replica {
         let epoch = task.registers.top().next();
         let id = task.id;
         let place = self.place(id, epoch);
+        let demand = self.demand(ix);
         self.schedule
-            .offer_task(ix, id, spec.needs, spec.priority, place, u64::from(ix));
+            .offer_task(ix, id, demand, spec.priority, place, u64::from(ix));
     }
 
     /// This host's place among the living for a task at an epoch, from 0.
@@ -276,7 +277,7 @@ impl Replica {
         task.unmet == 0
             && self.window_lets(ix)
             && self.held_back(ix).is_none()
-            && self.schedule.could_ever(spec.needs)
+            && self.misfit(spec).is_none()
     }
 
     pub(super) fn window_lets(&self, ix: TaskIx) -> bool {

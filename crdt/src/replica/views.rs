@@ -178,7 +178,7 @@ impl Replica {
             id,
             spec: Arc::clone(task.spec.as_ref()?),
             state: task.state,
-            reason: task.reason.clone(),
+            reason: task.reason.clone().or_else(|| self.why_nowhere(ix)),
             host: self.host_of(ix),
             epoch: task.registers.top(),
             attempts: task.registers.starts,
@@ -328,7 +328,7 @@ impl Replica {
         let open = !task.state.is_complete() && task.state != TaskState::Held;
         let possible = |spec: &TaskSpec| {
             !matches!(spec.work, Work::Group { .. })
-                && self.schedule.could_ever(spec.needs)
+                && self.misfit(spec).is_none()
                 && task.unfit.is_none()
         };
         // What has not arrived may be anything.

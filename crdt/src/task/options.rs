@@ -189,6 +189,14 @@ options! {
     10 stdout: Option<Arg>,
     /// The same for errors.
     11 stderr: Option<Arg>,
+    /// Named resources that it takes while it runs, in thousandths; sorted by name.
+    13 resources: Vec<(String, u32)>,
+    /// The hosts that may run it: [`crate::fit::HostPatterns`]; empty: any.
+    14 hosts: String,
+    /// The system, or system and machine, of the hosts that may run it; empty: any.
+    15 platform: String,
+    /// It takes all processors of its host but so many, in thousandths, whatever its needs say.
+    16 cpus_but: Option<u32>,
 }
 
 impl Options {

@@ -6,7 +6,7 @@ use crdt::time::Wall;
 
 use super::ids;
 use super::lines::{Caller, SubmissionError};
-use super::wire::{Life, StdinWord};
+use super::wire::{Life, Requirements, StdinWord};
 
 /// Returns the options that a request states; `place` is the task's in its submission.
 ///
@@ -15,6 +15,7 @@ use super::wire::{Life, StdinWord};
 pub(super) fn options(
     replica: &Replica,
     life: Life,
+    requires: Requirements,
     caller: &Caller,
     place: usize,
 ) -> Result<Options, SubmissionError> {
@@ -39,11 +40,43 @@ pub(super) fn options(
         }),
         stdout: life.stdout,
         stderr: life.stderr,
+        resources: requires
+            .resources
+            .into_iter()
+            .map(|(name, amount)| (name, milli(amount)))
+            .collect(),
+        hosts: requires.hosts,
+        platform: requires.platform,
+        cpus_but: requires.cpus_but.map(milli),
         ..Options::default()
     })
 }
 
-/// Returns what a spec's options state.
+/// Thousandths of an amount.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast of a float saturates"
+)]
+fn milli(amount: f64) -> u32 {
+    (amount * 1_000.0).round() as u32
+}
+
+/// Returns what a spec's options state of hosts.
+pub(super) fn requirements(options: &Options) -> Requirements {
+    let whole = |milli: u32| f64::from(milli) / 1_000.0;
+    let resources = options.resources.iter();
+    Requirements {
+        resources: resources
+            .map(|(name, milli)| (name.clone(), whole(*milli)))
+            .collect(),
+        cpus_but: options.cpus_but.map(whole),
+        hosts: options.hosts.clone(),
+        platform: options.platform.clone(),
+    }
+}
+
+/// Returns what a spec's options state of starts, ends and streams.
 pub(super) fn life(options: &Options) -> Life {
     let texts = |ids: &[crdt::ids::TaskId]| ids.iter().map(ToString::to_string).collect();
     Life {

@@ -15,7 +15,7 @@ use crdt::task::{
 use crdt::time::Wall;
 
 use super::ids::{self, IdError};
-use super::life::{life, options};
+use super::life::{life, options, requirements};
 use super::wire::{AttemptLine, Detail, NodeLine, Submission, TaskLine, TaskRequest, VoteLine};
 
 /// Who asks, by the kernel's word.
@@ -161,6 +161,7 @@ pub fn detail(replica: &Replica, view: &TaskView, names: &Names) -> Detail {
         on_lost: view.spec.on_lost,
         on_partition: view.spec.on_partition,
         life: life(&view.spec.options),
+        requires: requirements(&view.spec.options),
         committee: committee.into_iter().map(|peer| names.name(peer)).collect(),
         registers: replica.explain_registers(view.id),
         attempts: attempts(replica, view.id, names),
@@ -369,7 +370,7 @@ fn new_task(
         retries: task.retries,
         on_lost: task.on_lost,
         on_partition: task.on_partition,
-        options: options(replica, task.life, caller, place)?,
+        options: options(replica, task.life, task.requires, caller, place)?,
     };
     let env = env.filter(|_| task.inherit_env).map(Arc::clone);
     Ok(NewTask { spec, env, links })

@@ -205,6 +205,27 @@ pub struct TaskRequest {
     /// What few tasks state.
     #[serde(default)]
     pub life: Life,
+    /// What else a host must have, be and be called.
+    #[serde(default)]
+    pub requires: Requirements,
+}
+
+/// What a host must have, be and be called, beyond processors and memory.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Requirements {
+    /// Named resources, and how much of each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub resources: BTreeMap<String, f64>,
+    /// All processors of the host but so many, whatever the needs say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus_but: Option<f64>,
+    /// Hosts, as [`crdt::fit::HostPatterns`] reads them; empty: any.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hosts: String,
+    /// System, or system and machine, such as `linux/x86_64`; empty: any.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub platform: String,
 }
 
 /// When a task may start, how long and how often it may run, and where its streams lead: what few tasks state.
@@ -498,6 +519,9 @@ pub struct Detail {
     /// What few tasks state.
     #[serde(default)]
     pub life: Life,
+    /// What else a host must have, be and be called.
+    #[serde(default)]
+    pub requires: Requirements,
     /// Names of the committee's members.
     pub committee: Vec<String>,
     /// Bids, votes and outcomes, each as a line for people.

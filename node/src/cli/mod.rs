@@ -184,12 +184,13 @@ impl Context {
 
 /// The whole command line. Short forms that GNU xargs uses otherwise exist for `submit` alone.
 fn command() -> clap::Command {
-    const SHORT: [(&str, char); 5] = [
+    const SHORT: [(&str, char); 6] = [
         ("name", 'n'),
         ("priority", 'p'),
         ("env", 'e'),
         ("shell", 's'),
         ("after", 'a'),
+        ("resource", 'r'),
     ];
     Cli::command().mut_subcommand("submit", |submit| {
         let with = |submit: clap::Command, (name, short): (&'static str, char)| {

@@ -30,14 +30,30 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         .map_err(|_| "write a size as 512M, 4G or 1GiB".to_owned())
 }
 
-/// Parses a number of processors into thousandths.
-pub(crate) fn cpus(text: &str) -> Result<u32, String> {
-    let number: f64 = text
-        .parse()
-        .map_err(|_| "write a number of processors as 2 or 0.5".to_owned())?;
-    if number < 0.0 {
-        return Err("'all but N processors' is not there yet; give how many it needs".to_owned());
+/// How many processors a task takes, in thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cpus {
+    /// So many.
+    Of(u32),
+    /// All of its host but so many.
+    AllBut(u32),
+}
+
+/// Parses a number of processors: `2`, `0.5`, `-1` (all but one), `all`.
+pub(crate) fn cpus(text: &str) -> Result<Cpus, String> {
+    if text == "all" {
+        return Ok(Cpus::AllBut(0));
     }
+    let number: f64 = text.parse().map_err(|_| {
+        "write a number of processors as 2, 0.5, -1 (all but one) or all".to_owned()
+    })?;
+    if number < 0.0 {
+        return milli(-number).map(Cpus::AllBut);
+    }
+    milli(number).map(Cpus::Of)
+}
+
+fn milli(number: f64) -> Result<u32, String> {
     if !(0.0..=1_000_000.0).contains(&number) {
         return Err("no host has so many processors".to_owned());
     }
@@ -196,9 +212,12 @@ mod tests {
             ("0", 0),
             ("64", 64_000),
         ] {
-            assert_eq!(cpus(text), Ok(milli), "{text}");
+            assert_eq!(cpus(text), Ok(Cpus::Of(milli)), "{text}");
         }
-        for text in ["", "-1", "x", "NaN", "inf", "1e9"] {
+        for (text, milli) in [("all", 0), ("-1", 1_000), ("-0.5", 500)] {
+            assert_eq!(cpus(text), Ok(Cpus::AllBut(milli)), "{text}");
+        }
+        for text in ["", "-", "x", "NaN", "inf", "1e9", "-1e9"] {
             assert!(cpus(text).is_err(), "{text}");
         }
     }

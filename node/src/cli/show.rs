@@ -103,6 +103,8 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
         ),
         ("user", harmless(&line.user).into_owned()),
         ("needs", needs(detail)),
+        ("hosts", harmless(&detail.requires.hosts).into_owned()),
+        ("platform", harmless(&detail.requires.platform).into_owned()),
         ("priority", line.priority.to_string()),
         ("retries", retries(detail)),
         ("on lost", on_lost(detail.on_lost).to_owned()),
@@ -232,11 +234,19 @@ fn ended(line: &TaskLine) -> String {
 }
 
 fn needs(detail: &Detail) -> String {
+    let requires = &detail.requires;
     let cpus = f64::from(detail.needs.cpu_milli) / 1_000.0;
-    match detail.needs.memory_bytes {
-        0 => format!("{cpus} cpus"),
-        bytes => format!("{cpus} cpus, {} memory", size(bytes)),
+    let mut needs = vec![match requires.cpus_but {
+        Some(0.0) => "all cpus".to_owned(),
+        Some(but) => format!("all cpus but {but}"),
+        None => format!("{cpus} cpus"),
+    }];
+    if detail.needs.memory_bytes > 0 {
+        needs.push(format!("{} memory", size(detail.needs.memory_bytes)));
     }
+    let resources = requires.resources.iter();
+    needs.extend(resources.map(|(name, amount)| format!("{amount} {}", harmless(name))));
+    needs.join(", ")
 }
 
 fn captured(stream: Option<Captured>) -> String {
@@ -255,7 +265,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::api::wire::{Life, VoteLine};
+    use crate::api::wire::{Life, Requirements, VoteLine};
 
     #[test]
     fn show_one_task() {
@@ -286,6 +296,11 @@ mod tests {
                 retry_on: vec!["75".into(), "timeout".into()],
                 backoff: Some(Duration::from_secs(1)),
                 ..Life::default()
+            },
+            requires: Requirements {
+                resources: [("gpu".to_owned(), 1.5)].into(),
+                hosts: "render-*,!render-7".into(),
+                ..Requirements::default()
             },
             needs: Needs {
                 cpu_milli: 500,
@@ -329,7 +344,8 @@ directory   /home/ann
 after       k3v7qa-1
 after any   k3v7qa-2
 user        ann
-needs       0.5 cpus, 1.0 GiB memory
+needs       0.5 cpus, 1.0 GiB memory, 1.5 gpu
+hosts       render-*,!render-7
 priority    1000
 retries     at most 2 on 75,timeout, after 1.0s
 stdin       5 B of text

@@ -1,17 +1,20 @@
 //! What `submit` and `xargs` have in common: how a task is described on the command line.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use clap::builder::TypedValueParser as _;
+use crdt::fit::{HostPatterns, NoHosts};
 use crdt::task::{Arg, Environment, Needs, OnLost, OnPartition, TaskState};
 
 use super::life::{LifeOptions, is_secret, tell_withheld};
-use super::parse::{self, Variable};
+use super::parse::{self, Cpus, Variable};
 use super::problem::Problem;
-use crate::api::wire::{DurableWord, TaskLine, TaskRequest};
+use crate::api::wire::{DurableWord, Requirements, TaskLine, TaskRequest};
+use crate::config::amount;
 
 /// Needs, order and surroundings of a task. The short forms that GNU xargs uses otherwise are added for `submit` alone.
 #[derive(Debug, Default, clap::Args)]
@@ -22,12 +25,21 @@ pub(crate) struct TaskOptions {
     /// Higher runs first [default: 1000]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     priority: Option<i32>,
-    /// Processors that it needs, such as 4 or 0.5 [default: 1]
+    /// Processors that it needs, such as 4 or 0.5; -1: all but one, all: all of them [default: 1]
     #[arg(short, long, value_name = "N", value_parser = parse::cpus, allow_negative_numbers = true)]
-    cpus: Option<u32>,
+    cpus: Option<Cpus>,
     /// Memory that it needs, such as 512M or 4G
     #[arg(short, long, value_name = "SIZE", value_parser = parse::size)]
     memory: Option<u64>,
+    /// A named resource that it takes, such as gpu=1 or licence=0.5
+    #[arg(long, value_name = "NAME=N", value_parser = amount)]
+    resource: Vec<(String, u32)>,
+    /// Hosts that may run it: globs of names and addresses, blocks such as 10.0.0.0/8, '!' before those that may not
+    #[arg(long, value_name = "PATTERNS", value_parser = hosts)]
+    host: Option<String>,
+    /// System, or system and machine, such as linux or linux/x86_64
+    #[arg(long, value_name = "NAME")]
+    platform: Option<String>,
     /// Directory to run in [default: this one]
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
@@ -142,7 +154,10 @@ impl TaskOptions {
             inherit_env: self.env_mode == EnvMode::Inherit,
             extra_env: self.variables(assigned),
             needs: Needs {
-                cpu_milli: self.cpus.unwrap_or(needs.cpu_milli),
+                cpu_milli: match self.cpus {
+                    Some(Cpus::Of(milli)) => milli,
+                    Some(Cpus::AllBut(_)) | None => needs.cpu_milli,
+                },
                 memory_bytes: self.memory.unwrap_or(needs.memory_bytes),
             },
             priority: self.priority,
@@ -160,6 +175,26 @@ impl TaskOptions {
                 PartitionWord::Run => OnPartition::Run,
             },
             life: self.life.stated(self.retries)?,
+            requires: self.requires()?,
+        })
+    }
+
+    fn requires(&self) -> Result<Requirements, Problem> {
+        let whole = |milli: u32| f64::from(milli) / 1_000.0;
+        let mut resources = BTreeMap::new();
+        for (name, milli) in &self.resource {
+            if resources.insert(name.clone(), whole(*milli)).is_some() {
+                return Err(Problem::usage(format!("resource {name} is named twice")));
+            }
+        }
+        Ok(Requirements {
+            resources,
+            cpus_but: match self.cpus {
+                Some(Cpus::AllBut(milli)) => Some(whole(milli)),
+                Some(Cpus::Of(_)) | None => None,
+            },
+            hosts: self.host.clone().unwrap_or_default(),
+            platform: self.platform.clone().unwrap_or_default(),
         })
     }
 
@@ -207,7 +242,7 @@ impl TaskOptions {
             Variable::Set(name, value) => Some((name.clone(), value.clone())),
             Variable::Pass(name) => passed(name),
         });
-        let all: std::collections::BTreeMap<Arg, Arg> = named.chain(assigned).collect();
+        let all: BTreeMap<Arg, Arg> = named.chain(assigned).collect();
         Environment(all.into_iter().collect())
     }
 }
@@ -235,6 +270,11 @@ fn inherited(
     let withheld = secret.iter().filter(|(name, _)| !is_named(name));
     let withheld = withheld.map(|(name, _)| name.to_text().into_owned());
     (Environment(vars), withheld.collect())
+}
+
+/// Checks patterns of hosts; they are matched by each host.
+fn hosts(text: &str) -> Result<String, NoHosts> {
+    text.parse::<HostPatterns>().map(|_| text.to_owned())
 }
 
 fn shell() -> Arg {

@@ -111,6 +111,7 @@ mod tests {
             on_lost: Default::default(),
             on_partition: Default::default(),
             life: Default::default(),
+            requires: Default::default(),
             needs: Needs::default(),
             committee: Vec::new(),
             registers: Vec::new(),

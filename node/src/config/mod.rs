@@ -3,6 +3,7 @@
 
 mod file;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -89,6 +90,9 @@ pub struct Flags {
     /// Memory offered to tasks, such as 16G [default: what the machine has]
     #[arg(long, value_name = "SIZE", global = true)]
     pub memory: Option<String>,
+    /// A named resource that tasks may take, and how much there is of it, such as gpu=2 or licence=0.5
+    #[arg(short, long, value_name = "NAME=N", global = true)]
+    pub resource: Vec<String>,
     /// How often leases are renewed; the same on every host of a mesh [default: 1s]
     #[arg(long, value_name = "DUR", global = true)]
     pub heartbeat: Option<String>,
@@ -287,6 +291,7 @@ impl Flags {
         let offer = Offer {
             cpu_milli: cpus(self.cpus, &places.of("cpus"), &mut problems),
             memory_bytes: memory(self.memory, &places.of("memory"), &mut problems),
+            resources: resources(&self.resource, &places.of("resource"), &mut problems),
         };
         let committee = self.committee.unwrap_or(3);
         if ![1, 3, 5].contains(&committee) {
@@ -424,6 +429,51 @@ fn cpus(wanted: Option<f64>, place: &str, problems: &mut Vec<String>) -> u32 {
             all
         }
     }
+}
+
+/// The most named resources of a host.
+const MOST_RESOURCES: usize = 64;
+
+fn resources(words: &[String], place: &str, problems: &mut Vec<String>) -> Vec<(String, u32)> {
+    let mut found = BTreeMap::new();
+    for word in words {
+        match amount(word) {
+            Ok((name, milli)) => {
+                if found.insert(name, milli).is_some() {
+                    problems.push(format!("{place} {word}: it is stated twice"));
+                }
+            }
+            Err(why) => problems.push(format!("{place} {word:?}: {why}")),
+        }
+    }
+    if found.len() > MOST_RESOURCES {
+        problems.push(format!("{place}: at most {MOST_RESOURCES} of them"));
+    }
+    found.into_iter().collect()
+}
+
+/// Parses an amount of a named resource, `gpu=2`, into thousandths; without a number it is one.
+///
+/// # Errors
+/// What is wrong, as it goes on after the word.
+pub fn amount(word: &str) -> Result<(String, u32), String> {
+    let (name, number) = word.split_once('=').unwrap_or((word, "1"));
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
+        return Err("a resource is named by letters, digits and _, such as gpu=1".to_owned());
+    }
+    let wrong = || "write an amount as gpu=2 or gpu=0.5, at most 10000".to_owned();
+    let amount: f64 = number.parse().map_err(|_| wrong())?;
+    if !(0.001..=10_000.0).contains(&amount) {
+        return Err(wrong());
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked before"
+    )]
+    let milli = (amount * 1_000.0).round() as u32;
+    Ok((name.to_owned(), milli))
 }
 
 fn memory(wanted: Option<String>, place: &str, problems: &mut Vec<String>) -> u64 {
@@ -591,7 +641,7 @@ mod tests {
                 "no-mdns" | "one" | "to-end" => "true",
                 "committee" | "lost-limit" => "3",
                 "drift" | "cpus" => "100",
-                "listen" | "join" => "[]",
+                "listen" | "join" | "resource" => "[]",
                 "cgroups" => "\"auto\"",
                 "log-format" => "\"json\"",
                 "memory" => "\"1G\"",

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crdt::event::{FoundRun, Input};
 use crdt::ids::{Epoch, RunId, Tag, TaskId};
 use crdt::time::Mono;
+use crdt::units::Allotment;
 use tracing::{info, warn};
 
 use super::node::Node;
@@ -25,6 +26,11 @@ pub(super) fn label(run: RunId) -> Label {
     bytes[4..12].copy_from_slice(&run.task.n.to_le_bytes());
     bytes[12..].copy_from_slice(&run.epoch.0.to_le_bytes());
     Label(bytes)
+}
+
+/// Returns what the guard is to tell again of a run: the units that it has of named resources.
+pub(super) fn memo(units: &Allotment) -> Vec<u8> {
+    postcard::to_stdvec(units).unwrap_or_default()
 }
 
 /// Returns the run that a label names.
@@ -53,6 +59,7 @@ pub(super) fn runs(found: &[Found]) -> Vec<FoundRun> {
             FoundState::Ended(_) => Duration::MAX,
         }),
         signalled: found.asked.map(mono),
+        units: postcard::from_bytes(&found.memo).unwrap_or_default(),
     };
     found.iter().map(run).collect()
 }

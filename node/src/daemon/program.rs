@@ -343,7 +343,8 @@ async fn run(
         committee: settings.committee,
         replace_after: settings.replace_after,
         most_losses: settings.most_losses,
-        offer: settings.offer,
+        offer: settings.offer.clone(),
+        platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         most_claims: settings
             .until
             .first_claims(&inherited.early.mind, found.len()),

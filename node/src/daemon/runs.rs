@@ -9,6 +9,7 @@ use crdt::event::{Input, RunEnd, StartOrder};
 use crdt::ids::{Digest, RunId};
 use crdt::task::{self, Arg, Captured, Exit, RunReport, Work};
 use crdt::time::{Mono, Wall};
+use crdt::units::Allotment;
 use tracing::{debug, error, info, warn};
 
 use super::found;
@@ -16,7 +17,7 @@ use super::node::Node;
 use crate::clock::{boottime, wall_ms};
 use crate::config::Settings;
 use crate::executor::{Environment, ExecEvent, Order};
-use crate::guard::{Cause, Ended, How, Refusal, RunKey, Sink, Stdin};
+use crate::guard::{Cause, Ended, How, Refusal, RunKey, Sink, Stdin, Var};
 use crate::outputs::{self, Outputs, Stream};
 
 /// Environments that are kept for the next run that shares them.
@@ -187,6 +188,7 @@ impl Node {
         let sent = self.executor.order(Order {
             key,
             label: found::label(order.run),
+            memo: found::memo(&order.units),
             argv: words,
             env: self.runs.environment(order.env.as_ref()),
             extra: self.extra_variables(order),
@@ -210,10 +212,10 @@ impl Node {
         }
     }
 
-    fn extra_variables(&self, order: &StartOrder) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn extra_variables(&self, order: &StartOrder) -> Vec<Var> {
         let spec = &order.spec;
         let RunId { task, epoch } = order.run;
-        let cpus = f64::from(spec.needs.cpu_milli) / 1_000.0;
+        let cpus = f64::from(order.demand.cpu_milli) / 1_000.0;
         let own = spec
             .extra_env
             .0
@@ -229,7 +231,9 @@ impl Node {
             ("AQUE_NODE", socket),
             ("AQUE_CPUS", cpus.to_string()),
         ];
-        own.chain(ours.map(|(key, value)| (key.as_bytes().to_vec(), value.into_bytes())))
+        let ours = ours.map(|(key, value)| (key.as_bytes().to_vec(), value.into_bytes()));
+        own.chain(ours)
+            .chain(resource_variables(&order.units))
             .collect()
     }
 
@@ -366,6 +370,15 @@ fn adopt(outputs: &Outputs, key: RunKey, stream: Stream, bytes: u64) -> std::io:
             len: bytes,
             digest: Some(Digest(digest.0)),
         },
+    })
+}
+
+/// Which units of named resources a run has: `AQUE_RESOURCE_gpu=0,2`.
+fn resource_variables(Allotment(units): &Allotment) -> impl Iterator<Item = Var> + '_ {
+    units.iter().map(|(name, parts)| {
+        let numbers: Vec<String> = parts.iter().map(|(unit, _)| unit.to_string()).collect();
+        let name = format!("AQUE_RESOURCE_{name}");
+        (name.into_bytes(), numbers.join(",").into_bytes())
     })
 }
 

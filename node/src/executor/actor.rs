@@ -430,6 +430,7 @@ fn start_run(order: Order, env: crate::guard::EnvId) -> StartRun {
     StartRun {
         key: order.key,
         label: order.label,
+        memo: order.memo,
         argv: order.argv,
         env,
         extra: order.extra,

@@ -71,6 +71,8 @@ pub struct Order {
     pub key: RunKey,
     /// What the node calls it, for its next start.
     pub label: Label,
+    /// What the node wants to be told of it again while it lives.
+    pub memo: Vec<u8>,
     /// Program and arguments.
     pub argv: Vec<Vec<u8>>,
     /// The environment; many orders may share one.

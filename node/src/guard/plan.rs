@@ -237,6 +237,7 @@ mod tests {
         StartRun {
             key: RunKey(2),
             label: Label::default(),
+            memo: Vec::new(),
             argv: argv.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
             env: EnvId(1),
             extra: extra

@@ -96,6 +96,8 @@ pub struct StartRun {
     pub key: RunKey,
     /// What the node calls it.
     pub label: Label,
+    /// What the node wants to be told of it again while it lives; never looked into.
+    pub memo: Vec<u8>,
     /// Program and arguments; the program is looked up in the run's own `PATH`.
     pub argv: Vec<Vec<u8>>,
     /// A defined environment.
@@ -199,6 +201,8 @@ pub struct Found {
     pub key: RunKey,
     /// What the node called it.
     pub label: Label,
+    /// The memo of its order; empty once it has ended.
+    pub memo: Vec<u8>,
     /// When a node first asked for a signal or for its end, if one did.
     pub asked: Option<Duration>,
     /// What there is of it.

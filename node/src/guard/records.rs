@@ -55,6 +55,7 @@ impl Kept {
         Found {
             key: self.ended.key,
             label: self.label,
+            memo: Vec::new(),
             asked: self.asked,
             state: FoundState::Ended(self.ended),
         }

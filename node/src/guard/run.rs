@@ -34,6 +34,8 @@ pub(super) struct Run {
     pub(super) key: RunKey,
     /// What the node calls it.
     pub(super) label: Label,
+    /// What the node wants to be told of it again.
+    pub(super) memo: Vec<u8>,
     /// When a node first asked for a signal or for its end.
     pub(super) asked: Option<Duration>,
     /// Its leader.
@@ -83,6 +85,7 @@ impl Run {
         Self {
             key: order.key,
             label: order.label,
+            memo: order.memo.clone(),
             asked: None,
             leader,
             started_at,

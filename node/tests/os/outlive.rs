@@ -65,6 +65,7 @@ fn the_next_node_finds_runs_and_ends_again() {
         assert_eq!((one.key, one.label, one.asked), (RunKey(1), label(1), None));
         assert!(matches!(one.state, FoundState::Alive { deadline: at, .. } if at == deadline));
         assert_eq!((two.key, two.label), (RunKey(2), label(2)));
+        assert_eq!(one.memo, 1_u64.to_le_bytes());
         assert_eq!(
             (ended(two).how, ended(two).stdout_bytes),
             (How::Exited(5), 4)

@@ -121,6 +121,7 @@ impl Rig {
         Order {
             key: RunKey(key),
             label: label(key),
+            memo: key.to_le_bytes().to_vec(),
             argv: ["sh", "-c", script]
                 .map(|arg| arg.as_bytes().to_vec())
                 .into(),

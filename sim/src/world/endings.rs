@@ -22,6 +22,7 @@ fn found_run(guard: &Guard) -> FoundRun {
         run: guard.order.run,
         deadline: guard.order.deadline,
         signalled: guard.signalled,
+        units: guard.order.units.clone(),
     }
 }
 
@@ -140,12 +141,13 @@ impl World {
     /// A guard keeps an end, and tells its node, if that lives.
     fn tell_end(&mut self, delay: u64, host: HostIx, guard: &Guard, end: RunEnd) {
         let found = found_run(guard);
+        let run = found.run;
         let kept = Kept {
             found,
             end: end.clone(),
         };
-        self.hosts[host].kept.insert(found.run, kept);
-        self.tell_in(delay, host, Input::RunEnded(found.run, end));
+        self.hosts[host].kept.insert(run, kept);
+        self.tell_in(delay, host, Input::RunEnded(run, end));
     }
 
     fn end_mark(&mut self, host: HostIx, run: RunId, mark: Mark, how: &str) {
@@ -244,7 +246,7 @@ impl World {
             }
         }
         for kept in node.kept.values() {
-            runs.push(kept.found);
+            runs.push(kept.found.clone());
             inputs.push(Input::RunStarted(kept.found.run));
             inputs.push(Input::RunEnded(kept.found.run, kept.end.clone()));
         }

@@ -79,7 +79,9 @@ impl World {
             offer: Offer {
                 cpu_milli: self.setup.cpu_milli,
                 memory_bytes: 1 << 33,
+                ..Offer::default()
             },
+            platform: "sim".to_owned(),
             seed: draw(1),
         }
     }

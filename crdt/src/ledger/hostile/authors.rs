@@ -8,6 +8,8 @@ fn beat(wall_ms: u64) -> Entry {
         wall: Wall(wall_ms),
         cpu_milli: 1_000,
         free_milli: 1_000,
+        resources: Vec::new(),
+        platform: String::new(),
         memory_bytes: 0,
         running: 0,
         load_centi: 0,

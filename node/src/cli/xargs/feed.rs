@@ -14,7 +14,8 @@ use crdt::task::{Environment, TaskState};
 use super::pack::Command;
 use super::watch::{Batch, Show, Watcher};
 use crate::api::wire::{
-    Call, DurableWord, Life, MemberRequest, StatusQuery, Submission, Submitted, TaskRequest,
+    Call, DurableWord, Life, MemberRequest, Requirements, StatusQuery, Submission, Submitted,
+    TaskRequest,
 };
 use crate::cli::interrupt::{left_alone, on_interrupt};
 use crate::cli::problem::Problem;
@@ -345,6 +346,7 @@ impl Group {
             after: Vec::new(),
             retries: 0,
             life: Life::default(),
+            requires: Requirements::default(),
             ..self.plan.template.clone()
         }
     }

@@ -19,6 +19,7 @@ impl Server {
         let runs = self.runs.values().map(|run| Found {
             key: run.key,
             label: run.label,
+            memo: run.memo.clone(),
             asked: run.asked,
             state: FoundState::Alive {
                 started_at: run.started_at,
