@@ -98,6 +98,7 @@ impl Mesh {
                     Output::Start(order) => {
                         let wall = self.now().wall;
                         let report = RunReport {
+                            out_of_memory: false,
                             exit: Exit::Code(0),
                             started: wall,
                             ended: wall,

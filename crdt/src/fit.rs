@@ -67,23 +67,25 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// Returns what a task takes of a host's room while it runs there.
+/// Returns what a task takes of a host's room while it runs there, if it has run out of memory so often before.
 #[must_use]
-pub fn demand(spec: &TaskSpec, offer: &Offer) -> Demand {
+pub fn demand(spec: &TaskSpec, ooms: u32, offer: &Offer) -> Demand {
+    let rungs = &spec.options.memory_ladder;
+    let rung = rungs.iter().take(ooms as usize).next_back();
     let cpu_milli = match spec.options.cpus_but {
         Some(left) => offer.cpu_milli.saturating_sub(left),
         None => spec.needs.cpu_milli,
     };
     Demand {
         cpu_milli,
-        memory_bytes: spec.needs.memory_bytes,
+        memory_bytes: rung.copied().unwrap_or(spec.needs.memory_bytes),
         resources: spec.options.resources.clone(),
     }
 }
 
-/// Says why a host can never run a task, if it cannot.
+/// Says why a host can never run a task that has run out of memory so often before, if it cannot.
 #[must_use]
-pub fn misfit(spec: &TaskSpec, host: &Host<'_>) -> Option<Misfit> {
+pub fn misfit(spec: &TaskSpec, ooms: u32, host: &Host<'_>) -> Option<Misfit> {
     let Host { offer, .. } = host;
     if offer.cpu_milli == 0 {
         return Some(Misfit::RunsNothing);
@@ -92,7 +94,7 @@ pub fn misfit(spec: &TaskSpec, host: &Host<'_>) -> Option<Misfit> {
         cpu_milli,
         memory_bytes,
         resources,
-    } = demand(spec, offer);
+    } = demand(spec, ooms, offer);
     if let Some(left) = spec.options.cpus_but.filter(|_| cpu_milli == 0) {
         // One processor and all but these.
         return Some(Misfit::Cpus(offer.cpu_milli, left.saturating_add(1_000)));
@@ -227,7 +229,16 @@ mod tests {
             platform: "linux/x86_64",
             offer: &offer(),
         };
-        misfit(&spec, &host).map(|misfit| misfit.to_string())
+        misfit(&spec, 0, &host).map(|misfit| misfit.to_string())
+    }
+
+    #[test]
+    fn memory_climbs_its_ladder() {
+        let mut spec = TaskSpec::command(["true"]);
+        spec.needs.memory_bytes = 1;
+        spec.options.memory_ladder = vec![2, 8];
+        let needs = |ooms| demand(&spec, ooms, &offer()).memory_bytes;
+        assert_eq!([0, 1, 2, 3, 99].map(needs), [1, 2, 8, 8, 8]);
     }
 
     #[test]

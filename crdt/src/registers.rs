@@ -12,7 +12,7 @@ use crate::ballots::{Ballots, Basis, Lineage, Past, VoteRegister};
 use crate::config::Sabotage;
 use crate::entry::ClaimMark;
 use crate::ids::{Epoch, Generation, Tag};
-use crate::task::{Outcome, OutcomeDigest, Want, Wish};
+use crate::task::{Outcome, OutcomeDigest, Verdict, Want, Wish};
 use crate::terms::Terms;
 
 /// A bid register.
@@ -56,6 +56,8 @@ pub struct Registers {
     pub starts: u32,
     /// How many runs asked for another one.
     pub retries: u32,
+    /// Of these: because they ran out of memory.
+    pub ooms: u32,
     /// The rule that is broken on purpose.
     pub(crate) broken: Option<Sabotage>,
 }
@@ -335,6 +337,9 @@ impl Registers {
         }
         if !outcome.verdict.is_final() {
             self.retries = self.retries.saturating_add(1);
+            if outcome.reason.as_deref() == Some(Verdict::OOM) {
+                self.ooms = self.ooms.saturating_add(1);
+            }
         }
         let new = OutcomeRegister {
             epoch,

@@ -127,6 +127,7 @@ async fn through_guard(
                 stderr: Sink::Captured(temp.join(format!("{next}.err"))),
                 deadline: node::clock::boottime() + Duration::from_secs(60),
                 nice: 0,
+                memory: None,
             })?;
             ordered += 1;
         }

@@ -46,6 +46,8 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The exit code of a process that ran out of memory.
+    pub const OUT_OF_MEMORY: i32 = 137;
     const PROGRAM: &'static str = "simulated";
 
     /// Returns the plan of a task that succeeds after `length`.

@@ -51,6 +51,7 @@ scenarios! {
     retried_on_named_failures_alone
     conditions_on_ends
     poison_is_held
+    memory_ladder
     on_lost_wait_outlives_a_split
     on_lost_wait_for_a_dead_host
     on_lost_wait_needs_no_clock

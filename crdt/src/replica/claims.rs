@@ -111,8 +111,9 @@ impl Replica {
 
     /// What a task takes of this host.
     pub(super) fn demand(&self, ix: TaskIx) -> Demand {
-        let spec = self.known(ix).spec.as_deref();
-        spec.map_or_else(Demand::default, |spec| fit::demand(spec, &self.offered))
+        let task = self.known(ix);
+        let demand = |spec| fit::demand(spec, task.registers.ooms, &self.offered);
+        task.spec.as_deref().map_or_else(Demand::default, demand)
     }
 
     fn as_claimant(&self, ix: TaskIx) -> Claimant<'_> {
@@ -600,6 +601,7 @@ impl Replica {
     /// Sabotage: what the kill at a deadline looks like to somebody who takes it for an end.
     fn killed(&self) -> RunReport {
         RunReport {
+            out_of_memory: false,
             exit: Exit::Signal(9),
             started: self.now.wall,
             ended: self.now.wall,

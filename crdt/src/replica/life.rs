@@ -87,7 +87,9 @@ impl Replica {
     }
 
     /// Says why this host can never run a task, if it cannot.
-    pub(super) fn misfit(&self, spec: &TaskSpec) -> Option<Misfit> {
+    pub(super) fn misfit(&self, ix: TaskIx) -> Option<Misfit> {
+        let task = self.known(ix);
+        let spec = task.spec.as_deref()?;
         let own = Host {
             name: &self.name,
             tag: self.tag,
@@ -95,7 +97,7 @@ impl Replica {
             platform: &self.platform,
             offer: &self.offered,
         };
-        fit::misfit(spec, &own)
+        fit::misfit(spec, task.registers.ooms, &own)
     }
 
     /// Says why no host that is heard of can ever run a task that waits for one, if none can.
@@ -103,13 +105,13 @@ impl Replica {
         let task = self.known(ix);
         let spec = task.spec.as_deref()?;
         let waits = task.state == TaskState::Pending && !matches!(spec.work, Work::Group { .. });
-        if !waits || self.misfit(spec).is_none() {
+        if !waits || self.misfit(ix).is_none() {
             return None;
         }
         let mut reasons = Vec::new();
         for member in self.members() {
             let why = if member.own {
-                self.misfit(spec)?
+                self.misfit(ix)?
             } else {
                 if !member.alive {
                     continue;
@@ -128,7 +130,7 @@ impl Replica {
                     platform: &beat.platform,
                     offer: &offer,
                 };
-                fit::misfit(spec, &host)?
+                fit::misfit(spec, task.registers.ooms, &host)?
             };
             reasons.push(format!("{} {why}", member.name));
         }
@@ -293,8 +295,11 @@ impl Replica {
     /// Says whether a failed run may be followed by another.
     pub(super) fn has_tries_left(&self, ix: TaskIx) -> bool {
         let task = self.known(ix);
-        let spec = task.spec.as_ref();
-        spec.is_some_and(|spec| task.registers.retries < spec.retries)
+        task.spec.as_ref().is_some_and(|spec| {
+            // A step up the ladder of memory is a try of its own.
+            let rungs = u32::try_from(spec.options.memory_ladder.len()).unwrap_or(u32::MAX);
+            task.registers.retries - task.registers.ooms.min(rungs) < spec.retries
+        })
     }
 
     /// A run ended by itself, or by a signal that it was sent.
@@ -311,18 +316,25 @@ impl Replica {
         let cause = match report.exit {
             _ if told_to_end && !killed => Some(Cause::Timeout),
             Exit::Code(0) => None,
+            Exit::Code(_) | Exit::Signal(_) if report.out_of_memory => Some(Cause::Oom),
             Exit::Code(code) => Some(Cause::Codes(code, code)),
             Exit::Signal(signal) => Some(Cause::Signal(Some(signal))),
         };
         let again = |cause| {
-            let options = self.options(ix);
-            self.has_tries_left(ix) && options.is_some_and(|of| of.retries_after(cause))
+            let Some(options) = self.options(ix) else {
+                return false;
+            };
+            let rungs = options.memory_ladder.len();
+            let climbs = (self.known(ix).registers.ooms as usize) < rungs;
+            cause == Cause::Oom && climbs || self.has_tries_left(ix) && options.retries_after(cause)
         };
         let verdict = match cause {
             None => Verdict::Success,
             Some(_) if killed => Verdict::Killed,
             Some(cause) if again(cause) => Verdict::Retry,
-            Some(Cause::Timeout) => Verdict::Failure(Some(Verdict::TIMEOUT.to_owned())),
+            Some(cause @ (Cause::Timeout | Cause::Oom)) => {
+                Verdict::Failure(Some(cause.to_string()))
+            }
             Some(Cause::Codes(..) | Cause::Signal(_)) => Verdict::Failure(None),
         };
         let total = if verdict == Verdict::Success {
@@ -332,8 +344,10 @@ impl Replica {
         };
         self.stage(ix).count(total);
         let mut outcome = self.outcome(ix, claim.epoch, verdict, Some(report));
-        if outcome.verdict == Verdict::Retry && cause == Some(Cause::Timeout) {
-            outcome.reason = Some(Verdict::TIMEOUT.to_owned());
+        if outcome.verdict == Verdict::Retry {
+            // What they count by: see `Registers::ooms`.
+            let told = cause.filter(|cause| matches!(cause, Cause::Timeout | Cause::Oom));
+            outcome.reason = told.map(|cause| cause.to_string());
         }
         self.conclude(ix, outcome);
     }

@@ -273,11 +273,11 @@ impl Replica {
     /// Says whether nothing but a host is missing, and this one would do.
     fn is_ready(&self, ix: TaskIx) -> bool {
         let task = self.known(ix);
-        let Some(spec) = &task.spec else { return false };
-        task.unmet == 0
+        task.spec.is_some()
+            && task.unmet == 0
             && self.window_lets(ix)
             && self.held_back(ix).is_none()
-            && self.misfit(spec).is_none()
+            && self.misfit(ix).is_none()
     }
 
     pub(super) fn window_lets(&self, ix: TaskIx) -> bool {

@@ -328,7 +328,7 @@ impl Replica {
         let open = !task.state.is_complete() && task.state != TaskState::Held;
         let possible = |spec: &TaskSpec| {
             !matches!(spec.work, Work::Group { .. })
-                && self.misfit(spec).is_none()
+                && self.misfit(ix).is_none()
                 && task.unfit.is_none()
         };
         // What has not arrived may be anything.

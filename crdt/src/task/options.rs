@@ -57,6 +57,8 @@ pub enum Cause {
     Signal(Option<i32>),
     /// It was ended because it took too long.
     Timeout,
+    /// The kernel killed a process of it for want of memory.
+    Oom,
 }
 
 impl Cause {
@@ -66,13 +68,13 @@ impl Cause {
         match (self, other) {
             (Self::Codes(from, to), Self::Codes(code, _)) => (from..=to).contains(&code),
             (Self::Signal(any), Self::Signal(one)) => any.is_none() || any == one,
-            (Self::Timeout, Self::Timeout) => true,
+            (Self::Timeout, Self::Timeout) | (Self::Oom, Self::Oom) => true,
             _ => false,
         }
     }
 }
 
-/// As people type them: `75`, `1-9`, `signal`, `signal:9`, `timeout`.
+/// As people type them: `75`, `1-9`, `signal`, `signal:9`, `timeout`, `oom`.
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,7 +82,8 @@ impl fmt::Display for Cause {
             Self::Codes(from, to) => write!(f, "{from}-{to}"),
             Self::Signal(None) => f.write_str("signal"),
             Self::Signal(Some(signal)) => write!(f, "signal:{signal}"),
-            Self::Timeout => f.write_str("timeout"),
+            Self::Timeout => f.write_str(Verdict::TIMEOUT),
+            Self::Oom => f.write_str(Verdict::OOM),
         }
     }
 }
@@ -88,7 +91,7 @@ impl fmt::Display for Cause {
 /// That a text names no [`Cause`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "neither an exit code from 1 to 255 (75), a range of them (1-9), signal, signal:N, nor timeout"
+    "neither an exit code from 1 to 255 (75), a range of them (1-9), signal, signal:N, timeout, nor oom"
 )]
 pub struct NoCause;
 
@@ -101,7 +104,8 @@ impl FromStr for Cause {
             Ok(_) | Err(_) => Err(NoCause),
         };
         match (text, text.split_once(['-', ':'])) {
-            ("timeout", _) => Ok(Self::Timeout),
+            (Verdict::TIMEOUT, _) => Ok(Self::Timeout),
+            (Verdict::OOM, _) => Ok(Self::Oom),
             ("signal", _) => Ok(Self::Signal(None)),
             (_, Some(("signal", number))) => match number.parse() {
                 Ok(number @ 1..=64) => Ok(Self::Signal(Some(number))),
@@ -189,6 +193,8 @@ options! {
     10 stdout: Option<Arg>,
     /// The same for errors.
     11 stderr: Option<Arg>,
+    /// What it needs of memory, bytes, after it has run out of it once, twice, and so on; each is a further try.
+    12 memory_ladder: Vec<u64>,
     /// Named resources that it takes while it runs, in thousandths; sorted by name.
     13 resources: Vec<(String, u32)>,
     /// The hosts that may run it: [`crate::fit::HostPatterns`]; empty: any.
@@ -253,6 +259,8 @@ impl<'de> Deserialize<'de> for Options {
 impl Verdict {
     /// The text of a failure because it took too long.
     pub const TIMEOUT: &'static str = "timeout";
+    /// The text of a failure for want of memory.
+    pub const OOM: &'static str = "oom";
 }
 
 #[cfg(test)]
@@ -338,7 +346,7 @@ mod tests {
 
     #[test]
     fn causes_are_read_as_they_are_shown() {
-        for text in ["75", "1-9", "signal", "signal:9", "timeout"] {
+        for text in ["75", "1-9", "signal", "signal:9", "timeout", "oom"] {
             assert_eq!(text.parse::<Cause>().unwrap().to_string(), text);
         }
         for text in [

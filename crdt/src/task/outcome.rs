@@ -56,6 +56,8 @@ pub struct RunReport {
     pub stdout: Captured,
     /// Its standard error.
     pub stderr: Captured,
+    /// The kernel has killed a process of it for want of memory.
+    pub out_of_memory: bool,
 }
 
 /// The meaning of an outcome, decided by its writer alone.

@@ -45,6 +45,7 @@ pub(super) fn options(
             .into_iter()
             .map(|(name, amount)| (name, milli(amount)))
             .collect(),
+        memory_ladder: requires.memory_ladder,
         hosts: requires.hosts,
         platform: requires.platform,
         cpus_but: requires.cpus_but.map(milli),
@@ -71,6 +72,7 @@ pub(super) fn requirements(options: &Options) -> Requirements {
             .map(|(name, milli)| (name.clone(), whole(*milli)))
             .collect(),
         cpus_but: options.cpus_but.map(whole),
+        memory_ladder: options.memory_ladder.clone(),
         hosts: options.hosts.clone(),
         platform: options.platform.clone(),
     }

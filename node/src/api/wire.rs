@@ -220,6 +220,9 @@ pub struct Requirements {
     /// All processors of the host but so many, whatever the needs say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpus_but: Option<f64>,
+    /// What it needs of memory, bytes, after it has run out of it once, twice, and so on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub memory_ladder: Vec<u64>,
     /// Hosts, as [`crdt::fit::HostPatterns`] reads them; empty: any.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub hosts: String,
@@ -249,7 +252,7 @@ pub struct Life {
     pub timeout: Option<Duration>,
     /// It waits for `release` from the start.
     pub held: bool,
-    /// Failures after which it is tried again: `75`, `1-9`, `signal`, `signal:9`, `timeout`; none: all.
+    /// Failures after which it is tried again: `75`, `1-9`, `signal`, `signal:9`, `timeout`, `oom`; none: all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub retry_on: Vec<String>,
     /// The pause before the first retry; twice as long before each further one.

@@ -41,7 +41,7 @@ pub(crate) struct LifeOptions {
     /// Hold it until 'aque release'
     #[arg(long)]
     hold: bool,
-    /// Retry only these failures: exit codes and ranges (75,100-110), signal, signal:9, timeout
+    /// Retry only these failures: exit codes and ranges (75,100-110), signal, signal:9, timeout, oom
     #[arg(long, value_name = "CAUSES", value_delimiter = ',')]
     retry_on: Vec<Cause>,
     /// Pause before the first retry; doubled for each further one, up to an hour [default: 1s]

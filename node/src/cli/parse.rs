@@ -21,9 +21,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// Parses a size in bytes: `512M`, `4G`, `1.5GiB`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    if text.contains(',') {
-        return Err("several sizes (one for each attempt) are not there yet; give one".to_owned());
-    }
     let parsed = text.parse::<bytesize::ByteSize>();
     parsed
         .map(|size| size.as_u64())

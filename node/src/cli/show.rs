@@ -242,7 +242,9 @@ fn needs(detail: &Detail) -> String {
         None => format!("{cpus} cpus"),
     }];
     if detail.needs.memory_bytes > 0 {
-        needs.push(format!("{} memory", size(detail.needs.memory_bytes)));
+        let sizes = std::iter::once(&detail.needs.memory_bytes).chain(&requires.memory_ladder);
+        let sizes: Vec<String> = sizes.map(|bytes| size(*bytes)).collect();
+        needs.push(format!("{} memory", sizes.join(", then ")));
     }
     let resources = requires.resources.iter();
     needs.extend(resources.map(|(name, amount)| format!("{amount} {}", harmless(name))));

@@ -28,9 +28,9 @@ pub(crate) struct TaskOptions {
     /// Processors that it needs, such as 4 or 0.5; -1: all but one, all: all of them [default: 1]
     #[arg(short, long, value_name = "N", value_parser = parse::cpus, allow_negative_numbers = true)]
     cpus: Option<Cpus>,
-    /// Memory that it needs, such as 512M or 4G
-    #[arg(short, long, value_name = "SIZE", value_parser = parse::size)]
-    memory: Option<u64>,
+    /// Memory that it needs and may take, such as 512M; 4G,8G: runs again with the next size when it runs out of memory
+    #[arg(short, long, value_name = "SIZE", value_parser = parse::size, value_delimiter = ',')]
+    memory: Vec<u64>,
     /// A named resource that it takes, such as gpu=1 or licence=0.5
     #[arg(long, value_name = "NAME=N", value_parser = amount)]
     resource: Vec<(String, u32)>,
@@ -158,7 +158,7 @@ impl TaskOptions {
                     Some(Cpus::Of(milli)) => milli,
                     Some(Cpus::AllBut(_)) | None => needs.cpu_milli,
                 },
-                memory_bytes: self.memory.unwrap_or(needs.memory_bytes),
+                memory_bytes: self.memory.first().copied().unwrap_or(needs.memory_bytes),
             },
             priority: self.priority,
             after: self.after.clone(),
@@ -179,6 +179,15 @@ impl TaskOptions {
         })
     }
 
+    /// The sizes after the first, each larger than the one before.
+    fn ladder(&self) -> Result<Vec<u64>, Problem> {
+        if !self.memory.is_sorted_by(|less, more| less < more) {
+            return Err(Problem::usage("the sizes of --memory must grow")
+                .hint("such as --memory 4G,8G,16G"));
+        }
+        Ok(self.memory.iter().skip(1).copied().collect())
+    }
+
     fn requires(&self) -> Result<Requirements, Problem> {
         let whole = |milli: u32| f64::from(milli) / 1_000.0;
         let mut resources = BTreeMap::new();
@@ -193,6 +202,7 @@ impl TaskOptions {
                 Some(Cpus::AllBut(milli)) => Some(whole(milli)),
                 Some(Cpus::Of(_)) | None => None,
             },
+            memory_ladder: self.ladder()?,
             hosts: self.host.clone().unwrap_or_default(),
             platform: self.platform.clone().unwrap_or_default(),
         })

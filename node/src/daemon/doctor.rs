@@ -9,7 +9,7 @@ use super::conduct::{check_offenders, check_refused};
 use super::node::Node;
 use crate::api::wire::{Check, Checkup, Health};
 use crate::executor::GuardState;
-use crate::guard::{Trees, Way, proc};
+use crate::guard::{Memory, Trees, Way, proc};
 use crate::render::text::count;
 
 /// Less space than this is short: some thousand tasks' outputs, or an hour of a busy log.
@@ -41,6 +41,7 @@ impl Node {
             self.check_disk(),
             self.check_guard(),
             check_trees(&self.executor.trees()),
+            check_memory(&self.executor.trees().memory),
             self.check_files(),
             self.check_parts(),
             self.check_peers(&members),
@@ -271,6 +272,24 @@ fn check_trees(trees: &Trees) -> Check {
     }
 }
 
+/// Whether a run may take more memory than its task states.
+fn check_memory(memory: &Memory) -> Check {
+    const TOPIC: &str = "memory";
+    match memory {
+        Memory::Unified => ok(TOPIC, "stated memory is a limit: cgroup v2"),
+        Memory::Apart { path } => ok(
+            TOPIC,
+            format!("stated memory is a limit: cgroup v1 at {path}"),
+        ),
+        Memory::Unlimited { why } => check(
+            TOPIC,
+            Health::Warning,
+            format!("runs may take more memory than their tasks state: {why}"),
+            "give the node's cgroup the memory controller and a subgroup for the node itself: 'Delegate=yes' and 'DelegateSubgroup=aque-node' in its service",
+        ),
+    }
+}
+
 fn check_versions(members: &[MemberView]) -> Check {
     const TOPIC: &str = "versions";
     let beats = members.iter().filter_map(|member| member.beat.as_ref());
@@ -372,7 +391,12 @@ mod tests {
             ),
         ];
         for (way, missed, health, text) in rows {
-            let check = check_trees(&Trees { way, missed });
+            let memory = Memory::Unified;
+            let check = check_trees(&Trees {
+                way,
+                memory,
+                missed,
+            });
             assert_eq!(check.health, health, "{check:?}");
             assert!(check.what.contains(text), "{check:?}");
             assert_eq!(check.todo.is_none(), health == Health::Ok, "{check:?}");

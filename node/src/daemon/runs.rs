@@ -198,6 +198,7 @@ impl Node {
             stderr: sink(options.stderr.as_ref(), Stream::Err),
             deadline: Duration::from_nanos(deadline),
             nice: 0,
+            memory: Some(order.demand.memory_bytes).filter(|bytes| *bytes > 0),
         });
         debug!(task = %order.run.task, epoch = %order.run.epoch, "run ordered");
         if let Err(problem) = sent {
@@ -354,6 +355,7 @@ impl Node {
             },
             stdout: captured(stdout),
             stderr: captured(stderr),
+            out_of_memory: ended.out_of_memory,
         };
         debug!(task = %run.id.task, epoch = %run.id.epoch, ?exit, "run ended");
         self.run_is_over(run.id, RunEnd::Exited(report));

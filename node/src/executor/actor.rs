@@ -440,6 +440,7 @@ fn start_run(order: Order, env: crate::guard::EnvId) -> StartRun {
         stderr: order.stderr,
         deadline: order.deadline,
         nice: order.nice,
+        memory: order.memory,
     }
 }
 
@@ -457,5 +458,6 @@ fn lost(key: RunKey, started_at: Duration) -> Ended {
         ended_at: boottime(),
         stdout_bytes: 0,
         stderr_bytes: 0,
+        out_of_memory: false,
     }
 }

@@ -91,6 +91,8 @@ pub struct Order {
     pub deadline: Duration,
     /// Added niceness, 0 to 19.
     pub nice: u8,
+    /// The most memory that it gets, bytes, where that can be limited.
+    pub memory: Option<u64>,
 }
 
 /// What an executor tells. For each order: [`ExecEvent::Refused`], or [`ExecEvent::Started`]

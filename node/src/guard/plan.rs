@@ -250,6 +250,7 @@ mod tests {
             stderr: Sink::Captured("/e".into()),
             deadline: Duration::MAX,
             nice: 0,
+            memory: None,
         }
     }
 

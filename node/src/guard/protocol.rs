@@ -116,6 +116,8 @@ pub struct StartRun {
     pub deadline: Duration,
     /// Added niceness, 0 to 19.
     pub nice: u8,
+    /// The most memory that it gets, bytes, where that can be limited.
+    pub memory: Option<u64>,
 }
 
 /// Where a run's input comes from.
@@ -298,6 +300,8 @@ pub struct Ended {
     /// Size of its captured errors; the file of an empty one has been removed already. 0 when both share
     /// a file.
     pub stderr_bytes: u64,
+    /// The kernel has killed a process of it that would have taken more memory than it may.
+    pub out_of_memory: bool,
 }
 
 /// What a run's leader said at its end.

@@ -22,8 +22,8 @@ use super::proc;
 use super::protocol::{Ended, Found, FoundState, Label, RunKey};
 
 /// Version of the layout; the end of `MAGIC`.
-pub(crate) const RECORDS_VERSION: u32 = 2;
-const MAGIC: &[u8; 8] = b"aqruns02";
+pub(crate) const RECORDS_VERSION: u32 = 3;
+const MAGIC: &[u8; 8] = b"aqruns03";
 const HEADER_BYTES: usize = 64;
 const SLOT_BYTES: usize = 256;
 
@@ -272,6 +272,7 @@ mod tests {
                 ended_at: Duration::MAX,
                 stdout_bytes: u64::MAX,
                 stderr_bytes: u64::MAX,
+                out_of_memory: true,
             },
         }
     }

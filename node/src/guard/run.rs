@@ -17,7 +17,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process_group};
 
-use super::cgroup::Group;
+use super::cgroup::{Group, Limit};
 use super::deadlines::kill_run;
 use super::proc;
 use super::protocol::{Cause, Core, Ended, How, Label, RunKey, Sink, StartRun, Usage};
@@ -45,6 +45,8 @@ pub(super) struct Run {
     /// Its place in the guard's file.
     pub(super) slot: Slot,
     group: Option<Group>,
+    limit: Option<Limit>,
+    out_of_memory: bool,
     started_ticks: u64,
     stdout: Option<PathBuf>,
     stderr: Option<PathBuf>,
@@ -74,7 +76,7 @@ impl Run {
     pub(super) fn new(
         order: &StartRun,
         leader: Pid,
-        group: Option<Group>,
+        (group, limit): (Option<Group>, Option<Limit>),
         started_at: Duration,
         slot: Slot,
     ) -> Self {
@@ -91,6 +93,8 @@ impl Run {
             started_at,
             slot,
             group,
+            limit,
+            out_of_memory: false,
             started_ticks: proc::ticks(started_at),
             stdout: captured(&order.stdout),
             stderr: captured(&order.stderr).filter(|_| order.stderr != order.stdout),
@@ -171,6 +175,7 @@ impl Run {
             // It came to its end just before it was killed.
             self.stop = Some(Cause::ByItself);
         }
+        self.out_of_memory = self.limit.as_ref().is_some_and(Limit::has_killed);
         self.phase = Phase::Leaving { since, how };
     }
 
@@ -205,12 +210,15 @@ impl Run {
         turned
     }
 
-    /// The report of a run of which nothing lives; removes the files of empty outputs. `None` if
+    /// The report of a run of which nothing lives; removes the files of empty outputs, and what limited its memory. `None` if
     /// its leader lives.
     pub(super) fn report(&self, now: Duration) -> Option<Ended> {
         let Phase::Leaving { how, .. } = self.phase else {
             return None;
         };
+        if let Some(limit) = &self.limit {
+            limit.remove();
+        }
         Some(Ended {
             key: self.key,
             how,
@@ -220,6 +228,7 @@ impl Run {
             ended_at: now,
             stdout_bytes: self.stdout.as_ref().map_or(0, bytes_of),
             stderr_bytes: self.stderr.as_ref().map_or(0, bytes_of),
+            out_of_memory: self.out_of_memory,
         })
     }
 

@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::cgroup::Home;
+use super::cgroup::{Home, Limits};
 use super::deadlines::{Deadlines, Watched};
 use super::door::Door;
 use super::link::Link;
@@ -27,7 +27,7 @@ use super::records::{Kept, Records, Slot};
 use super::run::Run;
 use super::strays::{Owner, Place, Stray, Strays};
 use super::sys;
-use super::trees::{Trees, Way};
+use super::trees::{Memory, Trees, Way};
 use crate::clock::boottime;
 
 /// Shortest and longest time between two looks at a run that should be gone. The usual end needs
@@ -61,6 +61,8 @@ pub(super) struct Tools {
     pub(super) records: Records,
     /// Makes cgroups; or why it cannot.
     pub(super) home: Result<Home, Way>,
+    /// Limits memory; or why it does not.
+    pub(super) limits: Result<Limits, String>,
 }
 
 /// A guard at work.
@@ -206,6 +208,10 @@ impl Server {
             way: match &self.tools.home {
                 Ok(home) => home.way(),
                 Err(way) => way.clone(),
+            },
+            memory: match &self.tools.limits {
+                Ok(limits) => limits.told(),
+                Err(why) => Memory::Unlimited { why: why.clone() },
             },
             missed: self.missed.clone(),
         }

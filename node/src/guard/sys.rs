@@ -156,6 +156,8 @@ struct Flight {
     stderr: (*const c_char, libc::mode_t),
     /// Where it writes itself into its cgroup; negative if it need not.
     group: RawFd,
+    /// The same in the hierarchy of memory.
+    limit: RawFd,
     input: RawFd,
     guard: c_int,
     nice: c_int,
@@ -181,11 +183,17 @@ impl Shot {
         std::sync::Arc::clone(&self.pid)
     }
 
-    /// Starts a program in a session of its own, and in a cgroup if there is an entrance; returns once it executes.
+    /// Starts a program in a session of its own, and in a cgroup if there is an entrance, and in another if there is a door to it;
+    /// returns once it executes.
     ///
     /// # Errors
     /// [`Fault`]; then no process is left.
-    pub(super) fn fire(&mut self, plan: &Plan, into: Option<&Entrance>) -> Result<i32, Fault> {
+    pub(super) fn fire(
+        &mut self,
+        plan: &Plan,
+        into: Option<&Entrance>,
+        door: Option<&OwnedFd>,
+    ) -> Result<i32, Fault> {
         let programs = pointers(None, plan.programs.iter());
         let mut argv = pointers(Some(c"/bin/sh".as_ptr()), plan.argv.iter());
         let env = pointers(None, plan.env.iter().map(AsRef::as_ref));
@@ -207,6 +215,7 @@ impl Shot {
                 Some(Entrance::Moves(file)) => file.as_raw_fd(),
                 Some(Entrance::Born(_)) | None => -1,
             },
+            limit: door.map_or(-1, AsRawFd::as_raw_fd),
             input,
             guard: self.guard,
             nice: plan.nice.min(19).into(),
@@ -328,8 +337,10 @@ unsafe fn approach(flight: &Flight) -> Result<(), Step> {
     let check = |result: c_int, step: Step| if result < 0 { Err(step) } else { Ok(()) };
     // SAFETY: plain system calls on memory that the caller vouches for.
     unsafe {
-        if flight.group >= 0 && libc::write(flight.group, c"0".as_ptr().cast(), 1) != 1 {
-            return Err(Step::Group);
+        for group in [flight.group, flight.limit] {
+            if group >= 0 && libc::write(group, c"0".as_ptr().cast(), 1) != 1 {
+                return Err(Step::Group);
+            }
         }
         libc::setsid();
         check(

@@ -39,8 +39,27 @@ impl fmt::Display for Cgroups {
 pub struct Trees {
     /// The way.
     pub way: Way,
+    /// How the memory of runs is limited.
+    pub memory: Memory,
     /// Why the last run that has no cgroup, although others have, has none.
     pub missed: Option<String>,
+}
+
+/// How the memory of runs is limited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Memory {
+    /// On their own cgroups, of version 2.
+    Unified,
+    /// By cgroups of version 1, apart from the others.
+    Apart {
+        /// Directory of all of them.
+        path: String,
+    },
+    /// Not at all.
+    Unlimited {
+        /// Why.
+        why: String,
+    },
 }
 
 /// The means by which what a run started is found and killed.

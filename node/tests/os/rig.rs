@@ -133,6 +133,7 @@ impl Rig {
             stderr: Sink::Captured(self.path(&format!("{key}.err"))),
             deadline: boottime() + FAR,
             nice: 0,
+            memory: None,
         }
     }
 

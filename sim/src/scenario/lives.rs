@@ -69,6 +69,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         script: conditions,
     },
     Scenario {
+        name: "memory_ladder",
+        about: "each run out of memory needs the next size; after the last it has failed",
+        setup: three,
+        script: ladder,
+    },
+    Scenario {
         name: "poison_is_held",
         about: "a task whose hosts die waits for a person after three of them",
         setup: poisoned,
@@ -349,6 +355,44 @@ fn conditions(world: &mut World) -> Course {
         "failure is out of reach",
     )?;
     expect(says(4, TaskState::Cancelled, ids[0]), "and so on")
+}
+
+fn ladder(world: &mut World) -> Course {
+    warm(world);
+    let hungry = |failures| Plan {
+        failures,
+        code: Plan::OUT_OF_MEMORY,
+        ..Plan::succeed(SECOND / 10)
+    };
+    let mut batch = Batch::default();
+    for (failures, retries) in [(2, 0), (3, 0), (4, 1), (1, 0)] {
+        let task = batch.add(hungry(failures));
+        task.spec.needs.memory_bytes = 1 << 20;
+        task.spec.options.memory_ladder = vec![1 << 21, 1 << 22];
+        task.spec.retries = retries;
+    }
+    // No host has so much.
+    let task = batch.add(hungry(1));
+    task.spec.needs.memory_bytes = 1 << 20;
+    task.spec.options.memory_ladder = vec![1 << 60];
+    let ids = submit(world, 0, batch)?;
+    until(world, SOON, "the last fits nowhere any more", |world| {
+        all_say(world, ids[4], TaskState::Pending, "fits no host")
+    })?;
+    world.kill(0, &ids[4..], SECOND);
+    world.finish();
+    let starts = [0, 1, 2, 3, 4].map(|at| world.oracle().starts(ids[at]));
+    expect(
+        starts == [3, 3, 4, 2, 1],
+        "a try for each rung and each retry",
+    )?;
+    expect(
+        all_say(world, ids[0], TaskState::Success, "")
+            && all_say(world, ids[1], TaskState::Error, "oom")
+            && all_say(world, ids[2], TaskState::Error, "oom")
+            && all_say(world, ids[3], TaskState::Success, ""),
+        "what had enough in the end succeeds",
+    )
 }
 
 fn poison(world: &mut World) -> Course {

@@ -10,7 +10,7 @@ use super::guards::name;
 use super::{GuardPace, World};
 use crate::chance;
 use crate::host::{Cause, Guard, GuardFlaw, Kept, Mode, Phase};
-use crate::plan::Manners;
+use crate::plan::{Manners, Plan};
 use crate::queue::{Event, HostIx, RunEvent};
 use crate::timeline::Mark;
 
@@ -215,6 +215,7 @@ impl World {
         let ended = self.hosts[host].clock.read(self.now).wall;
         let length = u64::try_from(guard.plan.length.as_millis()).unwrap_or(u64::MAX);
         RunReport {
+            out_of_memory: exit == Exit::Code(Plan::OUT_OF_MEMORY),
             exit,
             started: Wall(ended.0.saturating_sub(length)),
             ended,

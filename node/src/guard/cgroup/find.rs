@@ -16,12 +16,28 @@ pub(super) enum Hierarchy {
     V2,
     /// The freezer's, of version 1.
     Freezer,
+    /// That of memory, of version 1.
+    Memory,
 }
+
+impl Hierarchy {
+    /// The controller by which one of version 1 is known.
+    fn controller(self) -> Option<&'static [u8]> {
+        match self {
+            Self::V2 => None,
+            Self::Freezer => Some(b"freezer"),
+            Self::Memory => Some(b"memory"),
+        }
+    }
+}
+
+/// A node in a cgroup of this name was put there to leave the one above it free of processes: that is the place of its runs'.
+/// (systemd: `DelegateSubgroup=aque-node`.)
+pub(super) const SUBGROUP: &str = "aque-node";
 
 /// A part of a hierarchy that can be seen in the file system.
 #[derive(Debug)]
 struct Mount {
-    hierarchy: Hierarchy,
     /// Which part.
     root: PathBuf,
     /// Where.
@@ -36,16 +52,27 @@ pub(super) fn places(mountinfo: &[u8], own: &[u8], wish: Cgroups) -> Vec<PathBuf
         Cgroups::V1 => &[Hierarchy::Freezer],
         Cgroups::Off => &[],
     };
-    let mounts: Vec<Mount> = lines(mountinfo).filter_map(mount).collect();
-    let mut found = Vec::new();
-    for hierarchy in hierarchies {
-        let Some(path) = lines(own).find_map(|line| own_path(line, *hierarchy)) else {
-            continue;
-        };
-        let mounts = mounts.iter().filter(|mount| mount.hierarchy == *hierarchy);
-        found.extend(mounts.filter_map(|mount| mount.place(&path)));
+    let all = hierarchies.iter();
+    all.flat_map(|hierarchy| places_in(mountinfo, own, *hierarchy))
+        .collect()
+}
+
+/// Returns the directories of the own cgroup in the hierarchy of memory of version 1.
+pub(super) fn memory_places() -> Vec<PathBuf> {
+    let read = |path| std::fs::read(path).unwrap_or_default();
+    let (mountinfo, own) = (read("/proc/self/mountinfo"), read("/proc/self/cgroup"));
+    places_in(&mountinfo, &own, Hierarchy::Memory)
+}
+
+fn places_in(mountinfo: &[u8], own: &[u8], hierarchy: Hierarchy) -> Vec<PathBuf> {
+    let Some(mut path) = lines(own).find_map(|line| own_path(line, hierarchy)) else {
+        return Vec::new();
+    };
+    if hierarchy == Hierarchy::V2 && path.ends_with(SUBGROUP) {
+        path.pop();
     }
-    found
+    let mounts = lines(mountinfo).filter_map(|line| mount(line, hierarchy));
+    mounts.filter_map(|mount| mount.place(&path)).collect()
 }
 
 impl Mount {
@@ -65,32 +92,27 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// `36 35 98:0 /root /point options [tags…] - type source options`
-fn mount(line: &[u8]) -> Option<Mount> {
+fn mount(line: &[u8], hierarchy: Hierarchy) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let root = path(fields.nth(3)?)?;
     let point = path(fields.next()?)?;
     let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
     let kind = fields.next()?;
     let _source = fields.next()?;
-    let hierarchy = match kind {
-        b"cgroup2" => Hierarchy::V2,
-        b"cgroup" => has_freezer(fields.next()?).then_some(Hierarchy::Freezer)?,
-        _ => return None,
+    let fits = match hierarchy.controller() {
+        None => kind == b"cgroup2",
+        Some(controller) => kind == b"cgroup" && has(fields.next()?, controller),
     };
-    Some(Mount {
-        hierarchy,
-        root,
-        point,
-    })
+    fits.then_some(Mount { root, point })
 }
 
 /// `0::/path` for the unified hierarchy, `7:cpu,freezer:/path` for another.
 fn own_path(line: &[u8], hierarchy: Hierarchy) -> Option<PathBuf> {
     let mut fields = line.splitn(3, |byte| *byte == b':');
     let (number, controllers) = (fields.next()?, fields.next()?);
-    let fits = match hierarchy {
-        Hierarchy::V2 => number == b"0" && controllers.is_empty(),
-        Hierarchy::Freezer => has_freezer(controllers),
+    let fits = match hierarchy.controller() {
+        None => number == b"0" && controllers.is_empty(),
+        Some(controller) => has(controllers, controller),
     };
     let path = fields
         .next()
@@ -98,9 +120,9 @@ fn own_path(line: &[u8], hierarchy: Hierarchy) -> Option<PathBuf> {
     Some(OsStr::from_bytes(path).into())
 }
 
-fn has_freezer(list: &[u8]) -> bool {
+fn has(list: &[u8], controller: &[u8]) -> bool {
     list.split(|byte| *byte == b',')
-        .any(|word| word == b"freezer")
+        .any(|word| word == controller)
 }
 
 /// An absolute path in which the kernel has written spaces and the like as `\040`.
@@ -150,7 +172,7 @@ mod tests {
     fn places_table() {
         let both = "5:cpu,freezer:/user\n3:pids:/other\n0::/user.slice/a:b.scope\n";
         let nested = "7:freezer:/docker/abc/task\n0::/docker/abc\n";
-        let rows: [(&str, &str, Cgroups, &[&str]); 10] = [
+        let rows: [(&str, &str, Cgroups, &[&str]); 11] = [
             (
                 UNIFIED,
                 "0::/system.slice/aque.service\n",
@@ -158,6 +180,12 @@ mod tests {
                 &["/sys/fs/cgroup/system.slice/aque.service"],
             ),
             (UNIFIED, "0::/\n", Cgroups::Auto, &["/sys/fs/cgroup"]),
+            (
+                UNIFIED,
+                "0::/system.slice/aque.service/aque-node\n",
+                Cgroups::Auto,
+                &["/sys/fs/cgroup/system.slice/aque.service"],
+            ),
             (
                 HYBRID,
                 both,

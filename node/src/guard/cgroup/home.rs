@@ -184,7 +184,7 @@ fn make(group: &Group, entry: Entry) -> io::Result<Entrance> {
 }
 
 /// Makes a directory that no other guard takes for a dead one's.
-fn make_locked(place: &Path, guard: u64) -> io::Result<(PathBuf, File)> {
+pub(super) fn make_locked(place: &Path, guard: u64) -> io::Result<(PathBuf, File)> {
     for attempt in 0..TRIES {
         let directory = place.join(format!("{PREFIX}{guard:016x}.{attempt}"));
         fs::create_dir(&directory)?;
@@ -198,7 +198,7 @@ fn make_locked(place: &Path, guard: u64) -> io::Result<(PathBuf, File)> {
 }
 
 /// Locks a guard's directory; `None` if a living guard has it, or it is gone.
-fn lock(directory: &Path) -> io::Result<Option<File>> {
+pub(super) fn lock(directory: &Path) -> io::Result<Option<File>> {
     let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let file = match File::open(directory) {
         Err(error) if gone(&error) => return Ok(None),
@@ -224,7 +224,7 @@ fn entry(base: &Group, shot: &mut Shot) -> io::Result<Entry> {
     let mut last = io::ErrorKind::Unsupported.into();
     for entry in tries {
         let entrance = make(&probe, *entry)?;
-        let ended = shot.fire(&Plan::nothing(), Some(&entrance));
+        let ended = shot.fire(&Plan::nothing(), Some(&entrance), None);
         wait_gone(&probe, boottime() + SWEEP);
         match ended {
             // It came as far as it was meant to.

@@ -1,11 +1,13 @@
 //! How a run starts: its deadline is armed, its cgroup made, its first process put into it, its record written.
 
+use std::os::fd::OwnedFd;
+
 use rustix::process::Pid;
 
 use super::Mode;
 use super::Server;
 use crate::clock::boottime;
-use crate::guard::cgroup::Group;
+use crate::guard::cgroup::{Group, Limit};
 use crate::guard::plan::refusal;
 use crate::guard::proc::Mark;
 use crate::guard::protocol::{Refusal, Reply, StartRun};
@@ -13,8 +15,8 @@ use crate::guard::records::Recorded;
 use crate::guard::run::Run;
 use crate::guard::sys::{Fault, Plan, Step};
 
-/// A run's first process, and its cgroup if it has one.
-type Launched = (Pid, Option<Group>);
+/// A run's first process, its cgroup and its limit if it has them.
+type Launched = (Pid, (Option<Group>, Option<Limit>));
 
 impl Server {
     /// Starts a run, with its deadline armed before.
@@ -35,7 +37,7 @@ impl Server {
             .arm(key, order.deadline)
             .map_err(|_late| Refusal::DeadlinePassed)?;
         let at = boottime();
-        let (leader, group) = match self.launch(order, &plan) {
+        let (leader, held) = match self.launch(order, &plan) {
             Ok(launched) => launched,
             Err(fault) => {
                 self.tools.deadlines.release(key);
@@ -49,7 +51,7 @@ impl Server {
             pid,
             started_at: at,
         });
-        let run = Run::new(order, leader, group, at, slot);
+        let run = Run::new(order, leader, held, at, slot);
         self.runs.insert(key, run);
         self.sessions.insert(pid, key);
         Ok(Reply::Started { key, pid, at })
@@ -60,25 +62,50 @@ impl Server {
     fn launch(&mut self, order: &StartRun, plan: &Plan) -> Result<Launched, Fault> {
         if let Ok(home) = &mut self.tools.home {
             let why = match home.make(order.key) {
-                Ok((group, entrance)) => match self.tools.shot.fire(plan, Some(&entrance)) {
-                    Ok(pid) => return Ok((leader(pid)?, Some(group))),
-                    Err(fault) => {
-                        drop(entrance);
-                        home.unmake(group);
-                        match fault.step {
-                            Step::Clone | Step::Group => {
-                                std::io::Error::from_raw_os_error(fault.errno)
-                            }
-                            _ => return Err(fault),
-                        }
+                Ok((group, entrance)) => {
+                    let (limit, door) = self.limit(order, &group);
+                    let fired = self.tools.shot.fire(plan, Some(&entrance), door.as_ref());
+                    let fault = match fired {
+                        Ok(pid) => return Ok((leader(pid)?, (Some(group), limit))),
+                        Err(fault) => fault,
+                    };
+                    drop((entrance, door));
+                    if let Some(limit) = limit {
+                        limit.remove();
                     }
-                },
+                    if let Ok(home) = &mut self.tools.home {
+                        home.unmake(group);
+                    }
+                    match fault.step {
+                        Step::Clone | Step::Group => std::io::Error::from_raw_os_error(fault.errno),
+                        _ => return Err(fault),
+                    }
+                }
                 Err(error) => error,
             };
             self.miss(why.to_string());
         }
-        let pid = self.tools.shot.fire(plan, None)?;
-        Ok((leader(pid)?, None))
+        let pid = self.tools.shot.fire(plan, None, None)?;
+        Ok((leader(pid)?, (None, None)))
+    }
+
+    /// Limits the memory of a run that is about to start, and returns the door to it. A limit that cannot be set is no reason not to
+    /// run, either.
+    fn limit(&mut self, order: &StartRun, group: &Group) -> (Option<Limit>, Option<OwnedFd>) {
+        let (Some(bytes), Ok(limits)) = (order.memory, &self.tools.limits) else {
+            return (None, None);
+        };
+        let limited = limits.set(order.key, bytes, group).and_then(|limit| {
+            let door = limit.entrance().inspect_err(|_| limit.remove())?;
+            Ok((limit, door))
+        });
+        match limited {
+            Ok((limit, door)) => (Some(limit), door),
+            Err(error) => {
+                self.miss(format!("its memory was not limited: {error}"));
+                (None, None)
+            }
+        }
     }
 
     fn miss(&mut self, why: String) {
