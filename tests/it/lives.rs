@@ -349,3 +349,71 @@ fn usage_counts_what_was_written() {
     let usage = &detail[0]["usage"];
     assert!(usage["written_bytes"].is_u64(), "{usage}");
 }
+
+#[test]
+fn children_take_after_their_parent() {
+    let cluster = Plan::of(2).cpus(4).flags(&["-r", "gpu=4"]).start();
+    let node = &cluster[0];
+    let aque = tests::programs::programs().aque.display().to_string();
+    let script = format!("{aque} submit -- sh -c 'echo $AQUE_PARENT $AQUE_RESOURCE_gpu'");
+    let options = [
+        "-s", "-p", "7", "--cpus", "0.5", "-r", "gpu=1", "--host", "n0",
+    ];
+    let parent = node.submit(&options, &[script.as_str()]);
+    wait_state(node, &parent, "success");
+    let child = out(node, &parent).trim().to_owned();
+    wait_state(&cluster[1], &child, "success");
+    // Which unit depends on whether the parent still has one.
+    let told = out(node, &child);
+    let unit = told.trim().strip_prefix(&format!("{parent} "));
+    assert!(matches!(unit, Some("0" | "1")), "{told}");
+    let line = node.task(&child).expect("it is known");
+    assert_eq!(
+        (line.parent.as_deref(), line.priority),
+        (Some(parent.as_str()), 7)
+    );
+    let show = node.ok(&["show", &child]);
+    assert!(
+        show.contains("needs       0.5 cpus, 1 gpu\nhosts       n0\n"),
+        "{show}"
+    );
+    // What a child states itself wins; from outside, the parent is named.
+    let options = ["--parent", &parent, "-p", "9", "--host", "n1"];
+    let other = node.submit(&options, &["true"]);
+    wait_state(node, &other, "success");
+    let line = node.task(&other).expect("it is known");
+    assert_eq!((line.priority, line.host.as_deref()), (9, Some("n1")));
+    let wrong = node.aque(&["submit", "--parent", "zzzzzz-1", "true"]).run();
+    assert!(wrong.refused(1).contains("zzzzzz-1"), "{wrong}");
+    // A task of another mesh is no parent here.
+    let stranger = node
+        .aque(&["submit", "true"])
+        .env("AQUE_TID", "zzzzzz-1")
+        .run();
+    wait_state(node, stranger.ok(), "success");
+}
+
+#[test]
+fn a_whole_family_is_killed() {
+    let cluster = Cluster::start(2);
+    let node = &cluster[0];
+    let root = node.submit(&["--hold"], &["true"]);
+    let after = node.submit(&["--after-any", &root], &["true"]);
+    let behind = node.submit(&["--after-any", &after], &["true"]);
+    let child = node.submit(&["--parent", &root], &["sleep", "600"]);
+    let words = ["xargs", "-n1", "--parent", &child, "sleep"];
+    let group = node.aque(&words).input("600 700").run().ok().to_owned();
+    let stranger = node.submit(&["--hold"], &["true"]);
+    wait_state(&cluster[1], &child, "running");
+    wait_state(&cluster[1], &group, "running");
+    cluster[1].ok(&["kill", "-r", &root]);
+    for id in [&root, &after, &behind] {
+        wait_state(node, id, "cancelled");
+    }
+    wait_state(node, &child, "killed");
+    wait_state(node, &group, "error");
+    assert_eq!(
+        node.task(&stranger).expect("it is known").state.name(),
+        "held"
+    );
+}

@@ -146,8 +146,9 @@ impl Replica {
             if let Some(why) = spec_problem(task) {
                 return wrong(place, why);
             }
-            let mut dependencies = task.spec.dependencies();
-            if let Some((id, _)) = dependencies.find(|(id, _)| !self.ids.contains_key(id)) {
+            let dependencies = task.spec.dependencies().map(|(id, _)| id);
+            let mut named = dependencies.chain(task.spec.options.parent);
+            if let Some(id) = named.find(|id| !self.ids.contains_key(id)) {
                 return Err(Refusal::Unknown(id));
             }
         }

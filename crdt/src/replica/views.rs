@@ -1,6 +1,6 @@
 //! What can be read of a replica: tasks, members, figures. Reading changes nothing that anyone else sees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Replica;
@@ -166,6 +166,37 @@ impl Replica {
             .into_iter()
             .flat_map(crate::graph::Group::members);
         members.map(|ix| self.known(ix).id).collect()
+    }
+
+    /// Returns tasks and all that stand behind them and has not ended: members of groups, children, and what depends on them.
+    /// Looks at every task once: for a person's question.
+    #[must_use]
+    pub fn family(&self, roots: &[TaskId]) -> Vec<TaskId> {
+        let mut behind = BTreeMap::<TaskId, Vec<TaskId>>::new();
+        for (id, ix) in &self.ids {
+            let Some(spec) = &self.known(*ix).spec else {
+                continue;
+            };
+            let dependencies = spec.dependencies().map(|(of, _)| of);
+            let group = spec.member_of.map(|member| member.group);
+            for before in dependencies.chain(group).chain(spec.options.parent) {
+                behind.entry(before).or_default().push(*id);
+            }
+        }
+        let mut found: BTreeSet<TaskId> = roots.iter().copied().collect();
+        let mut next: Vec<TaskId> = roots.to_vec();
+        while let Some(id) = next.pop() {
+            for later in behind.get(&id).into_iter().flatten() {
+                if found.insert(*later) {
+                    next.push(*later);
+                }
+            }
+        }
+        let open = |id: &TaskId| {
+            let state = self.ids.get(id).map(|ix| self.known(*ix).state);
+            roots.contains(id) || state.is_some_and(|state| !state.is_complete())
+        };
+        found.into_iter().filter(open).collect()
     }
 
     /// Returns what a status line shows of a task; `None` if its spec is not here.

@@ -203,6 +203,8 @@ options! {
     15 platform: String,
     /// It takes all processors of its host but so many, in thousandths, whatever its needs say.
     16 cpus_but: Option<u32>,
+    /// The task that submitted it, or for which it was submitted.
+    17 parent: Option<TaskId>,
 }
 
 impl Options {

@@ -10,7 +10,8 @@ use crdt::ids::{PeerId, Tag, TaskId};
 use crdt::replica::Replica;
 use crdt::roster::MemberView;
 use crdt::task::{
-    Arg, Environment, Exit, Membership, OnLost, OnPartition, TaskSpec, TaskState, TaskView, Work,
+    Arg, Environment, Exit, Membership, OnLost, OnPartition, Options, TaskSpec, TaskState,
+    TaskView, Work,
 };
 use crdt::time::Wall;
 
@@ -82,6 +83,7 @@ pub fn task_line(view: &TaskView, names: &Names) -> TaskLine {
     TaskLine {
         id: view.id.to_string(),
         group: spec.member_of.map(|member| member.group.to_string()),
+        parent: spec.options.parent.map(|parent| parent.to_string()),
         name: spec.name.clone(),
         command: command_text(&spec.work),
         state: view.state,
@@ -350,6 +352,10 @@ fn new_task(
             })
         }
     };
+    let parent = match &task.parent {
+        Some(parent) => Some(ids::one(replica, parent, &caller.user)?),
+        None => None,
+    };
     let spec = TaskSpec {
         work,
         name: task.name,
@@ -370,7 +376,10 @@ fn new_task(
         retries: task.retries,
         on_lost: task.on_lost,
         on_partition: task.on_partition,
-        options: options(replica, task.life, task.requires, caller, place)?,
+        options: Options {
+            parent,
+            ..options(replica, task.life, task.requires, caller, place)?
+        },
     };
     let env = env.filter(|_| task.inherit_env).map(Arc::clone);
     Ok(NewTask { spec, env, links })

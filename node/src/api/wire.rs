@@ -90,6 +90,9 @@ pub enum Call {
         /// For people.
         #[serde(default)]
         reason: Option<String>,
+        /// With all that stands behind them: children, and what depends on them.
+        #[serde(default)]
+        recursive: bool,
     },
     /// A person's word that the runs of tasks that wait for their host are dead: they run again. Answered by [`Noted`].
     Retry {
@@ -208,6 +211,9 @@ pub struct TaskRequest {
     /// What else a host must have, be and be called.
     #[serde(default)]
     pub requires: Requirements,
+    /// The task that submits it, or for which it is submitted.
+    #[serde(default)]
+    pub parent: Option<String>,
 }
 
 /// What a host must have, be and be called, beyond processors and memory.
@@ -449,6 +455,9 @@ pub struct TaskLine {
     /// The group it belongs to.
     #[serde(default)]
     pub group: Option<String>,
+    /// The task that submitted it.
+    #[serde(default)]
+    pub parent: Option<String>,
     /// For people.
     #[serde(default)]
     pub name: Option<String>,

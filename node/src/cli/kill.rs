@@ -21,6 +21,9 @@ pub(crate) struct Options {
     /// Time until SIGKILL follows
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = parse::duration)]
     grace: Duration,
+    /// With all that stands behind them: their children, and what depends on them
+    #[arg(short, long)]
+    recursive: bool,
     /// Why, for people
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -30,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   aque kill k3v7qa-12
   aque kill -s INT --grace 1m k3v7qa-12
+  aque kill -r k3v7qa-12                with its children and all that waits for it
   aque kill --reason 'wrong input' last";
 
 /// Ends the named tasks.
@@ -39,6 +43,7 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         signal,
         grace,
         reason,
+        recursive,
     } = options;
     let named = ids.join(" ");
     let killed = context.connect()?.want(Call::Kill {
@@ -46,6 +51,7 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         signal,
         grace,
         reason,
+        recursive,
     })?;
     if context.form == Form::Json {
         context.json(&killed)?;

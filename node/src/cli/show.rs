@@ -92,6 +92,7 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
         ("command", command(&detail.argv)),
         ("directory", harmless(&detail.cwd.to_text()).into_owned()),
         ("group", text(&line.group)),
+        ("parent", text(&line.parent)),
         ("after", harmless(&line.after.join(" ")).into_owned()),
         (
             "after any",

@@ -57,6 +57,7 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
     let mut task = options.task.template(assigned)?;
     task.argv = argv;
     let mut client = context.connect()?;
+    options.task.adopt(&mut client, &mut task)?;
     let submitted = client.submit(Submission {
         tasks: vec![task],
         env: options.task.environment(),

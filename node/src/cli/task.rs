@@ -1,7 +1,7 @@
 //! What `submit` and `xargs` have in common: how a task is described on the command line.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
@@ -13,7 +13,8 @@ use crdt::task::{Arg, Environment, Needs, OnLost, OnPartition, TaskState};
 use super::life::{LifeOptions, is_secret, tell_withheld};
 use super::parse::{self, Cpus, Variable};
 use super::problem::Problem;
-use crate::api::wire::{DurableWord, Requirements, TaskLine, TaskRequest};
+use crate::api::wire::{Detail, DurableWord, Requirements, TaskLine, TaskRequest};
+use crate::client::{Client, ClientError};
 use crate::config::amount;
 
 /// Needs, order and surroundings of a task. The short forms that GNU xargs uses otherwise are added for `submit` alone.
@@ -59,6 +60,9 @@ pub(crate) struct TaskOptions {
     /// Run only after these tasks have succeeded
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub(crate) after: Vec<String>,
+    /// Submit for this task, with its priority and requirements where none are stated [default: the task that submits]
+    #[arg(long, value_name = "ID")]
+    parent: Option<String>,
     /// Run again so often after a failure
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     retries: u32,
@@ -118,8 +122,9 @@ pub(crate) enum Durable {
 }
 
 /// Variables of a run, which a task submitted by that run must not inherit.
-const RUN_VARIABLES: [&str; 12] = [
+const RUN_VARIABLES: [&str; 13] = [
     "AQUE_TID",
+    "AQUE_PARENT",
     "AQUE_EPOCH",
     "AQUE_FENCE",
     "AQUE_ATTEMPT",
@@ -176,6 +181,7 @@ impl TaskOptions {
             },
             life: self.life.stated(self.retries)?,
             requires: self.requires()?,
+            parent: None,
         })
     }
 
@@ -206,6 +212,52 @@ impl TaskOptions {
             hosts: self.host.clone().unwrap_or_default(),
             platform: self.platform.clone().unwrap_or_default(),
         })
+    }
+
+    /// Gives a task a parent, and what it does not state itself of that parent's priority and requirements: the one that is named,
+    /// else the task in whose run this program is.
+    ///
+    /// # Errors
+    /// The named one is not known.
+    pub(crate) fn adopt(&self, client: &mut Client, task: &mut TaskRequest) -> Result<(), Problem> {
+        let Some(parent) = self.parent_of(client)? else {
+            return Ok(());
+        };
+        task.parent = Some(parent.line.id);
+        task.priority.get_or_insert(parent.line.priority);
+        if self.cpus.is_none() {
+            task.needs.cpu_milli = parent.needs.cpu_milli;
+            task.requires.cpus_but = parent.requires.cpus_but;
+        }
+        if self.memory.is_empty() {
+            task.needs.memory_bytes = parent.needs.memory_bytes;
+            task.requires.memory_ladder = parent.requires.memory_ladder;
+        }
+        if self.resource.is_empty() {
+            task.requires.resources = parent.requires.resources;
+        }
+        if self.host.is_none() {
+            task.requires.hosts = parent.requires.hosts;
+        }
+        if self.platform.is_none() {
+            task.requires.platform = parent.requires.platform;
+        }
+        Ok(())
+    }
+
+    fn parent_of(&self, client: &mut Client) -> Result<Option<Detail>, Problem> {
+        if let Some(id) = &self.parent {
+            return Ok(client.show(vec![id.clone()])?.tasks.pop());
+        }
+        let Some(own) = std::env::var("AQUE_TID").ok().filter(|id| !id.is_empty()) else {
+            return Ok(None);
+        };
+        match client.show(vec![own]) {
+            Ok(mut details) => Ok(details.tasks.pop()),
+            // A task of another mesh: nothing to this one.
+            Err(ClientError::Refused(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Returns the environment that tasks inherit.
@@ -264,7 +316,7 @@ fn inherited(
     named: &[Variable],
 ) -> (Environment, Vec<String>) {
     let all = vars
-        .filter(|(name, _)| !RUN_VARIABLES.iter().any(|own| *own == name.as_os_str()))
+        .filter(|(name, _)| !is_of_run(name))
         .map(|(name, value)| (parse::arg(name), parse::arg(value)))
         // A name with '=' cannot be passed on.
         .filter(|(name, _)| !name.0.is_empty() && !name.0.contains(&b'='));
@@ -285,6 +337,12 @@ fn inherited(
 /// Checks patterns of hosts; they are matched by each host.
 fn hosts(text: &str) -> Result<String, NoHosts> {
     text.parse::<HostPatterns>().map(|_| text.to_owned())
+}
+
+/// Says whether a variable is about the run in which this program is.
+fn is_of_run(name: &OsStr) -> bool {
+    let unit = name.as_encoded_bytes().starts_with(b"AQUE_RESOURCE_");
+    unit || RUN_VARIABLES.iter().any(|own| *own == name)
 }
 
 fn shell() -> Arg {
@@ -337,6 +395,7 @@ pub(crate) mod tests {
         TaskLine {
             id: id.into(),
             group: None,
+            parent: None,
             name: None,
             command: "true".into(),
             state,
@@ -418,6 +477,7 @@ pub(crate) mod tests {
             ("AQUE_TID", "x-1"),
             ("A", ""),
             ("_", "/bin/aque"),
+            ("AQUE_RESOURCE_gpu", "0"),
             ("MY_TOKEN", "t"),
             ("YOUR_TOKEN", "u"),
         ];

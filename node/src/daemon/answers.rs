@@ -100,8 +100,12 @@ impl Node {
                 signal,
                 grace,
                 reason,
+                recursive,
             } => {
-                if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
+                if let Some((mut ids, answers)) = self.resolve(&ids, &caller, answers) {
+                    if recursive {
+                        ids = self.replica.family(&ids);
+                    }
                     let wish = Wish::Kill {
                         signal,
                         grace,

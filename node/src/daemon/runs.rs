@@ -233,7 +233,10 @@ impl Node {
             ("AQUE_CPUS", cpus.to_string()),
         ];
         let ours = ours.map(|(key, value)| (key.as_bytes().to_vec(), value.into_bytes()));
+        let parent = spec.options.parent;
+        let parent = parent.map(|id| (b"AQUE_PARENT".to_vec(), id.to_string().into_bytes()));
         own.chain(ours)
+            .chain(parent)
             .chain(resource_variables(&order.units))
             .collect()
     }

@@ -384,6 +384,7 @@ impl Group {
                 signal: libc::SIGTERM,
                 grace: Duration::from_secs(10),
                 reason: Some("xargs stopped".to_owned()),
+                recursive: false,
             })?;
         }
         Ok(())

@@ -189,6 +189,7 @@ pub(crate) fn run(
         .map_err(|error| Problem::failed(error.to_string()).hint("give a larger -s"))?;
     let mut template = options.task.template(assigned)?;
     template.name = None;
+    options.task.adopt(&mut context.connect()?, &mut template)?;
     let input = open(options.arg_file.as_ref())?;
     let feeder = Feeder::new(
         context,
