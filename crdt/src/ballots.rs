@@ -89,6 +89,13 @@ impl Ballots {
             .map(|passed| (passed.claimant, passed.epoch))
     }
 
+    /// Sabotage: counts the votes of another committee as votes of this one, where there are none yet.
+    pub(crate) fn mix(&mut self, others: &Self) {
+        for (writer, vote) in others.votes() {
+            slot(&mut self.votes, writer, &vote);
+        }
+    }
+
     /// Folds a vote, under a rule that may be broken on purpose.
     ///
     /// # Errors

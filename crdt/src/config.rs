@@ -147,6 +147,14 @@ pub enum Sabotage {
     BasisBindsNobody,
     /// A committee is replaced without a majority of it (M4).
     MinorityReplaces,
+    /// A member accepts a proposal below the ballot that it has promised (M1).
+    PromiseBroken,
+    /// A proposer does not ask what its promisers have accepted (M3).
+    AcceptsPassedOver,
+    /// A new committee does not vote anew for the claim that the old one had voted for (M7).
+    SharedVoteDropped,
+    /// Votes of the committee before count with those of the present one (M8).
+    GenerationsMixed,
     /// Nobody finishes what another has begun (M9).
     ChangeAbandoned,
 }

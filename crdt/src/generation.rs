@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::config::Sabotage;
 use crate::entry::{BallotNumber, Motion, Proposal, Stand};
 use crate::ids::{PeerId, Tag};
 
@@ -33,6 +34,8 @@ pub struct Electorate<'a> {
     pub majority: usize,
     /// A member whose newest words are not durable yet.
     pub uncounted: Option<Tag>,
+    /// The rule that is broken on purpose.
+    pub broken: Option<Sabotage>,
 }
 
 impl Electorate<'_> {
@@ -140,6 +143,11 @@ impl Replacement {
         seen: impl FnOnce() -> Vec<(PeerId, u32)>,
     ) -> Option<Stand> {
         let old = self.stand(me);
+        if electorate.broken == Some(Sabotage::PromiseBroken)
+            && let Some(stand) = self.belated_accept(me, electorate)
+        {
+            return Some(stand);
+        }
         let (proposer, motion) = self
             .motions
             .iter()
@@ -174,6 +182,28 @@ impl Replacement {
         })
     }
 
+    /// Sabotage: the accept of a proposal that lies below the ballot that `me` has promised.
+    fn belated_accept(&self, me: Tag, electorate: Electorate<'_>) -> Option<Stand> {
+        let old = self.stand(me)?;
+        let last = old.accepted.as_ref().map(|(ballot, _)| *ballot);
+        let ballot = |proposer: &Tag, motion: &Motion| BallotNumber {
+            round: motion.round,
+            proposer: *proposer,
+        };
+        let open = |(proposer, motion): (&Tag, &Motion)| {
+            let proposal = motion.proposal.as_ref();
+            let ballot = ballot(proposer, motion);
+            let proposal = proposal.filter(|proposal| electorate.is_named_by(proposal));
+            let late = old.promised > Some(ballot) && Some(ballot) > last;
+            proposal.filter(|_| late).map(|p| (ballot, p.clone()))
+        };
+        let accepted = self.motions.iter().find_map(open)?;
+        Some(Stand {
+            accepted: Some(accepted),
+            ..old.clone()
+        })
+    }
+
     /// Returns the proposal that `me` makes in its open round once a majority of the committee has promised it: that which was
     /// accepted at the highest ballot, or else one with these `members`.
     #[must_use]
@@ -196,9 +226,11 @@ impl Replacement {
         if promises.len() < electorate.majority {
             return None;
         }
+        let passed_over = electorate.broken == Some(Sabotage::AcceptsPassedOver);
         let accepted = promises
             .iter()
-            .filter_map(|(_, stand)| stand.accepted.as_ref());
+            .filter_map(|(_, stand)| stand.accepted.as_ref())
+            .filter(|_| !passed_over);
         let proposal = match accepted.max_by_key(|(ballot, _)| *ballot) {
             Some((_, proposal)) => proposal.clone(),
             None => {
@@ -256,6 +288,7 @@ mod tests {
         members: &[Tag(1), Tag(2), Tag(3)],
         majority: 2,
         uncounted: None,
+        broken: None,
     };
 
     fn without(uncounted: u32) -> Electorate<'static> {
@@ -382,5 +415,143 @@ mod tests {
         assert!(!replacement.is_covered(&proposal(vec![Tag(1)]), |_| 3));
         assert!(replacement.is_covered(&proposal(vec![Tag(1)]), |_| 4));
         assert!(!replacement.is_covered(&proposal(vec![Tag(1), Tag(2)]), |_| 4));
+    }
+    /// A writer's words in order.
+    #[derive(Clone, Debug)]
+    enum Word {
+        Motion(Motion),
+        Stand(Stand),
+    }
+
+    /// Three members, of which two also propose, and two more proposers, each with a view of its own: every view has a part of each
+    /// writer's words, from the first on, and which part is drawn.
+    struct Mesh {
+        broken: Option<Sabotage>,
+        chance: fastrand::Rng,
+        words: BTreeMap<Tag, Vec<Word>>,
+        views: BTreeMap<Tag, (Replacement, BTreeMap<Tag, usize>)>,
+    }
+
+    impl Mesh {
+        const MEMBERS: [Tag; 3] = [Tag(1), Tag(2), Tag(3)];
+        const PROPOSERS: [Tag; 4] = [Tag(2), Tag(3), Tag(8), Tag(9)];
+
+        fn of(seed: u64, broken: Option<Sabotage>) -> Self {
+            let all = Self::MEMBERS.into_iter().chain(Self::PROPOSERS);
+            Self {
+                broken,
+                chance: fastrand::Rng::with_seed(seed),
+                words: BTreeMap::new(),
+                views: all.map(|tag| (tag, Default::default())).collect(),
+            }
+        }
+
+        fn electorate(&self) -> Electorate<'static> {
+            Electorate {
+                broken: self.broken,
+                ..COMMITTEE
+            }
+        }
+
+        fn fold(view: &mut Replacement, writer: Tag, word: Word) {
+            match word {
+                Word::Motion(motion) => view.fold_motion(writer, motion).unwrap(),
+                Word::Stand(stand) => view.fold_stand(writer, stand).unwrap(),
+            }
+        }
+
+        fn say(&mut self, writer: Tag, word: Word) {
+            self.words.entry(writer).or_default().push(word.clone());
+            let (view, seen) = self.views.get_mut(&writer).unwrap();
+            *seen.entry(writer).or_default() += 1;
+            Self::fold(view, writer, word);
+        }
+
+        /// Somebody hears the next word of somebody else.
+        fn hear(&mut self) {
+            let names: Vec<Tag> = self.views.keys().copied().collect();
+            let (hearer, writer) = (self.pick(&names), self.pick(&names));
+            let (view, seen) = self.views.get_mut(&hearer).unwrap();
+            let next = seen.entry(writer).or_default();
+            let words = self.words.get(&writer).map_or(&[][..], Vec::as_slice);
+            if let Some(word) = words.get(*next).cloned() {
+                *next += 1;
+                Self::fold(view, writer, word);
+            }
+        }
+
+        fn pick(&mut self, of: &[Tag]) -> Tag {
+            of[self.chance.usize(..of.len())]
+        }
+
+        fn step(&mut self) {
+            let electorate = self.electorate();
+            match self.chance.u8(..160) {
+                // Few attempts: too many of them keep each other from ending.
+                0..2 => {
+                    let proposer = self.pick(&Self::PROPOSERS);
+                    let round = self.views[&proposer].0.next_round();
+                    self.say(proposer, Word::Motion(ask(round)));
+                }
+                2..20 => {
+                    let proposer = self.pick(&Self::PROPOSERS);
+                    let own = u8::try_from(proposer.0).ok().and_then(members);
+                    let view = &self.views[&proposer].0;
+                    if let Some(motion) = view.propose(proposer, electorate, || own) {
+                        self.say(proposer, Word::Motion(motion));
+                    }
+                }
+                20..60 => {
+                    let member = self.pick(&Self::MEMBERS);
+                    let view = &self.views[&member].0;
+                    if let Some(stand) = view.answer(member, electorate, Vec::new) {
+                        self.say(member, Word::Stand(stand));
+                    }
+                }
+                _ => self.hear(),
+            }
+        }
+
+        /// Every proposal that a majority accepted at one ballot, to who has heard all.
+        fn chosen(&self) -> BTreeSet<Vec<PeerId>> {
+            let mut all = Replacement::default();
+            for (writer, words) in &self.words {
+                for word in words {
+                    Self::fold(&mut all, *writer, word.clone());
+                }
+            }
+            let accepts = all.accepts.into_values();
+            let majority = accepts.filter(|(_, members)| members.len() >= COMMITTEE.majority);
+            majority.map(|(proposal, _)| proposal.members).collect()
+        }
+    }
+
+    /// How many of so many drawn histories choose one committee, and how many more than one.
+    fn histories(seeds: std::ops::Range<u64>, broken: Option<Sabotage>) -> (usize, usize) {
+        let mut counts = (0, 0);
+        for seed in seeds {
+            let mut mesh = Mesh::of(seed, broken);
+            for _ in 0..600 {
+                mesh.step();
+            }
+            match mesh.chosen().len() {
+                0 => {}
+                1 => counts.0 += 1,
+                _ => counts.1 += 1,
+            }
+        }
+        counts
+    }
+
+    /// M1, M3 and M4 together let one committee be chosen; with M1 or M3 broken, histories are found in which two are.
+    #[test]
+    fn one_committee_is_chosen_and_two_with_a_rule_broken() {
+        let (one, more) = histories(0..2_000, None);
+        assert!(one > 1_000, "most histories choose one: {one}");
+        assert_eq!(more, 0);
+        for rule in [Sabotage::PromiseBroken, Sabotage::AcceptsPassedOver] {
+            let (_, more) = histories(0..2_000, Some(rule));
+            assert!(more > 0, "{rule:?} is not caught");
+        }
     }
 }

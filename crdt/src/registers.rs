@@ -186,7 +186,10 @@ impl Registers {
         let lineage = self.lineage.get_or_insert_default();
         let last = std::mem::replace(&mut lineage.generation, generation);
         lineage.basis = basis;
-        let next = lineage.ahead.remove(&generation).unwrap_or_default();
+        let mut next = lineage.ahead.remove(&generation).unwrap_or_default();
+        if self.broken == Some(Sabotage::GenerationsMixed) {
+            next.mix(&self.ballots);
+        }
         lineage.past.push(Past {
             generation: last,
             committee: committee.to_vec(),

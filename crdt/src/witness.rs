@@ -107,7 +107,8 @@ impl Witness<'_> {
 
     /// M7: the vote that all of the committee before had cast last, if its claim still stands.
     fn shared_vote(&self) -> Option<VoteRegister> {
-        let keeps = self.broken != Some(Sabotage::BasisBindsNobody);
+        let dropped = [Sabotage::BasisBindsNobody, Sabotage::SharedVoteDropped];
+        let keeps = self.broken.is_none_or(|rule| !dropped.contains(&rule));
         let basis = self.registers.basis().filter(|_| keeps)?;
         let (claimant, epoch) = basis.shared?;
         let bid = self.registers.bid(claimant)?;

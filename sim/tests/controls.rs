@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use crdt::config::Sabotage;
 use sim::oracle::Judge;
 use sim::plan::{Batch, Plan};
 use sim::scenario::{self, Verdict};
 use sim::timeline::Keep;
-use sim::world::{Setup, World};
+use sim::world::{Flaw, Setup, World};
 
 /// A broken rule must be caught within so many seeds.
 const BUDGET: u64 = 40;
@@ -112,6 +113,45 @@ fn every_judge_has_a_control() {
         let has = scenario::controls().any(|control| control.judge == judge);
         assert!(has, "nothing shows that {judge} ever objects");
     }
+}
+
+fn with_rule_broken(setup: Setup, rule: Sabotage) -> Setup {
+    Setup {
+        flaw: Some(Flaw::Rule(rule)),
+        ..setup
+    }
+}
+
+/// M7 keeps a run alive, and no promise hangs on it: without it the run is cut short, which its script sees.
+#[test]
+fn without_the_shared_vote_a_run_does_not_go_on() {
+    let scenario = scenario::find("drained_member_hands_over").expect("the scenario exists");
+    for seed in 0..UNBROKEN {
+        let setup = with_rule_broken((scenario.setup)(seed), Sabotage::SharedVoteDropped);
+        match scenario.play_in(setup).1 {
+            Verdict::Missed(_, missed) => assert_eq!(missed.0, "the run went on"),
+            Verdict::Kept(_) => panic!("seed {seed}: it went on"),
+            Verdict::Broken(_, violation) => panic!("seed {seed}: {violation}"),
+        }
+    }
+}
+
+/// M8 matters where committees change while their votes are split; histories of the swarm in which that happens show it.
+#[test]
+fn votes_of_two_committees_do_not_count_together() {
+    const SEEDS: [u64; 2] = [397, 877];
+    let mixed = |setup| with_rule_broken(setup, Sabotage::GenerationsMixed);
+    let broken = |seed: &u64| sim::swarm::play_altered(*seed, None, mixed).is_broken();
+    assert!(
+        SEEDS
+            .iter()
+            .all(|seed| !sim::swarm::play(*seed, Keep::Nothing).is_broken()),
+        "with the rule kept nothing is broken"
+    );
+    assert!(
+        SEEDS.iter().any(broken),
+        "none of these seeds shows it any more: look for others with the rule broken"
+    );
 }
 
 /// Two of three disks are lost: what was acknowledged is gone or stuck, and a judge says so; only a person can go on.

@@ -122,6 +122,7 @@ impl Replica {
             members: &segment.committee,
             majority,
             uncounted: (segment.staged > self.durable).then_some(self.tag),
+            broken: self.broken,
         }
     }
 
