@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Digest, Epoch, Generation, PeerId, Tag};
+use crate::ids::{Digest, Epoch, Generation, PeerId, Tag, TaskId};
 use crate::task::{Environment, Outcome, OutcomeDigest, TaskSpec, Want};
 use crate::time::Wall;
 
@@ -57,6 +57,13 @@ pub struct Header {
     pub committee: Vec<PeerId>,
     /// When it was opened, for people.
     pub created: Wall,
+}
+
+impl Beat {
+    /// The most words of runs in one beat.
+    pub const MOST_PROGRESS: usize = 32;
+    /// The longest of them, bytes.
+    pub const PROGRESS_BYTES: usize = 80;
 }
 
 impl Header {
@@ -255,6 +262,8 @@ pub struct Beat {
     pub running: u32,
     /// Load average of one minute, hundredths.
     pub load_centi: u32,
+    /// What its runs say of themselves, the newest word of each: at most 32 of at most 80 bytes.
+    pub progress: Vec<(TaskId, String)>,
     /// The writer's version.
     pub version: String,
     /// Peers it is connected to.

@@ -66,6 +66,9 @@ pub enum Input {
     Addresses(Vec<String>),
     /// Load average of one minute, hundredths; goes into presence.
     Load(u32),
+    /// What runs of this host say of themselves, the newest word of each; goes into presence. At most
+    /// [`crate::entry::Beat::MOST_PROGRESS`] of them, of at most [`crate::entry::Beat::PROGRESS_BYTES`] bytes.
+    Progress(Vec<(TaskId, String)>),
     /// Takes no new task from now on, or takes them again; forgotten with the process.
     Drain(bool),
     /// Holds, or bids for, at most so many tasks at a time from now on; what is claimed already goes on. Forgotten with the

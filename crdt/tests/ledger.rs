@@ -125,6 +125,7 @@ fn beat(count: u32, wall_ms: u64) -> Entry {
     Entry::Beat(Beat {
         resources: Vec::new(),
         platform: String::new(),
+        progress: Vec::new(),
         count,
         wall: Wall(wall_ms),
         cpu_milli: 4_000,

@@ -14,8 +14,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -27,6 +27,8 @@ use crate::lock::private_dir;
 /// Bytes that are read and hashed at a time: larger steps let blake3 use wide instructions no
 /// better.
 const STEP: usize = 128 << 10;
+/// So much of the end of what a run says of itself is looked at, bytes.
+const WORD_WINDOW: u64 = 1 << 10;
 
 /// A blake3 digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,6 +123,33 @@ impl Outputs {
         self.dir.join("live").join(format!("{key}.{extension}"))
     }
 
+    /// Where a run may say how far it is, a line each time; absolute.
+    #[must_use]
+    pub fn progress(&self, key: RunKey) -> PathBuf {
+        self.dir.join("live").join(format!("{key}.progress"))
+    }
+
+    /// Returns the last whole line that a run said of itself, cut to so many bytes; `None` if it has said nothing.
+    #[must_use]
+    pub fn last_word(&self, key: RunKey, most: usize) -> Option<String> {
+        // What it writes is its own affair: nothing but a file is read, and of that only the end.
+        let mut options = File::options();
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let opened = options.read(true).custom_flags(flags);
+        let mut file = opened.open(self.progress(key)).ok()?;
+        let size = file.metadata().ok().filter(fs::Metadata::is_file)?.len();
+        let from = SeekFrom::Start(size.saturating_sub(WORD_WINDOW));
+        file.seek(from).ok()?;
+        let mut bytes = Vec::new();
+        file.take(WORD_WINDOW).read_to_end(&mut bytes).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+        let line = line.trim();
+        let mut ends = (0..=most.min(line.len())).rev();
+        let end = ends.find(|at| line.is_char_boundary(*at))?;
+        Some(line[..end].to_owned())
+    }
+
     /// Removes live files of runs that `owned` does not name; to be called at the start, when the
     /// former guard's runs are gone. Returns how many files there were.
     ///
@@ -171,6 +200,7 @@ impl Outputs {
         for stream in [Stream::Out, Stream::Err] {
             missing_is_none(fs::remove_file(self.live(key, stream)))?;
         }
+        missing_is_none(fs::remove_file(self.progress(key)))?;
         Ok(())
     }
 
@@ -389,5 +419,31 @@ mod tests {
         ] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
+    }
+    #[test]
+    fn the_last_line_of_a_run_is_its_word() {
+        let temp = tempfile::tempdir().unwrap();
+        let outputs = Outputs::open(temp.path()).unwrap();
+        let key = RunKey(7);
+        let word = |text: &str| {
+            fs::write(outputs.progress(key), text).unwrap();
+            outputs.last_word(key, 20)
+        };
+        assert_eq!(outputs.last_word(key, 20), None);
+        assert_eq!(word(""), None);
+        assert_eq!(word("\n \n"), None);
+        assert_eq!(word("0.1 a\n0.2 b\n\n").as_deref(), Some("0.2 b"));
+        assert_eq!(word("é".repeat(30).as_str()).unwrap(), "é".repeat(10));
+        let long = "x".repeat(5_000);
+        assert_eq!(
+            word(&format!("{long}\n0.9 end")).as_deref(),
+            Some("0.9 end")
+        );
+        // Nothing but a file of its own is read.
+        fs::remove_file(outputs.progress(key)).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", outputs.progress(key)).unwrap();
+        assert_eq!(outputs.last_word(key, 20), None);
+        outputs.release(key).unwrap();
+        assert!(outputs.progress(key).symlink_metadata().is_err());
     }
 }

@@ -99,6 +99,10 @@ impl Trace {
                 self.number(*token);
             }
             Input::Addresses(_) => self.head(10, at, host),
+            Input::Progress(words) => {
+                self.head(17, at, host);
+                self.number(words.len() as u64);
+            }
             Input::Load(load) => {
                 self.head(11, at, host);
                 self.number(u64::from(*load));

@@ -417,3 +417,34 @@ fn a_whole_family_is_killed() {
         "held"
     );
 }
+
+#[test]
+fn a_run_tells_how_far_it_is() {
+    let cluster = Cluster::start(2);
+    let node = &cluster[0];
+    let gate = cluster.path("gate");
+    let script = format!(
+        "echo 0.1 begins > $AQUE_PROGRESS; echo 0.42 rendering >> $AQUE_PROGRESS; \
+         while ! [ -e {} ]; do sleep 0.05; done",
+        gate.display()
+    );
+    let id = node.submit(&["-s", "--host", "n1"], &[script.as_str()]);
+    for node in [&cluster[0], &cluster[1]] {
+        settle("its word", || match node.task(&id)?.progress {
+            Some(word) if word == "0.42 rendering" => Ok(()),
+            word => Err(format!("it is {word:?}")),
+        });
+    }
+    let status = node.ok(&["status", &id]);
+    assert!(status.contains("[0.42 rendering]"), "{status}");
+    fs::write(&gate, "").expect("the gate opens");
+    wait_state(node, &id, "success");
+    assert_eq!(node.task(&id).expect("it is known").progress, None);
+    settle("nothing to be left of it", || {
+        let live = cluster[1].data().join("outputs/live");
+        match fs::read_dir(live).expect("it is there").count() {
+            0 => Ok(()),
+            more => Err(format!("{more} files")),
+        }
+    });
+}

@@ -408,6 +408,11 @@ fn check_beat(beat: &Beat) -> Result<(), Rule> {
             .iter()
             .all(|(name, _)| name.len() <= MAX_NAME);
     let texts = beat.version.len() <= MAX_NAME && beat.platform.len() <= MAX_NAME;
-    let fits = beat.neighbours.len() <= MAX_NEIGHBOURS && texts && resources;
+    let progress = beat.progress.len() <= Beat::MOST_PROGRESS
+        && beat
+            .progress
+            .iter()
+            .all(|(_, text)| text.len() <= Beat::PROGRESS_BYTES);
+    let fits = beat.neighbours.len() <= MAX_NEIGHBOURS && texts && resources && progress;
     within(fits, Rule::Length)
 }

@@ -242,6 +242,7 @@ pub struct Replica {
     addresses: Vec<String>,
     beats: u32,
     load_centi: u32,
+    progress: Vec<(TaskId, String)>,
 
     forward: BTreeMap<PeerId, Vec<Arc<[u8]>>>,
     next_sync: Option<Mono>,
@@ -320,6 +321,7 @@ impl Replica {
             addresses: Vec::new(),
             beats: 0,
             load_centi: 0,
+            progress: Vec::new(),
             forward: BTreeMap::new(),
             next_sync: None,
             asked: BTreeMap::new(),
@@ -391,6 +393,7 @@ impl Replica {
             Input::PersistStalled(_) => self.stalled = true,
             Input::Addresses(list) => self.listen_at(list),
             Input::Load(centi) => self.load_centi = centi,
+            Input::Progress(words) => self.progress = words,
             Input::Drain(on) => self.draining = on,
             Input::MostClaims(most) => self.most_claims = most,
             Input::Assign { token, peer, kind } => self.assign(token, peer, kind),

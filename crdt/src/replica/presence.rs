@@ -78,6 +78,7 @@ impl Replica {
             platform: self.platform.clone(),
             running: u32::try_from(running.count()).unwrap_or(u32::MAX),
             load_centi: self.load_centi,
+            progress: self.progress.clone(),
             version: self.version.clone(),
             neighbours: self
                 .roster

@@ -210,6 +210,7 @@ impl Replica {
             spec: Arc::clone(task.spec.as_ref()?),
             state: task.state,
             reason: task.reason.clone().or_else(|| self.why_nowhere(ix)),
+            progress: self.progress_of(ix),
             host: self.host_of(ix),
             epoch: task.registers.top(),
             attempts: task.registers.starts,
@@ -217,6 +218,22 @@ impl Replica {
             outcome: task.complete.clone(),
             members: self.graph.group(id).map(crate::graph::Group::counts),
         })
+    }
+
+    /// What a run says of itself, as the host that runs it told last.
+    fn progress_of(&self, ix: TaskIx) -> Option<String> {
+        let task = self.known(ix);
+        if task.state != TaskState::Running {
+            return None;
+        }
+        let host = self.host_of(ix)?;
+        let words = if host == self.me {
+            &self.progress
+        } else {
+            &self.roster.last_beat(host.tag())?.progress
+        };
+        let found = words.iter().find(|(id, _)| *id == task.id);
+        found.map(|(_, text)| text.clone())
     }
 
     /// The host that ran, runs or holds a task.

@@ -103,6 +103,8 @@ pub struct TaskView {
     pub state: TaskState,
     /// Why it stands there: `exit 3`, `signal 9`, `dependency ID`, …
     pub reason: Option<String>,
+    /// What its run said of itself last, some seconds ago: for people.
+    pub progress: Option<String>,
     /// The host that holds or held it last.
     pub host: Option<PeerId>,
     /// The highest epoch at which it was claimed.

@@ -88,6 +88,7 @@ pub fn task_line(view: &TaskView, names: &Names) -> TaskLine {
         command: command_text(&spec.work),
         state: view.state,
         reason: view.reason.clone().or_else(|| absence(view, names)),
+        progress: view.progress.clone(),
         host: view.host.map(|host| names.name(host)),
         epoch: view.epoch.0,
         attempts: view.attempts,

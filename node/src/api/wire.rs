@@ -468,6 +468,9 @@ pub struct TaskLine {
     /// Why.
     #[serde(default)]
     pub reason: Option<String>,
+    /// What its run said of itself last: `0.42 rendering`.
+    #[serde(default)]
+    pub progress: Option<String>,
     /// Name of the host that holds, runs or ran it.
     #[serde(default)]
     pub host: Option<String>,

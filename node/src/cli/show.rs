@@ -126,6 +126,7 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
         ),
         ("started", line.started_ms.map(instant).unwrap_or_default()),
         ("ended", ended(line)),
+        ("progress", text(&line.progress)),
         ("host", text(&line.host)),
         ("epoch", line.epoch.to_string()),
         ("runs", line.attempts.to_string()),

@@ -183,6 +183,12 @@ fn what(line: &TaskLine, counts: Option<&str>) -> String {
             &format!("({})", harmless(reason)),
         ));
     }
+    if let Some(progress) = &line.progress {
+        parts.push(painted(
+            style(line.state),
+            &format!("[{}]", harmless(progress)),
+        ));
+    }
     let command = harmless(&line.command);
     match &line.name {
         Some(name) if command.is_empty() => parts.push(harmless(name).into_owned()),

@@ -400,6 +400,7 @@ pub(crate) mod tests {
             command: "true".into(),
             state,
             reason: None,
+            progress: None,
             host: None,
             epoch: 0,
             attempts: 0,

@@ -357,6 +357,7 @@ impl Node {
     /// What is done now and then.
     fn go_round(&mut self) {
         self.feed(Input::Load(load_average()));
+        self.hear_progress();
         self.waits.sweep();
         self.sweep_places();
     }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crdt::entry::Beat;
 use crdt::event::{Input, RunEnd, StartOrder};
-use crdt::ids::{Digest, RunId};
+use crdt::ids::{Digest, RunId, TaskId};
 use crdt::task::{self, Arg, Captured, Exit, RunReport, Work};
 use crdt::time::{Mono, Wall};
 use crdt::units::Allotment;
@@ -22,6 +23,8 @@ use crate::outputs::{self, Outputs, Stream};
 
 /// Environments that are kept for the next run that shares them.
 const ENVIRONMENTS: usize = 64;
+/// So many runs are asked how far they are.
+const RUNS_HEARD: usize = 256;
 /// What the kernel counts reads and writes in, bytes.
 const BLOCK: u64 = 512;
 
@@ -191,7 +194,7 @@ impl Node {
             memo: found::memo(&order.units),
             argv: words,
             env: self.runs.environment(order.env.as_ref()),
-            extra: self.extra_variables(order),
+            extra: self.extra_variables(order, key),
             cwd: path_of(&order.spec.cwd.0),
             stdin: input(options.stdin.as_ref()),
             stdout: sink(options.stdout.as_ref(), Stream::Out),
@@ -213,7 +216,7 @@ impl Node {
         }
     }
 
-    fn extra_variables(&self, order: &StartOrder) -> Vec<Var> {
+    fn extra_variables(&self, order: &StartOrder, key: RunKey) -> Vec<Var> {
         let spec = &order.spec;
         let RunId { task, epoch } = order.run;
         let cpus = f64::from(order.demand.cpu_milli) / 1_000.0;
@@ -223,6 +226,7 @@ impl Node {
             .iter()
             .map(|(key, value)| (key.0.clone(), value.0.clone()));
         let socket = self.runs.socket.to_string_lossy().into_owned();
+        let progress = self.outputs.progress(key);
         let ours = [
             ("AQUE_TID", task.to_string()),
             ("AQUE_EPOCH", epoch.to_string()),
@@ -231,6 +235,7 @@ impl Node {
             ("AQUE_HOST", self.runs.host.clone()),
             ("AQUE_NODE", socket),
             ("AQUE_CPUS", cpus.to_string()),
+            ("AQUE_PROGRESS", progress.to_string_lossy().into_owned()),
         ];
         let ours = ours.map(|(key, value)| (key.as_bytes().to_vec(), value.into_bytes()));
         let parent = spec.options.parent;
@@ -239,6 +244,17 @@ impl Node {
             .chain(parent)
             .chain(resource_variables(&order.units))
             .collect()
+    }
+
+    /// Reads how far the runs say that they are: of the first few hundred, the first few that say anything.
+    pub(super) fn hear_progress(&mut self) {
+        let runs = self.runs.by_key.iter().take(RUNS_HEARD);
+        let words = runs.filter_map(|(key, run)| {
+            let word = self.outputs.last_word(*key, Beat::PROGRESS_BYTES)?;
+            Some((run.id.task, word))
+        });
+        let words: Vec<(TaskId, String)> = words.take(Beat::MOST_PROGRESS).collect();
+        self.feed(Input::Progress(words));
     }
 
     /// Takes what the guard says.

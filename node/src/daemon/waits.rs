@@ -380,6 +380,7 @@ mod tests {
                 spec,
                 state,
                 reason: None,
+                progress: None,
                 host: None,
                 epoch: crdt::ids::Epoch(0),
                 attempts: 0,

@@ -10,6 +10,7 @@ fn beat(wall_ms: u64) -> Entry {
         free_milli: 1_000,
         resources: Vec::new(),
         platform: String::new(),
+        progress: Vec::new(),
         memory_bytes: 0,
         running: 0,
         load_centi: 0,
