@@ -83,7 +83,9 @@ pub struct Schedule {
     units: Units,
     allotted: BTreeMap<TaskIx, Allotment>,
     /// Bids and holds that wait for room.
-    pub ahead: Room,
+    ahead: Room,
+    /// What each task takes that is claimed or runs: it gives back just that, whatever it would demand by then.
+    taken: BTreeMap<TaskIx, Demand>,
     pace: Pace,
 }
 
@@ -131,6 +133,7 @@ impl Schedule {
             places: BTreeMap::new(),
             running: Room::default(),
             ahead: Room::default(),
+            taken: BTreeMap::new(),
             pace: Pace::default(),
         }
     }
@@ -146,9 +149,33 @@ impl Schedule {
                 .all(|(name, milli)| *milli <= self.offer.of(name))
     }
 
-    /// Says whether a task fits beside what runs.
+    /// Notes that a task is claimed, and takes so much once there is room.
+    pub fn claimed(&mut self, task: TaskIx, demand: Demand) {
+        self.ahead.take(&demand);
+        self.taken.insert(task, demand);
+    }
+
+    /// Notes that a claim of a task was given up before it started.
+    pub fn dropped(&mut self, task: TaskIx) {
+        if let Some(demand) = self.taken.remove(&task) {
+            self.ahead.give(&demand);
+        }
+    }
+
+    /// Returns what a task takes that is claimed or runs.
     #[must_use]
-    pub fn fits_now(&self, demand: &Demand) -> bool {
+    pub fn demand(&self, task: TaskIx) -> Option<&Demand> {
+        self.taken.get(&task)
+    }
+
+    /// Says whether a task that is claimed fits beside what runs.
+    #[must_use]
+    pub fn fits_now(&self, task: TaskIx) -> bool {
+        self.demand(task)
+            .is_some_and(|demand| self.fits_beside(demand))
+    }
+
+    fn fits_beside(&self, demand: &Demand) -> bool {
         self.could_ever(demand)
             && self.running.cpu_milli + u64::from(demand.cpu_milli)
                 <= u64::from(self.offer.cpu_milli)
@@ -156,17 +183,19 @@ impl Schedule {
             && self.units.find(&demand.resources).is_some()
     }
 
-    /// Notes that a task that was claimed starts, and returns the units that it gets.
-    pub fn started(&mut self, task: TaskIx, demand: &Demand) -> Allotment {
+    /// Notes that a task that was claimed starts, and returns what it takes and the units that it gets.
+    pub fn started(&mut self, task: TaskIx) -> (Demand, Allotment) {
+        let demand = self.taken.get(&task).cloned().unwrap_or_default();
         let allotment = self.units.find(&demand.resources).unwrap_or_default();
-        self.ahead.give(demand);
-        self.resumed(task, demand, allotment.clone());
-        allotment
+        self.ahead.give(&demand);
+        self.resumed(task, demand.clone(), allotment.clone());
+        (demand, allotment)
     }
 
     /// Notes that a task runs, as it did at an earlier start of this host, with these units.
-    pub fn resumed(&mut self, task: TaskIx, demand: &Demand, allotment: Allotment) {
-        self.running.take(demand);
+    pub fn resumed(&mut self, task: TaskIx, demand: Demand, allotment: Allotment) {
+        self.running.take(&demand);
+        self.taken.insert(task, demand);
         if allotment != Allotment::default() {
             self.units.take(&allotment);
             self.allotted.insert(task, allotment);
@@ -248,8 +277,9 @@ impl Schedule {
     }
 
     /// Notes that a run ended and gives its room back.
-    pub fn finished(&mut self, task: TaskIx, demand: &Demand, now: Mono) {
-        self.running.give(demand);
+    pub fn finished(&mut self, task: TaskIx, now: Mono) {
+        let demand = self.taken.remove(&task).unwrap_or_default();
+        self.running.give(&demand);
         if let Some(allotment) = self.allotted.remove(&task) {
             self.units.give(&allotment);
         }
@@ -319,10 +349,10 @@ mod tests {
         schedule.offer_task(1, id(1), big, 9_999, 0, 1);
         schedule.offer_task(2, id(2), cpus(3_000), 9_999, 0, 2);
         schedule.offer_task(3, id(3), small.clone(), 1, 0, 3);
-        schedule.ahead.take(&small);
+        schedule.claimed(9, small.clone());
         assert_eq!(schedule.take(Mono(0)), Some(3));
         assert_eq!(schedule.take(Mono(0)), None);
-        schedule.ahead.give(&small);
+        schedule.dropped(9);
         assert_eq!(schedule.take(Mono(0)), Some(1));
     }
 
@@ -334,12 +364,12 @@ mod tests {
         for n in 0..10 {
             schedule.offer_task(n, id(u64::from(n)), needs.clone(), 0, 0, u64::from(n));
         }
-        schedule.ahead.take(&needs);
-        schedule.ahead.take(&needs);
+        schedule.claimed(98, needs.clone());
+        schedule.claimed(99, needs.clone());
         assert_eq!(schedule.take(now), None);
         for _ in 0..3 {
-            schedule.resumed(99, &needs, Allotment::default());
-            schedule.finished(99, &needs, now);
+            schedule.resumed(97, needs.clone(), Allotment::default());
+            schedule.finished(97, now);
         }
         assert!(schedule.take(now).is_some());
         assert_eq!(
@@ -359,27 +389,24 @@ mod tests {
             schedule.offer_task(task, id(u64::from(task)), demand(milli), 0, 0, 1);
         }
         assert_eq!(schedule.take(Mono(0)), Some(1));
-        schedule.ahead.take(&demand(1_500));
+        schedule.claimed(1, demand(1_500));
         assert_eq!(
             schedule.take(Mono(0)),
             Some(2),
             "half a unit is not promised"
         );
-        schedule.ahead.take(&demand(500));
+        schedule.claimed(2, demand(500));
         assert_eq!(schedule.take(Mono(0)), None);
-        let parts = |allotment: Allotment| allotment.0[0].1.clone();
-        assert_eq!(
-            parts(schedule.started(1, &demand(1_500))),
-            [(0, 1_000), (1, 500)]
-        );
-        assert_eq!(parts(schedule.started(2, &demand(500))), [(1, 500)]);
-        assert!(!schedule.fits_now(&demand(1_000)));
-        schedule.finished(2, &demand(500), Mono(0));
+        let parts = |(_, allotment): (Demand, Allotment)| allotment.0[0].1.clone();
+        assert_eq!(parts(schedule.started(1)), [(0, 1_000), (1, 500)]);
+        assert_eq!(parts(schedule.started(2)), [(1, 500)]);
+        assert!(!schedule.fits_beside(&demand(1_000)));
+        schedule.finished(2, Mono(0));
         assert!(
-            !schedule.fits_now(&demand(1_000)),
+            !schedule.fits_beside(&demand(1_000)),
             "the other half is in use"
         );
-        schedule.finished(1, &demand(1_500), Mono(0));
+        schedule.finished(1, Mono(0));
         assert_eq!(schedule.take(Mono(0)), Some(3));
     }
 }

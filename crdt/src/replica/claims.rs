@@ -63,7 +63,8 @@ impl Replica {
             self.heartbeat_due = true;
             self.set_timer(since + self.timing.heartbeat, super::Timer::Heartbeat);
         }
-        self.schedule.ahead.take(&self.demand(ix));
+        let demand = self.demand(ix);
+        self.schedule.claimed(ix, demand);
         self.counters.bids += 1;
         self.stage_bid(ix, bid);
         self.wake_task(ix, since + self.bid_patience());
@@ -109,7 +110,7 @@ impl Replica {
         self.changed(ix);
     }
 
-    /// What a task takes of this host.
+    /// What a task would take of this host.
     pub(super) fn demand(&self, ix: TaskIx) -> Demand {
         let task = self.known(ix);
         let demand = |spec| fit::demand(spec, task.registers.ooms, &self.offered);
@@ -189,6 +190,10 @@ impl Replica {
             Promise::Fresh if self.own_end(ix).is_some() => return self.offer_again(ix),
             Promise::Fresh if self.end_wanted(ix) => return self.cancel(ix, claim.epoch),
             Promise::Fresh if self.held_back(ix).is_some() => return self.give_up(ix),
+            // It has run out of memory elsewhere since: it takes more now.
+            Promise::Fresh if self.schedule.demand(ix) != Some(&self.demand(ix)) => {
+                return self.give_up(ix);
+            }
             Promise::Fresh if self.meets_loss(ix, claim.epoch) => {
                 return self.tell_loss(ix, &claim);
             }
@@ -433,7 +438,7 @@ impl Replica {
 
     /// Starts held tasks, the most urgent first, as far as there is room.
     pub(super) fn start_held(&mut self) {
-        let fits = |this: &Self, ix: TaskIx| this.schedule.fits_now(&this.demand(ix));
+        let fits = |this: &Self, ix: TaskIx| this.schedule.fits_now(ix);
         while let Some(held) = self.held.iter().copied().find(|(_, ix)| fits(self, *ix)) {
             self.held.remove(&held);
             self.start(held.1);
@@ -466,9 +471,8 @@ impl Replica {
             return;
         }
         let attempt = self.known(ix).registers.starts.saturating_add(1);
-        let demand = self.demand(ix);
         let run = self.run_of(ix, &claim);
-        let units = self.schedule.started(ix, &demand);
+        let (demand, units) = self.schedule.started(ix);
         self.set_phase(ix, Phase::Starting);
         let order = StartOrder {
             run,
@@ -593,8 +597,8 @@ impl Replica {
     /// Sabotage: waits for acks at an epoch at which a run was started already.
     fn hold_on(&mut self, ix: TaskIx) {
         let demand = self.demand(ix);
-        self.schedule.finished(ix, &demand, self.now.mono);
-        self.schedule.ahead.take(&demand);
+        self.schedule.finished(ix, self.now.mono);
+        self.schedule.claimed(ix, demand);
         self.set_phase(ix, Phase::Bidding);
     }
 
@@ -650,15 +654,12 @@ impl Replica {
     }
 
     fn drop_claim(&mut self, ix: TaskIx) {
-        let demand = self.demand(ix);
         let Some(claim) = self.tasks[ix as usize].claim.take() else {
             return;
         };
         match claim.phase {
-            Phase::Bidding | Phase::Held => self.schedule.ahead.give(&demand),
-            Phase::Starting | Phase::Running => {
-                self.schedule.finished(ix, &demand, self.now.mono);
-            }
+            Phase::Bidding | Phase::Held => self.schedule.dropped(ix),
+            Phase::Starting | Phase::Running => self.schedule.finished(ix, self.now.mono),
         }
         self.forget_held(ix);
         if let Some(deadline) = claim.deadline {

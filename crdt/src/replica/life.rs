@@ -313,8 +313,9 @@ impl Replica {
         }
         let told_to_end = claim.signalled.is_some();
         let killed = told_to_end && self.kill_wanted(ix);
+        let limited = self.options(ix).is_some_and(|of| of.timeout.is_some());
         let cause = match report.exit {
-            _ if told_to_end && !killed => Some(Cause::Timeout),
+            _ if told_to_end && !killed && limited => Some(Cause::Timeout),
             Exit::Code(0) => None,
             Exit::Code(_) | Exit::Signal(_) if report.out_of_memory => Some(Cause::Oom),
             Exit::Code(code) => Some(Cause::Codes(code, code)),

@@ -85,7 +85,7 @@ impl Replica {
         self.claims.insert(ix);
         self.set_deadline(ix, found.deadline);
         let demand = self.demand(ix);
-        self.schedule.resumed(ix, &demand, found.units.clone());
+        self.schedule.resumed(ix, demand, found.units.clone());
         self.counters.runs_found += 1;
         if !self.heartbeat_due {
             self.heartbeat_due = true;
