@@ -37,6 +37,9 @@ Examples:
   aque submit -c 4 -m 8G -p 2000 ./render     needs 4 processors and 8 GB, before others
   aque submit LANG=C sort -o out in           with a variable set
   aque submit -s 'grep -c x \"$1\" | tee n' in  a script for the shell, with an argument
+  aque submit -r gpu=1 --host 'render-*' ./train   with a graphics card to itself, on some hosts
+  aque submit --at 18:30 --timeout 2h ./nightly    not before, and not for longer
+  aque submit --retries 5 --retry-on 75 ./fetch    again after exit code 75, with growing pauses
   id=$(aque submit ./a) && aque submit -a $id ./b";
 
 #[derive(serde::Serialize)]
