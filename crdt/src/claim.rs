@@ -244,7 +244,9 @@ impl Claimant<'_> {
         }
         let accepts = self
             .voters(epoch)
-            .filter_map(|member| self.registers.vote(member)?.accepted);
+            .filter_map(|member| self.registers.vote(member)?.accepted)
+            // A2: what a person made void is not taken up.
+            .filter(|accept| !self.registers.is_void(accept.digest));
         let accepted = if self.broken == Some(Sabotage::OldestAdopted) {
             accepts.min_by_key(|accept| accept.epoch)
         } else {
@@ -258,5 +260,85 @@ impl Claimant<'_> {
                 None => Promise::Await(accept.digest),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+    use crate::ballots::VoteRegister;
+    use crate::entry::Accept;
+    use crate::ids::{Generation, PeerId};
+    use crate::registers::BidRegister;
+    use crate::task::{Verdict, Want, Wish};
+    use crate::time::{Hlc, Wall};
+
+    /// Three members; all accepted a failure of epoch 1 and voted for the first at epoch 2.
+    fn failed() -> (Registers, OutcomeDigest) {
+        let mut registers = Registers::default();
+        let bid = |epoch| BidRegister {
+            epoch: Epoch(epoch),
+            gave_up: false,
+        };
+        let outcome = Outcome {
+            origin: (Epoch(1), Tag(1)),
+            verdict: Verdict::Failure(None),
+            report: None,
+            reason: None,
+        };
+        let digest = outcome.digest();
+        registers.fold_bid(Tag(1), bid(1)).unwrap();
+        let outcome = Arc::new(outcome);
+        registers.fold_outcome(Tag(1), Epoch(1), outcome).unwrap();
+        for epoch in [1, 2] {
+            for member in [1, 2, 3] {
+                let vote = VoteRegister {
+                    epoch: Epoch(epoch),
+                    claimant: Tag(1),
+                    accepted: Some(Accept {
+                        epoch: Epoch(1),
+                        digest,
+                    }),
+                };
+                registers
+                    .fold_vote(Tag(member), Generation::FIRST, vote)
+                    .unwrap();
+            }
+        }
+        registers.fold_bid(Tag(1), bid(2)).unwrap();
+        (registers, digest)
+    }
+
+    fn promise(registers: &Registers) -> Promise {
+        let claimant = Claimant {
+            me: Tag(1),
+            committee: &[Tag(1), Tag(2), Tag(3)],
+            replacement: None,
+            registers,
+            own_durable: true,
+            segment: SegmentId {
+                author: PeerId([1; 32]),
+                n: 1,
+            },
+            terms: Terms::Lease,
+            broken: None,
+        };
+        claimant.promise(Epoch(2))
+    }
+
+    #[test]
+    fn what_a_person_made_void_is_not_taken_up() {
+        let (mut registers, digest) = failed();
+        assert!(matches!(promise(&registers), Promise::Adopt(_)));
+        let wish = Wish::Again {
+            void: vec![digest],
+            tries: 0,
+            losses: 0,
+        };
+        let stamp = Hlc::after(Hlc::default(), Wall(1), Tag(1));
+        let by = String::new();
+        assert!(registers.fold_want(Want { stamp, by, wish }));
+        assert_eq!(promise(&registers), Promise::Fresh);
     }
 }

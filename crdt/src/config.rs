@@ -151,6 +151,8 @@ pub enum Sabotage {
     PromiseBroken,
     /// A proposer does not ask what its promisers have accepted (M3).
     AcceptsPassedOver,
+    /// What a person made void counts as committed all the same (A1).
+    VoidCounts,
     /// A new committee does not vote anew for the claim that the old one had voted for (M7).
     SharedVoteDropped,
     /// Votes of the committee before count with those of the present one (M8).

@@ -2,7 +2,8 @@
 //!
 //! A window of P is kept without any counting across hosts: member i may run once at least i + 1 - P members before it have
 //! ended. Ends are stable, so a stale view only waits longer; and if P + 1 members ran at once, the last of them would have
-//! started with P of its predecessors still running, which the rule forbids.
+//! started with P of its predecessors still running, which the rule forbids. A member that runs again after it had ended comes
+//! after all others that were let: that word of a person is not stable, and a host that has not heard of it may let one too many.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +22,8 @@ pub struct Group {
     released: u32,
     ended_before: u32,
     ended: BTreeSet<u32>,
+    /// Members that were let and had ended, and are to run again.
+    again: BTreeSet<u32>,
     window: u32,
 }
 
@@ -50,7 +53,7 @@ impl Group {
 
     fn advance(&mut self) -> Vec<TaskIx> {
         let mut freed = Vec::new();
-        while self.window == 0 || self.released < self.window.saturating_add(self.ended_before) {
+        while self.window == 0 || self.released < self.next_but_for_window() {
             let Some(member) = self.members.get(&self.released) else {
                 break;
             };
@@ -61,6 +64,23 @@ impl Group {
             self.released += 1;
         }
         freed
+    }
+
+    /// The first index that the window does not let run as a first run.
+    fn next_but_for_window(&self) -> u32 {
+        let again = u32::try_from(self.again.len()).unwrap_or(u32::MAX);
+        self.window
+            .saturating_add(self.ended_before)
+            .saturating_sub(again)
+    }
+
+    /// How many of those that run again the window lets.
+    fn room_for_again(&self) -> usize {
+        let first_runs = self.released - self.ended_before;
+        match self.window {
+            0 => usize::MAX,
+            window => window.saturating_sub(first_runs) as usize,
+        }
     }
 
     /// Adds a member. Returns the members that the window lets run now.
@@ -77,12 +97,21 @@ impl Group {
         self.counts[from as usize] = self.counts[from as usize].saturating_sub(1);
         self.counts[to as usize] += 1;
         if to.is_complete() && !from.is_complete() {
-            if index < self.released {
+            let ran_again = self.again.remove(&index);
+            if !ran_again && index < self.released {
                 self.ended_before += 1;
-            } else {
+            } else if !ran_again {
                 self.ended.insert(index);
             }
-            return self.advance();
+            let mut freed = self.advance();
+            if self.window > 0 {
+                let next = self.again.iter().take(self.room_for_again());
+                freed.extend(next.filter_map(|index| self.members.get(index)));
+            }
+            return freed;
+        }
+        if from.is_complete() && !to.is_complete() && !self.ended.remove(&index) {
+            self.again.insert(index);
         }
         Vec::new()
     }
@@ -90,6 +119,10 @@ impl Group {
     /// Says whether the window lets the member at `index` run.
     #[must_use]
     pub fn lets(&self, index: u32) -> bool {
+        if self.again.contains(&index) {
+            let before = self.again.range(..index);
+            return before.take(self.room_for_again()).count() < self.room_for_again();
+        }
         index < self.released
     }
 }
@@ -164,6 +197,37 @@ mod tests {
             }
             assert_eq!((freed, group.progress()), (40, (40, 40)));
         }
+    }
+
+    #[test]
+    fn a_window_counts_those_that_run_again() {
+        let mut group = Group::default();
+        for index in 0..6 {
+            group.add(index, 2, index);
+        }
+        let end =
+            |group: &mut Group, index| group.moved(index, TaskState::Running, TaskState::Error);
+        for index in 0..4 {
+            end(&mut group, index);
+        }
+        assert!(group.lets(5) && group.lets(4));
+        for index in [0, 2, 3] {
+            group.moved(index, TaskState::Error, TaskState::Pending);
+            assert!(!group.lets(index), "two others have not ended");
+        }
+        assert_eq!(end(&mut group, 4), [0]);
+        assert!(group.lets(0) && !group.lets(2));
+        assert_eq!(group.add(6, 2, 6), Vec::<TaskIx>::new());
+        assert_eq!(end(&mut group, 5), [0, 2]);
+        assert!(group.lets(2) && !group.lets(3));
+        assert_eq!(end(&mut group, 0), [2, 3]);
+        assert_eq!(
+            end(&mut group, 2),
+            [6, 3],
+            "beside one that runs again, one runs first"
+        );
+        assert!(group.lets(3) && group.lets(6));
+        assert_eq!(end(&mut group, 3), Vec::<TaskIx>::new());
     }
 
     #[test]

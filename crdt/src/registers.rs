@@ -6,14 +6,16 @@
 //! Own entries are visible at once; [`crate::claim`] and [`crate::resolve`] count them only when they are durable.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::ballots::{Ballots, Basis, Lineage, Past, VoteRegister};
 use crate::config::Sabotage;
 use crate::entry::ClaimMark;
 use crate::ids::{Epoch, Generation, Tag};
-use crate::task::{Outcome, OutcomeDigest, Verdict, Want, Wish};
+use crate::task::{About, Outcome, OutcomeDigest, Verdict, Want, Wish};
 use crate::terms::Terms;
+use crate::time::Hlc;
 
 /// A bid register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,9 +49,11 @@ pub struct Registers {
     /// Votes of other committees, once the first was replaced.
     lineage: Option<Box<Lineage>>,
     /// What a person wants, the newest.
-    pub want: Option<Box<Want>>,
+    want: Option<Box<Want>>,
     /// Whether a person wants it held, the newest.
     pub hold: Option<Box<Want>>,
+    /// That people wanted it to run again.
+    again: Option<Box<Again>>,
     /// The newest entry of each writer in the claim register.
     marks: Vec<(Tag, ClaimMark)>,
     /// How many runs were marked as started.
@@ -60,6 +64,18 @@ pub struct Registers {
     pub ooms: u32,
     /// The rule that is broken on purpose.
     pub(crate) broken: Option<Sabotage>,
+}
+
+/// What people said who wanted a task to run again.
+#[derive(Clone, Debug, Default)]
+struct Again {
+    /// The newest word.
+    stamp: Hlc,
+    /// Tries and runs without an end that count no more, by the newest word.
+    tries: u32,
+    losses: u32,
+    /// The outcomes that count no more, by all of them.
+    void: BTreeSet<OutcomeDigest>,
 }
 
 /// That a run may have been lost with its host.
@@ -245,6 +261,71 @@ impl Registers {
                 .is_some_and(|outcome| outcome.epoch >= epoch)
     }
 
+    /// Returns what a person wants, unless it was that the task ends and somebody has wanted it to run again since.
+    #[must_use]
+    pub fn want(&self) -> Option<&Want> {
+        let want = self.want.as_deref()?;
+        let since = self.again.as_ref().map(|again| again.stamp);
+        let is_past =
+            matches!(want.wish, Wish::Kill { .. }) && since.is_some_and(|at| at > want.stamp);
+        (!is_past).then_some(want)
+    }
+
+    /// Returns the newest stamp of all wishes.
+    #[must_use]
+    pub fn newest_wish(&self) -> Option<Hlc> {
+        let wants = [self.want.as_ref(), self.hold.as_ref()];
+        let stamps = wants.into_iter().flatten().map(|want| want.stamp);
+        stamps
+            .chain(self.again.as_ref().map(|again| again.stamp))
+            .max()
+    }
+
+    /// Says whether a person wanted it to run again after it had ended.
+    #[must_use]
+    pub fn is_wanted_again(&self) -> bool {
+        self.again.is_some()
+    }
+
+    /// Says whether an outcome counts no more, because a person wanted the task to run again.
+    #[must_use]
+    pub fn is_void(&self, outcome: OutcomeDigest) -> bool {
+        self.again
+            .as_ref()
+            .is_some_and(|again| again.void.contains(&outcome))
+    }
+
+    /// Returns the outcomes that count no more.
+    pub fn void(&self) -> impl Iterator<Item = OutcomeDigest> + '_ {
+        self.again
+            .iter()
+            .flat_map(|again| again.void.iter().copied())
+    }
+
+    /// Returns the outcomes that may count and that were accepted, if at all, at this epoch or below: those that are made void
+    /// with what was committed there.
+    #[must_use]
+    pub fn outcomes_up_to(&self, epoch: Epoch) -> Vec<OutcomeDigest> {
+        let newest = self.outcomes.iter().map(|(_, r)| (r.digest, &r.outcome));
+        let earlier = self.earlier.iter().map(|(of, outcome)| (*of, outcome));
+        let meant = newest.chain(earlier).filter(|(digest, outcome)| {
+            outcome.verdict.is_final() && outcome.origin.0 <= epoch && !self.is_void(*digest)
+        });
+        let mut digests: Vec<OutcomeDigest> = meant.map(|(digest, _)| digest).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        digests
+    }
+
+    /// Returns every final outcome that counts, by writer.
+    pub fn endings(&self) -> impl Iterator<Item = (Tag, &OutcomeRegister)> + '_ {
+        let counts = |r: &OutcomeRegister| r.outcome.verdict.is_final() && !self.is_void(r.digest);
+        self.outcomes
+            .iter()
+            .filter(move |(_, register)| counts(register))
+            .map(|(writer, register)| (*writer, register))
+    }
+
     /// Says whether a person gave their word that no run of it at this epoch is alive.
     #[must_use]
     pub fn is_written_off(&self, epoch: Epoch) -> bool {
@@ -262,12 +343,11 @@ impl Registers {
             .outcomes
             .iter()
             .filter(|(_, o)| !o.outcome.verdict.is_final());
-        let settled = again.map(|(_, o)| o.epoch).max().unwrap_or(Epoch::NONE);
+        let void = self.outcomes.iter().filter(|(_, o)| self.is_void(o.digest));
+        let settled = again.chain(void).map(|(_, o)| o.epoch).max();
+        let settled = settled.unwrap_or(Epoch::NONE);
         let open = |at: Epoch| at < epoch && at > settled && !self.is_written_off(at);
-        let told = self
-            .outcomes
-            .iter()
-            .find(|(_, o)| o.outcome.verdict.is_final() && open(o.epoch));
+        let told = self.endings().find(|(_, ending)| open(ending.epoch));
         if let Some((_, register)) = told {
             return Some(Loss::Told(Arc::clone(&register.outcome)));
         }
@@ -405,18 +485,60 @@ impl Registers {
         self.starts.saturating_sub(self.retries)
     }
 
-    /// Folds a want; the newest stamp of its kind stands. Says whether it is this one.
+    /// Returns how many runs were lost with their hosts since a person last said that it may start; one that goes on now counts.
+    /// `forgiven` by who let it go.
+    #[must_use]
+    pub fn losses(&self, forgiven: u32) -> u32 {
+        let again = self.again.as_ref().map_or(0, |again| again.losses);
+        self.runs_without_end().saturating_sub(forgiven.max(again))
+    }
+
+    /// Returns how many tries were used up since a person last wanted it to run again. A step up the ladder of memory, of so many
+    /// `rungs`, is none.
+    #[must_use]
+    pub fn tries(&self, rungs: usize) -> u32 {
+        let again = self.again.as_ref().map_or(0, |again| again.tries);
+        self.all_tries(rungs).saturating_sub(again)
+    }
+
+    /// The same since its submission.
+    #[must_use]
+    pub fn all_tries(&self, rungs: usize) -> u32 {
+        let rungs = u32::try_from(rungs).unwrap_or(u32::MAX);
+        self.retries - self.ooms.min(rungs)
+    }
+
+    /// Folds what a person wants. Says whether it changed anything.
     pub fn fold_want(&mut self, want: Want) -> bool {
-        let register = if want.wish.is_about_holding() {
-            &mut self.hold
-        } else {
-            &mut self.want
+        let register = match want.wish.about() {
+            About::Hold => &mut self.hold,
+            About::End => &mut self.want,
+            About::Again => return self.fold_again(want),
         };
         let newer = register.as_ref().is_none_or(|old| want.stamp > old.stamp);
         if newer {
             *register = Some(Box::new(want));
         }
         newer
+    }
+
+    fn fold_again(&mut self, want: Want) -> bool {
+        let Wish::Again {
+            void,
+            tries,
+            losses,
+        } = want.wish
+        else {
+            return false;
+        };
+        let again = self.again.get_or_insert_default();
+        let known = again.void.len();
+        again.void.extend(void);
+        let newer = want.stamp > again.stamp;
+        if newer {
+            (again.stamp, again.tries, again.losses) = (want.stamp, tries, losses);
+        }
+        newer || again.void.len() > known
     }
 }
 

@@ -19,24 +19,31 @@ pub fn complete(
     committee: &[Tag],
     uncounted: Option<Tag>,
 ) -> Option<Accept> {
-    if let Some(decided) = registers.basis().and_then(|basis| basis.decided) {
+    let decided = registers.basis().and_then(|basis| basis.decided);
+    if let Some(decided) = decided.filter(|accept| counts(registers, accept)) {
         return Some(decided);
     }
-    let mixed = registers.broken == Some(Sabotage::EpochsMixed);
     let past = registers
         .past()
         .map(|past| (&past.ballots, &past.committee[..]));
     past.chain([(registers.ballots(), committee)])
-        .find_map(|(ballots, committee)| accepted_by_majority(ballots, committee, uncounted, mixed))
+        .find_map(|(ballots, committee)| {
+            accepted_by_majority(registers, ballots, committee, uncounted)
+        })
 }
 
-/// `mixed`: sabotage, the epochs are not looked at.
+/// Says whether a person has not made the outcome void (rule A1).
+fn counts(registers: &Registers, accept: &Accept) -> bool {
+    !registers.is_void(accept.digest) || registers.broken == Some(Sabotage::VoidCounts)
+}
+
 fn accepted_by_majority(
+    registers: &Registers,
     ballots: &Ballots,
     committee: &[Tag],
     uncounted: Option<Tag>,
-    mixed: bool,
 ) -> Option<Accept> {
+    let mixed = registers.broken == Some(Sabotage::EpochsMixed);
     let alike = |one: &Accept, other: &Accept| {
         one.digest == other.digest && (mixed || one.epoch == other.epoch)
     };
@@ -46,11 +53,25 @@ fn accepted_by_majority(
                 .accepts()
                 .any(|(other, accepted)| other == member && alike(accept, &accepted))
     };
-    ballots.accepts().map(|(_, accept)| accept).find(|accept| {
+    let accepts = ballots.accepts().map(|(_, accept)| accept);
+    let mut standing = accepts.filter(|accept| counts(registers, accept));
+    standing.find(|accept| {
         let members = committee.iter();
         let behind = members.filter(|member| stands_behind(**member, accept));
         behind.count() > committee.len() / 2
     })
+}
+
+/// Returns the highest epoch at which a member, of this committee or of one before, is seen to have accepted this outcome.
+#[must_use]
+pub fn accepted_at(registers: &Registers, outcome: OutcomeDigest) -> Epoch {
+    let decided = registers.basis().and_then(|basis| basis.decided);
+    let past = registers.past().map(|past| &past.ballots);
+    let accepts = past
+        .chain([registers.ballots()])
+        .flat_map(|ballots| ballots.accepts().map(|(_, accept)| accept));
+    let alike = accepts.chain(decided).filter(|of| of.digest == outcome);
+    alike.map(|of| of.epoch).max().unwrap_or(Epoch::NONE)
 }
 
 /// Returns a claimant whose run may be alive because a majority still stands behind it, at whatever epoch: nobody else can
@@ -102,8 +123,7 @@ pub fn least_outcome(
         (class, epoch, rank(writer, epoch), digest)
     };
     registers
-        .outcomes()
-        .filter(|(_, register)| register.outcome.verdict.is_final())
+        .endings()
         .min_by_key(|(_, register)| order(&register.outcome, register.digest))
         .map(|(_, register)| &register.outcome)
 }

@@ -142,7 +142,7 @@ impl Witness<'_> {
         if twice.is_some() || self.binding(now) != Binding::Free {
             return twice;
         }
-        if self.broken == Some(Sabotage::WishBarsVotes) && self.registers.want.is_some() {
+        if self.broken == Some(Sabotage::WishBarsVotes) && self.registers.want().is_some() {
             return None;
         }
         let basis = self.registers.basis();

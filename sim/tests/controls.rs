@@ -136,6 +136,22 @@ fn without_the_shared_vote_a_run_does_not_go_on() {
     }
 }
 
+/// Where what a person made void counts all the same (A1), nothing runs again: its script sees it.
+#[test]
+fn without_the_rule_nothing_runs_again() {
+    let scenario = scenario::find("ended_and_run_again").expect("the scenario exists");
+    for seed in 0..UNBROKEN {
+        let setup = with_rule_broken((scenario.setup)(seed), Sabotage::VoidCounts);
+        match scenario.play_in(setup).1 {
+            Verdict::Missed(_, missed) => assert_eq!(missed.0, "each runs once more"),
+            Verdict::Kept(_) => panic!("seed {seed}: it ran again"),
+            Verdict::Broken(_, violation) => {
+                assert_eq!(violation.judge, Judge::S2, "seed {seed}: {violation}");
+            }
+        }
+    }
+}
+
 /// M8 matters where committees change while their votes are split; histories of the swarm in which that happens show it.
 #[test]
 fn votes_of_two_committees_do_not_count_together() {

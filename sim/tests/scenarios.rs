@@ -51,6 +51,10 @@ scenarios! {
     retried_on_named_failures_alone
     conditions_on_ends
     poison_is_held
+    ended_and_run_again
+    run_again_in_a_split
+    run_again_survives_power_cuts
+    run_again_with_what_stands_behind
     memory_ladder
     on_lost_wait_outlives_a_split
     on_lost_wait_for_a_dead_host

@@ -3,7 +3,8 @@
 //! Every document is one flat map. Keys of a segment: `!h` header, `!0000` specs from that index on (four hex digits),
 //! `!e` and a digest: an environment, `!z` end; `b`, `v`, `o` with the writer's tag and the number of the change (six hex
 //! digits): write-once chunks of bids, votes and outcomes; `r` and `s` so: motions to replace the committee, and where a member of
-//! it stands; `c` and an index: claim register, `w` and an index: what people want, `h` so: whether it is held; `k` and a tag: PN-counter of live claims;
+//! it stands; `c` and an index: claim register, `w` and an index: what people want, `h` so: whether it is held, `a` so: that it
+//! runs again; `k` and a tag: PN-counter of live claims;
 //! `u`, a letter and a tag: PN-counters of totals. Directory: `m` and a peer's key in hex; `x`, the writer's tag and a peer's key:
 //! what a person wants of it. Presence: `p` and a tag. What starts with `!` sorts first, so that bulk stays ahead of what is inserted later.
 //! Values are postcard; those of counters are Automerge's.
@@ -16,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::entry::{ClaimMark, Entry, SpecChunk, Total};
 use crate::ids::{Digest, PeerId, Tag};
-use crate::task::{TaskSpec, Want};
+use crate::task::{About, TaskSpec, Want};
 
 use super::chunk::RawValue;
 use super::refused::Rule;
@@ -37,6 +38,7 @@ pub(super) enum Key {
     Claim(u16),
     Want(u16),
     Hold(u16),
+    Again(u16),
     Live(Tag),
     Count(Total, Tag),
     Member(PeerId),
@@ -77,6 +79,7 @@ impl fmt::Display for Key {
             Self::Claim(index) => write!(f, "c{index:04x}"),
             Self::Want(index) => write!(f, "w{index:04x}"),
             Self::Hold(index) => write!(f, "h{index:04x}"),
+            Self::Again(index) => write!(f, "a{index:04x}"),
             Self::Live(tag) => write!(f, "k{tag}"),
             Self::Count(total, tag) => write!(f, "u{}{tag}", letter(*total)),
             Self::Member(peer) => write!(f, "m{}", HEXLOWER.encode(&peer.0)),
@@ -101,6 +104,7 @@ impl Key {
             "c" => Self::Claim(index(rest)?),
             "w" => Self::Want(index(rest)?),
             "h" => Self::Hold(index(rest)?),
+            "a" => Self::Again(index(rest)?),
             "k" => Self::Live(rest.parse().ok()?),
             "u" => {
                 let (kind, tag) = rest.split_at_checked(1)?;
@@ -136,6 +140,7 @@ impl Key {
             Self::Claim(_)
             | Self::Want(_)
             | Self::Hold(_)
+            | Self::Again(_)
             | Self::Live(_)
             | Self::Count(..)
             | Self::Member(_)
@@ -202,10 +207,14 @@ pub(super) fn spell(entry: &Entry, writer: &Writer) -> (Key, Value) {
         Entry::Motion(motion) => (Key::Motion(tag, count), bytes(motion)),
         Entry::Stand(stand) => (Key::Stand(tag, count), bytes(stand)),
         Entry::Claim(index, mark) => (Key::Claim(*index), bytes(&(tag, mark))),
-        Entry::Want(index, want) if want.wish.is_about_holding() => {
-            (Key::Hold(*index), bytes(want))
+        Entry::Want(index, want) => {
+            let key = match want.wish.about() {
+                About::End => Key::Want(*index),
+                About::Hold => Key::Hold(*index),
+                About::Again => Key::Again(*index),
+            };
+            (key, bytes(want))
         }
-        Entry::Want(index, want) => (Key::Want(*index), bytes(want)),
         Entry::Live(step) => (Key::Live(tag), Value::Step(*step)),
         Entry::Count(total, step) => (Key::Count(*total, tag), Value::Step(*step)),
         Entry::Member(member) => (Key::Member(peer), bytes(member)),
@@ -235,19 +244,24 @@ pub(super) fn read(text: &str, value: RawValue<'_>, writer: &Writer) -> Result<E
             (tag, mark) if tag == writer.tag => Entry::Claim(index, mark),
             _ => return Err(Rule::Writer),
         },
-        Key::Want(index) | Key::Hold(index) => {
-            let want: Want = decode(value)?;
-            if want.wish.is_about_holding() != matches!(key, Key::Hold(_)) {
-                return Err(Rule::Key);
-            }
-            Entry::Want(index, want)
-        }
+        Key::Want(index) => wanted(index, About::End, decode(value)?)?,
+        Key::Hold(index) => wanted(index, About::Hold, decode(value)?)?,
+        Key::Again(index) => wanted(index, About::Again, decode(value)?)?,
         Key::Live(_) => Entry::Live(step(value)?),
         Key::Count(total, _) => Entry::Count(total, step(value)?),
         Key::Member(_) => Entry::Member(decode(value)?),
         Key::Duty(_, peer) => Entry::Duty(peer, decode(value)?),
         Key::Beat(_) => Entry::Beat(decode(value)?),
     })
+}
+
+/// Checks that a wish stands under the key of what it is about.
+fn wanted(index: u16, about: About, want: Want) -> Result<Entry, Rule> {
+    if want.wish.about() == about {
+        Ok(Entry::Want(index, want))
+    } else {
+        Err(Rule::Key)
+    }
 }
 
 /// Returns who wrote a value of a claim register, and what.
@@ -274,7 +288,8 @@ fn owned(key: &Key, writer: &Writer) -> Result<(), Rule> {
         | Key::End
         | Key::Claim(_)
         | Key::Want(_)
-        | Key::Hold(_) => return Ok(()),
+        | Key::Hold(_)
+        | Key::Again(_) => return Ok(()),
     };
     if tag != writer.tag {
         Err(Rule::Writer)
@@ -353,6 +368,7 @@ mod tests {
             (Key::Claim(1023), "c03ff".to_owned()),
             (Key::Want(0), "w0000".to_owned()),
             (Key::Hold(16), "h0010".to_owned()),
+            (Key::Again(17), "a0011".to_owned()),
             (Key::Live(tag), format!("k{tag}")),
             (Key::Count(Total::Lost, tag), format!("ul{tag}")),
             (Key::Member(peer), format!("m{}", "07".repeat(32))),

@@ -229,7 +229,9 @@ impl Replica {
     /// Returns what a run of this host came to at an earlier epoch.
     fn own_end(&self, ix: TaskIx) -> Option<&Arc<Outcome>> {
         let own = self.known(ix).registers.outcome(self.tag)?;
-        let ran = own.outcome.verdict.is_final() && own.outcome.report.is_some();
+        let ran = own.outcome.verdict.is_final()
+            && own.outcome.report.is_some()
+            && !self.known(ix).registers.is_void(own.digest);
         ran.then_some(&own.outcome)
     }
 

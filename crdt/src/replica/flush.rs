@@ -15,7 +15,7 @@ use crate::event::{Output, PersistToken};
 use crate::graph::TaskIx;
 use crate::ids::{DocId, PeerId, SegmentId};
 use crate::message::{FULL_FRAME, Message};
-use crate::task::{TaskSpec, Want};
+use crate::task::{About, TaskSpec, Want};
 
 /// Flushes follow each other no closer than this: it gathers a batch and costs little against a sync.
 const FLUSH_PACE: Duration = Duration::from_millis(3);
@@ -31,8 +31,8 @@ pub(super) struct Staged {
     pub(super) votes: BTreeMap<u16, Vote>,
     pub(super) outcomes: BTreeMap<u16, OutcomeAt>,
     pub(super) marks: BTreeMap<u16, ClaimMark>,
-    /// By place, and by whether it is about holding.
-    pub(super) wants: BTreeMap<(u16, bool), Want>,
+    /// By place, and by what they are about.
+    pub(super) wants: BTreeMap<(u16, About), Want>,
     pub(super) motion: Option<Motion>,
     pub(super) stand: Option<Stand>,
     pub(super) duties: BTreeMap<PeerId, Duty>,

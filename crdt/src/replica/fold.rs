@@ -169,6 +169,7 @@ impl Replica {
                     self.offences.note(author, Offence::Stamp, self.now.wall);
                 }
                 if self.registers(ix).fold_want(want) {
+                    self.reopen(ix);
                     self.dirty.insert(ix);
                 }
             }

@@ -9,13 +9,15 @@ use std::time::Duration;
 use super::{Replica, rank};
 use crate::claim::Claim;
 use crate::config::Offer;
-use crate::entry::Total;
+use crate::entry::{Bid, Total};
 use crate::event::Output;
 use crate::fit::{self, Host, Misfit};
 use crate::graph::TaskIx;
 use crate::ids::{Epoch, RunId, Tag, TaskId};
+use crate::resolve;
 use crate::task::{
-    Cause, Condition, Exit, Options, Outcome, RunReport, TaskSpec, TaskState, Verdict, Wish, Work,
+    Cause, Condition, Exit, Options, Outcome, OutcomeDigest, RunReport, TaskSpec, TaskState,
+    Verdict, Wish, Work,
 };
 use crate::terms::Terms;
 use crate::time::{Mono, Now, Wall};
@@ -53,12 +55,18 @@ impl Replica {
 
     /// Says whether a person wants the task ended.
     pub(super) fn kill_wanted(&self, ix: TaskIx) -> bool {
-        let want = self.known(ix).registers.want.as_ref();
+        let want = self.known(ix).registers.want();
         want.is_some_and(|want| matches!(want.wish, Wish::Kill { .. }))
     }
 
+    /// The instant after which it does not start; a person's word that it runs again comes later than that.
+    fn expiry(&self, ix: TaskIx) -> Option<Wall> {
+        let expires = self.options(ix)?.expires;
+        expires.filter(|_| !self.known(ix).registers.is_wanted_again())
+    }
+
     fn is_expired(&self, ix: TaskIx) -> bool {
-        let expires = self.options(ix).and_then(|options| options.expires);
+        let expires = self.expiry(ix);
         expires.is_some_and(|at| at <= self.now.wall)
     }
 
@@ -74,14 +82,17 @@ impl Replica {
         let forgiven = match wish.map(|want| &want.wish) {
             Some(Wish::Hold) => return wish.map(|want| format!("by {}", want.by)),
             Some(Wish::Release { forgiven }) => *forgiven,
-            Some(Wish::Kill { .. } | Wish::Close { .. } | Wish::Retry { .. }) | None => {
+            Some(
+                Wish::Kill { .. } | Wish::Close { .. } | Wish::Retry { .. } | Wish::Again { .. },
+            )
+            | None => {
                 if self.options(ix).is_some_and(|options| options.held) {
                     return Some("since its submission".to_owned());
                 }
                 0
             }
         };
-        let lost = task.registers.runs_without_end().saturating_sub(forgiven);
+        let lost = task.registers.losses(forgiven);
         (self.most_losses > 0 && lost >= self.most_losses)
             .then(|| format!("{lost} of its runs were lost with their hosts"))
     }
@@ -157,10 +168,11 @@ impl Replica {
             return Mono(0);
         }
         let task = self.known(ix);
-        let Some(failed) = task.registers.last_retry() else {
+        let failures = task.registers.tries(options.memory_ladder.len());
+        let last = task.registers.last_retry().filter(|_| failures > 0);
+        let Some(failed) = last else {
             return Mono(0);
         };
-        let failures = task.registers.retries;
         let pause = options.pause_after(failures, rank(task.id, Epoch(failures), Tag(0)));
         let by_changes = task.changed + pause;
         let Some(report) = failed.report else {
@@ -186,8 +198,7 @@ impl Replica {
 
     /// Wakes a task when it expires.
     pub(super) fn wake_at_expiry(&mut self, ix: TaskIx) {
-        let expires = self.options(ix).and_then(|options| options.expires);
-        if let Some(expires) = expires.filter(|at| *at > self.now.wall) {
+        if let Some(expires) = self.expiry(ix).filter(|at| *at > self.now.wall) {
             self.wake_no_later(ix, self.instant_of(expires));
         }
     }
@@ -197,6 +208,58 @@ impl Replica {
         if self.known(ix).wake.is_none_or(|wake| wake > at) {
             self.wake_task(ix, at);
         }
+    }
+
+    /// How many steps the ladder of memory has.
+    pub(super) fn rungs(&self, ix: TaskIx) -> usize {
+        self.options(ix)
+            .map_or(0, |options| options.memory_ladder.len())
+    }
+
+    /// A1: what counts no more when a person wants a task that has ended to run again: the outcome that was committed, and what
+    /// else was found out by then, so that no run of before is taken for the next one's.
+    pub(super) fn outcomes_to_void(&self, ix: TaskIx) -> Vec<OutcomeDigest> {
+        let task = self.known(ix);
+        let Some(committed) = task.complete.as_ref().map(|outcome| outcome.digest()) else {
+            return Vec::new();
+        };
+        let up_to = match self.terms(ix) {
+            Terms::Anywhere => Epoch::LAST,
+            Terms::Lease | Terms::Votes => resolve::accepted_at(&task.registers, committed),
+        };
+        let others = task.registers.outcomes_up_to(up_to);
+        let others = others.into_iter().filter(|digest| *digest != committed);
+        std::iter::once(committed)
+            .chain(others)
+            .take(Wish::MOST_VOID)
+            .collect()
+    }
+
+    /// A3: a bid that became nothing because the task had ended was not given up then; it is once the task is wanted again.
+    pub(super) fn give_up_idle_bid(&mut self, ix: TaskIx) {
+        let task = self.known(ix);
+        let idle = task.registers.is_wanted_again() && task.claim.is_none() && !self.stalled;
+        let bid = task.registers.bid(self.tag).filter(|_| idle);
+        if let Some(bid) = bid.filter(|bid| !task.registers.is_over(self.tag, bid.epoch)) {
+            let bid = Bid {
+                index: task.index,
+                epoch: bid.epoch,
+                gave_up: true,
+            };
+            self.stage_bid(ix, bid);
+        }
+    }
+
+    /// Lets a task that has ended go on, if a person made its outcome void.
+    pub(super) fn reopen(&mut self, ix: TaskIx) {
+        let task = &mut self.tasks[ix as usize];
+        let ended = task.complete.as_ref();
+        if !ended.is_some_and(|outcome| task.registers.is_void(outcome.digest())) {
+            return;
+        }
+        task.complete = None;
+        self.count_unfinished(ix);
+        self.changed(ix);
     }
 
     /// Links a new task to what it depends on.
@@ -279,7 +342,7 @@ impl Replica {
 
     /// How a run is ended now; if it is to end later, the task is woken then.
     fn ending(&mut self, ix: TaskIx, claim: &Claim) -> Option<(i32, Duration)> {
-        let want = self.known(ix).registers.want.as_ref();
+        let want = self.known(ix).registers.want();
         if let Some(Wish::Kill { signal, grace, .. }) = want.map(|want| &want.wish) {
             return Some((*signal, *grace));
         }
@@ -297,8 +360,7 @@ impl Replica {
         let task = self.known(ix);
         task.spec.as_ref().is_some_and(|spec| {
             // A step up the ladder of memory is a try of its own.
-            let rungs = u32::try_from(spec.options.memory_ladder.len()).unwrap_or(u32::MAX);
-            task.registers.retries - task.registers.ooms.min(rungs) < spec.retries
+            task.registers.tries(spec.options.memory_ladder.len()) < spec.retries
         })
     }
 
@@ -361,7 +423,7 @@ impl Replica {
         verdict: Verdict,
         report: Option<RunReport>,
     ) -> Outcome {
-        let want = self.known(ix).registers.want.as_deref();
+        let want = self.known(ix).registers.want();
         let asked = match want.map(|want| (&want.wish, &want.by)) {
             Some((Wish::Kill { reason, .. }, by)) => Some(match reason {
                 Some(reason) => format!("{reason} ({by})"),
@@ -400,7 +462,7 @@ impl Replica {
             return blocked("waits for its time");
         }
         (self.tried_again_at(ix, options) > self.now.mono).then(|| {
-            let failures = task.registers.retries;
+            let failures = task.registers.tries(options.memory_ladder.len());
             let tries = task.spec.as_ref().map_or(0, |spec| spec.retries);
             (
                 TaskState::Blocked,

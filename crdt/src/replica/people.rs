@@ -9,7 +9,7 @@ use crate::event::{Durability, NewTask, Output, Refusal, Reply, Token};
 use crate::fit::HostPatterns;
 use crate::graph::TaskIx;
 use crate::ids::{DocId, PeerId, SegmentId, TaskId};
-use crate::task::{Environment, OnLost, OnPartition, TaskSpec, TaskState, Want, Wish, Work};
+use crate::task::{About, Environment, OnLost, OnPartition, TaskSpec, TaskState, Want, Wish, Work};
 use crate::time::{Hlc, Mono};
 
 /// Specs and environments of one segment, bytes: with the largest spec it stays below what one change may carry.
@@ -303,7 +303,11 @@ impl Replica {
         let (mut ended, mut flush) = (Vec::new(), 0);
         for ix in self.meant_by(tasks, wish) {
             let task = self.known(ix);
-            if task.state.is_complete() {
+            let fits = match wish.about() {
+                About::Again => task.complete.is_some(),
+                About::End | About::Hold => !task.state.is_complete(),
+            };
+            if !fits {
                 ended.push((task.id, task.state));
             } else {
                 self.want(ix, by, wish);
@@ -331,12 +335,8 @@ impl Replica {
     fn want(&mut self, ix: TaskIx, by: &str, wish: &Wish) {
         self.stamp = Hlc::after(self.stamp, self.now.wall, self.tag);
         let registers = &self.known(ix).registers;
-        let said = if wish.is_about_holding() {
-            registers.hold.as_ref()
-        } else {
-            registers.want.as_ref()
-        };
-        let last = said.map_or(self.stamp, |want| want.stamp.max(self.stamp));
+        let said = registers.newest_wish();
+        let last = said.map_or(self.stamp, |stamp| stamp.max(self.stamp));
         let stamp = if last == self.stamp {
             last
         } else {
@@ -347,6 +347,16 @@ impl Replica {
         match &mut wish {
             Wish::Retry { lost } => *lost = registers.top(),
             Wish::Release { forgiven } => *forgiven = registers.runs_without_end(),
+            Wish::Again {
+                void,
+                tries,
+                losses,
+            } => {
+                let rungs = self.rungs(ix);
+                *void = self.outcomes_to_void(ix);
+                *tries = registers.all_tries(rungs);
+                *losses = registers.runs_without_end();
+            }
             Wish::Kill { .. } | Wish::Close { .. } | Wish::Hold => {}
         }
         let want = Want {
@@ -356,8 +366,9 @@ impl Replica {
         };
         let place = self.known(ix).index;
         self.registers(ix).fold_want(want.clone());
-        let kind = (place, want.wish.is_about_holding());
+        let kind = (place, want.wish.about());
         self.stage(ix).wants.insert(kind, want);
+        self.reopen(ix);
         self.dirty.insert(ix);
     }
 

@@ -88,8 +88,7 @@ impl Replica {
     fn rash_outcome(&self, ix: TaskIx) -> Option<Arc<Outcome>> {
         match self.broken {
             Some(Sabotage::FirstOutcomeWins) => {
-                let mut outcomes = self.known(ix).registers.outcomes();
-                let first = outcomes.find(|(_, o)| o.outcome.verdict.is_final());
+                let first = self.known(ix).registers.endings().next();
                 first.map(|(_, o)| Arc::clone(&o.outcome))
             }
             Some(Sabotage::WishIsFinal) if self.kill_wanted(ix) => Some(Arc::new(self.outcome(
@@ -202,6 +201,7 @@ impl Replica {
         if task.claim.is_some() {
             return;
         }
+        self.give_up_idle_bid(ix);
         match self.may_bid_at(ix) {
             None => {
                 self.schedule.withdraw(ix);
@@ -349,10 +349,7 @@ impl Replica {
         if rival && self.broken != Some(Sabotage::NoStagger) {
             at = at.max(task.changed + self.bid_patience() + self.stagger_step());
         }
-        let ending = task
-            .registers
-            .outcomes()
-            .any(|(_, register)| register.outcome.verdict.is_final());
+        let ending = task.registers.endings().next().is_some();
         if ending && self.broken == Some(Sabotage::NobodyTakesUp) {
             return None;
         }
@@ -467,10 +464,7 @@ impl Replica {
             return (TaskState::Running, None);
         }
         let holder = self.holder(ix);
-        let ending = task
-            .registers
-            .outcomes()
-            .any(|(_, o)| o.outcome.verdict.is_final());
+        let ending = task.registers.endings().next().is_some();
         let runs = |(tag, epoch): (Tag, Epoch)| {
             let mark = task.registers.mark_of(tag);
             mark.is_some_and(|mark| mark.epoch == epoch && mark.started.is_some())
@@ -501,11 +495,14 @@ impl Replica {
         let closed = self
             .known(ix)
             .registers
-            .want
-            .as_ref()
+            .want()
             .and_then(|want| match want.wish {
                 Wish::Close { size } => Some(size),
-                Wish::Kill { .. } | Wish::Retry { .. } | Wish::Hold | Wish::Release { .. } => None,
+                Wish::Kill { .. }
+                | Wish::Retry { .. }
+                | Wish::Hold
+                | Wish::Release { .. }
+                | Wish::Again { .. } => None,
             });
         let (ended, known) = group.progress();
         let counts = group.counts();

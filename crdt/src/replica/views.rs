@@ -13,7 +13,7 @@ use crate::ids::{DocId, PeerId, Tag, TaskId};
 use crate::ledger::LedgerStats;
 use crate::offences::Offences;
 use crate::registers::BidRegister;
-use crate::task::{TaskSpec, TaskState, TaskView, Verdict, Work};
+use crate::task::{OutcomeDigest, TaskSpec, TaskState, TaskView, Verdict, Work};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
@@ -168,10 +168,22 @@ impl Replica {
         members.map(|ix| self.known(ix).id).collect()
     }
 
-    /// Returns tasks and all that stand behind them and has not ended: members of groups, children, and what depends on them.
-    /// Looks at every task once: for a person's question.
+    /// Returns tasks and all that stands behind them and has not ended; see [`Replica::behind`].
     #[must_use]
     pub fn family(&self, roots: &[TaskId]) -> Vec<TaskId> {
+        let open = |id: &TaskId| {
+            let state = self.ids.get(id).map(|ix| self.known(*ix).state);
+            roots.contains(id) || state.is_some_and(|state| !state.is_complete())
+        };
+        let mut family = self.behind(roots);
+        family.retain(open);
+        family
+    }
+
+    /// Returns tasks and all that stands behind them: members of groups, children, and what depends on them. Looks at every task
+    /// once: for a person's question.
+    #[must_use]
+    pub fn behind(&self, roots: &[TaskId]) -> Vec<TaskId> {
         let mut behind = BTreeMap::<TaskId, Vec<TaskId>>::new();
         for (id, ix) in &self.ids {
             let Some(spec) = &self.known(*ix).spec else {
@@ -192,11 +204,7 @@ impl Replica {
                 }
             }
         }
-        let open = |id: &TaskId| {
-            let state = self.ids.get(id).map(|ix| self.known(*ix).state);
-            roots.contains(id) || state.is_some_and(|state| !state.is_complete())
-        };
-        found.into_iter().filter(open).collect()
+        found.into_iter().collect()
     }
 
     /// Returns what a status line shows of a task; `None` if its spec is not here.
@@ -277,6 +285,15 @@ impl Replica {
         task.registers
             .votes()
             .map(|(tag, vote)| (tag, entry(vote)))
+            .collect()
+    }
+
+    /// Returns the outcomes of a task that a person made void, as far as that is heard of here.
+    #[must_use]
+    pub fn void_outcomes(&self, id: TaskId) -> Vec<OutcomeDigest> {
+        let task = self.ids.get(&id).map(|ix| self.known(*ix));
+        task.into_iter()
+            .flat_map(|task| task.registers.void())
             .collect()
     }
 

@@ -18,7 +18,7 @@ pub use self::options::{Cause, Condition, Extra, Input, Options};
 pub use self::outcome::{Captured, Exit, Outcome, OutcomeDigest, RunReport, Usage, Verdict};
 pub use self::state::{TaskState, TaskView};
 pub use self::text::{Arg, Environment};
-pub use self::want::{Want, Wish};
+pub use self::want::{About, Want, Wish};
 
 /// What a task asks of a host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]

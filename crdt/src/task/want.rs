@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::OutcomeDigest;
 use crate::ids::Epoch;
 use crate::time::Hlc;
 
@@ -47,16 +48,39 @@ pub enum Wish {
         /// So many of its runs without an end count no more. The replica that takes the wish puts in those that it knows.
         forgiven: u32,
     },
+    /// It has ended, and is to run again: what it ended as counts no more. The replica that takes the wish puts in the rest.
+    Again {
+        /// The outcomes that count no more.
+        void: Vec<OutcomeDigest>,
+        /// So many of its tries count no more.
+        tries: u32,
+        /// So many of its runs without an end count no more.
+        losses: u32,
+    },
+}
+
+/// The registers of wishes about a task: those of different ones do not hide each other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum About {
+    /// Its end, and all that is not of the others.
+    End,
+    /// Whether it waits for a person.
+    Hold,
+    /// That it runs again.
+    Again,
 }
 
 impl Wish {
-    /// Says whether it is about waiting for a person: such wishes have a register of their own, so that they and the others
-    /// do not hide each other.
+    /// The most outcomes that one wish makes count no more.
+    pub const MOST_VOID: usize = 64;
+
+    /// Returns what it is about.
     #[must_use]
-    pub fn is_about_holding(&self) -> bool {
+    pub fn about(&self) -> About {
         match self {
-            Self::Hold | Self::Release { .. } => true,
-            Self::Kill { .. } | Self::Close { .. } | Self::Retry { .. } => false,
+            Self::Kill { .. } | Self::Close { .. } | Self::Retry { .. } => About::End,
+            Self::Hold | Self::Release { .. } => About::Hold,
+            Self::Again { .. } => About::Again,
         }
     }
 }

@@ -94,10 +94,20 @@ pub enum Call {
         #[serde(default)]
         recursive: bool,
     },
-    /// A person's word that the runs of tasks that wait for their host are dead: they run again. Answered by [`Noted`].
+    /// Run tasks again that have ended, or, where they wait for a lost host, take a person's word that their runs are dead.
+    /// Answered by [`Noted`].
     Retry {
-        /// Which.
+        /// Which; with `failed`, none means all of the caller's.
         ids: Vec<String>,
+        /// Only those that failed or were lost.
+        #[serde(default)]
+        failed: bool,
+        /// Also those that succeeded.
+        #[serde(default)]
+        succeeded: bool,
+        /// With all that stands behind them: children, and what depends on them.
+        #[serde(default)]
+        recursive: bool,
     },
     /// A person wants something of a host. Answered by [`Assigned`].
     Assign {
@@ -613,7 +623,7 @@ pub struct Progress {
 /// What became of a wish about tasks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Noted {
-    /// Tasks that had ended before: it came too late for them.
+    /// Tasks that had ended before: it came too late for them. Those that are to run again: they had not.
     pub ended: Vec<TaskLine>,
     /// How many others were named; the members of a group are not counted apart.
     pub asked: u64,

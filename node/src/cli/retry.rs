@@ -1,37 +1,58 @@
-//! `aque retry`: a person's word that the run of a task which waits for its host is dead.
+//! `aque retry`: tasks that have ended run again, and tasks that wait for a lost host run elsewhere.
 
 use super::problem::Problem;
 use super::{Context, Form};
 use crate::api::wire::Call;
 use crate::render::text::count;
 
-/// Run tasks elsewhere that wait for a lost host (--on-lost wait)
+/// Run tasks again that have ended
 ///
-/// Say so only when that host is off for good, or its run is dead for certain: nobody else can know, and a run that is alive
-/// after all would make two.
+/// They keep their ids; the next run is their next attempt, with all its retries. What was cancelled for want of a dependency
+/// follows by itself when that runs again and succeeds.
+///
+/// A task that waits for a lost host (--on-lost wait) runs elsewhere. Say so only when that host is off for good, or its run is
+/// dead for certain: nobody else can know, and a run that is alive after all would make two.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Task ids; a group's id means all its members
-    #[arg(value_name = "ID", required = true)]
+    /// Task ids; a group's id means those of its members that did not succeed
+    #[arg(value_name = "ID", required_unless_present = "failed")]
     ids: Vec<String>,
+    /// Only what failed or was lost; without an ID: all of yours
+    #[arg(long)]
+    failed: bool,
+    /// Also what has succeeded
+    #[arg(short, long, conflicts_with = "failed")]
+    succeeded: bool,
+    /// With all that stands behind them and has ended so: children, and what depends on them
+    #[arg(short, long)]
+    recursive: bool,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  aque status                          what still runs on a host that is not heard of
-  aque retry k3v7qa-12                 its host has burnt down: run it elsewhere";
+  aque retry k3v7qa-12                 once more, with all its retries
+  aque retry --failed k3v7qa-40        the members of a group that failed
+  aque retry --failed                  whatever of yours has failed
+  aque retry -s -r k3v7qa-12           it and all that came after, whatever became of it
+  aque retry k3v7qa-12                 its host has burnt down (--on-lost wait): run it elsewhere";
 
-/// Gives the word.
+/// Says so.
 pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
-    let retried = context.connect()?.want(Call::Retry { ids: options.ids })?;
+    let retried = context.connect()?.want(Call::Retry {
+        ids: options.ids,
+        failed: options.failed,
+        succeeded: options.succeeded,
+        recursive: options.recursive,
+    })?;
     if context.form == Form::Json {
         context.json(&retried)?;
     }
     if retried.asked == 0 {
-        return Err(Problem::failed("nothing to retry: it has ended").hint("see 'aque status'"));
+        return Err(Problem::failed("nothing to retry").hint("see 'aque status'"));
     }
+    let runs = if retried.asked == 1 { "runs" } else { "run" };
     let tasks = count(retried.asked, "task");
-    context.remark(&format!("aque: {tasks} may run elsewhere"));
+    context.remark(&format!("aque: {tasks} {runs} again"));
     Ok(0)
 }

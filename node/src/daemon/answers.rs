@@ -1,15 +1,16 @@
 //! Answers to clients: each request is answered from the replica at once, or when its reply comes.
 
 use crdt::event::{Input, Refusal, Reply, Token};
-use crdt::ids::{Epoch, TaskId};
+use crdt::ids::TaskId;
 use crdt::roster::MemberView;
-use crdt::task::{OnLost, TaskState, TaskView, Wish, Work};
+use crdt::task::{TaskView, Wish, Work};
 use net::PeerKey;
 use tracing::debug;
 
 use super::node::Node;
 use super::output;
 use super::program::now;
+use super::retry::Wanted;
 use super::waits::Terms;
 use crate::api::answers::{Answers, Question, Taken, failure};
 use crate::api::ids;
@@ -114,9 +115,19 @@ impl Node {
                     self.want(ids, &caller, wish, answers);
                 }
             }
-            Call::Retry { ids } => {
+            Call::Retry {
+                ids,
+                failed,
+                succeeded,
+                recursive,
+            } => {
                 if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
-                    self.retry(ids, &caller, answers);
+                    let wanted = Wanted {
+                        failed,
+                        succeeded,
+                        recursive,
+                    };
+                    self.retry(ids, wanted, &caller, answers);
                 }
             }
             Call::Hold { ids } => {
@@ -190,7 +201,13 @@ impl Node {
         }
     }
 
-    fn want(&mut self, tasks: Vec<TaskId>, caller: &Caller, wish: Wish, answers: Answers) {
+    pub(super) fn want(
+        &mut self,
+        tasks: Vec<TaskId>,
+        caller: &Caller,
+        wish: Wish,
+        answers: Answers,
+    ) {
         let asked = tasks.len() as u64;
         if let Some(token) = self.expect_reply(Pending::Wish { answers, asked }) {
             self.feed(Input::Control {
@@ -200,39 +217,6 @@ impl Node {
                 wish,
             });
         }
-    }
-
-    fn retry(&mut self, tasks: Vec<TaskId>, caller: &Caller, answers: Answers) {
-        if let Some(why) = tasks.iter().find_map(|id| self.why_not_retry(*id)) {
-            let hint =
-                "'aque show ID' tells the claims of a task, 'aque nodes' which hosts are heard of";
-            return answers.fail(FailureKind::Request, why, Some(hint));
-        }
-        // The replica puts in the epoch.
-        let wish = Wish::Retry { lost: Epoch::NONE };
-        self.want(tasks, caller, wish, answers);
-    }
-
-    /// Says why a person's word that a run is dead is not needed, or not believed.
-    fn why_not_retry(&self, id: TaskId) -> Option<String> {
-        let view = self.replica.task(id)?;
-        if view.spec.on_lost != OnLost::Wait {
-            return Some(format!(
-                "{id} does not wait for a lost host (--on-lost wait): if its host is lost, that is dealt with by itself"
-            ));
-        }
-        let claimed = matches!(view.state, TaskState::Running | TaskState::Claimed);
-        let Some(host) = view.host.filter(|_| claimed) else {
-            return Some(format!("{id} is {}: no host has it", view.state));
-        };
-        let members = self.replica.members();
-        let member = members.iter().find(|member| member.peer == host)?;
-        member.alive.then(|| {
-            format!(
-                "{id} runs on {}, which is alive; end it with 'aque kill {id}' if it must end",
-                member.name
-            )
-        })
     }
 
     /// Writes down what a person wants of a host.
@@ -441,7 +425,7 @@ impl Node {
     }
 }
 
-const LOOK: Option<&str> = Some("aque status -x lists the tasks that are known here");
+pub(super) const LOOK: Option<&str> = Some("aque status -x lists the tasks that are known here");
 /// What to do when a host is not known.
 const LOOK_NODES: Option<&str> = Some("'aque nodes' lists them");
 

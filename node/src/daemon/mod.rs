@@ -13,6 +13,7 @@ mod node;
 mod output;
 mod places;
 mod program;
+mod retry;
 mod runs;
 mod stay;
 mod succession;

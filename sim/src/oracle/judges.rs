@@ -1,6 +1,6 @@
 //! The truth, and how it is judged as it happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crdt::ids::{Epoch, RunId, Tag, TaskId};
 use crdt::task::{Exit, Outcome, OutcomeDigest};
@@ -34,6 +34,10 @@ struct Truth {
     terms: Terms,
     /// How often people said that its run was dead.
     written_off: u32,
+    /// How often people wanted it to run again after it had ended.
+    again: u32,
+    /// What it had ended as by then: the next round starts from nothing.
+    void: BTreeSet<OutcomeDigest>,
     group: Option<(TaskId, u32)>,
 }
 
@@ -116,6 +120,24 @@ impl Oracle {
         self.tasks.entry(task).or_default().written_off += 1;
     }
 
+    /// A person wanted a task that has ended to run again, if the host asked thought so.
+    pub fn wanted_again(&mut self, task: TaskId) {
+        self.tasks.entry(task).or_default().again += 1;
+    }
+
+    /// A host takes outcomes for void: believed only where a person said so.
+    fn forget_void(&mut self, task: TaskId, void: &[OutcomeDigest]) {
+        let truth = self.tasks.entry(task).or_default();
+        if truth.again == 0 {
+            return;
+        }
+        truth.void.extend(void);
+        let is_void = |commit: &Commit| truth.void.contains(&commit.digest);
+        if truth.commit.as_ref().is_some_and(is_void) {
+            truth.commit = None;
+        }
+    }
+
     /// A person was told that a task is durable on a majority.
     pub fn acknowledged(&mut self, task: TaskId) {
         let truth = self.tasks.entry(task).or_default();
@@ -128,6 +150,7 @@ impl Oracle {
     /// A process started. Judges S1, S3, S4 and N1.
     pub fn started(&mut self, now: u64, run: RunId, facts: &StartFacts) {
         self.tally.starts += 1;
+        self.forget_void(run.task, &facts.backing.void);
         let truth = self.tasks.entry(run.task).or_default();
         truth.terms = facts.terms;
         self.tally.reruns += u64::from(!truth.started.is_empty());
@@ -147,7 +170,9 @@ impl Oracle {
             .iter()
             .filter(|(.., exit)| *exit != Exit::Code(0));
         let failures = u32::try_from(failures.count()).unwrap_or(u32::MAX);
-        let most = facts.most_starts.map(|most| match most {
+        let rounds = truth.again.saturating_add(1);
+        let stated = facts.most_starts.map(|most| most.saturating_mul(rounds));
+        let most = stated.map(|most| match most {
             0 | 1 => most.saturating_add(truth.written_off),
             _ => most
                 .saturating_add(truth.written_off)
@@ -205,7 +230,13 @@ impl Oracle {
         };
         let count = self.groups.entry(group).or_default();
         *count += 1;
-        if window > 0 && *count > window {
+        // A host that has not heard that one runs again may let another one run.
+        let again = self
+            .tasks
+            .values()
+            .filter(|of| of.group.is_some_and(|(id, _)| id == group));
+        let again: u32 = again.map(|of| of.again).sum();
+        if window > 0 && *count > window + again {
             let what =
                 format!("{count} members of group {group} run at once; its window is {window}");
             self.accuse(Judge::N1, now, Some(run.task), what);
@@ -276,10 +307,16 @@ impl Oracle {
         task: TaskId,
         host: HostIx,
         (outcome, terms): (&Outcome, Terms),
+        void: &[OutcomeDigest],
     ) {
         let digest = outcome.digest();
+        self.forget_void(task, void);
         let truth = self.tasks.entry(task).or_default();
         truth.terms = terms;
+        if truth.void.contains(&digest) && !void.contains(&digest) {
+            // It has not heard yet.
+            return;
+        }
         let promised = terms != Terms::Anywhere;
         let Some(commit) = truth.commit else {
             truth.commit = Some(Commit {
@@ -335,7 +372,9 @@ fn truth_group(tasks: &BTreeMap<TaskId, Truth>, task: TaskId) -> Option<(TaskId,
 
 /// Says why a majority cannot have voted for a run, by the votes that members held when it was ordered.
 fn no_majority(run: RunId, facts: &StartFacts) -> Option<String> {
-    let Backing { committee, votes } = &facts.backing;
+    let Backing {
+        committee, votes, ..
+    } = &facts.backing;
     if *committee == 0 {
         // No node is alive that knows it.
         return None;
@@ -389,6 +428,7 @@ mod tests {
             backing: Backing {
                 committee: 3,
                 votes: Vec::new(),
+                void: Vec::new(),
             },
             terms: Terms::Lease,
             most_starts: None,
@@ -420,9 +460,45 @@ mod tests {
             report: None,
             reason: None,
         };
-        oracle.committed(10, run(1).task, 0, (&outcome, Terms::Lease));
+        oracle.committed(10, run(1).task, 0, (&outcome, Terms::Lease), &[]);
         oracle.started(20, run(2), &facts(1));
         assert_eq!(found(&oracle), Some(Judge::S3));
+    }
+
+    #[test]
+    fn a_start_after_a_commit_is_no_fault_where_a_person_wanted_it() {
+        let outcome = |epoch| Outcome {
+            origin: (Epoch(epoch), Tag(1)),
+            verdict: Verdict::Success,
+            report: None,
+            reason: None,
+        };
+        let first = outcome(1);
+        for wanted in [true, false] {
+            let mut oracle = Oracle::default();
+            oracle.committed(10, run(1).task, 0, (&first, Terms::Lease), &[]);
+            if wanted {
+                oracle.wanted_again(run(1).task);
+            }
+            let mut again = facts(1);
+            again.backing.void = vec![first.digest()];
+            oracle.started(20, run(2), &again);
+            assert_eq!(found(&oracle), (!wanted).then_some(Judge::S3));
+            if wanted {
+                // Who has not heard of it sees what was, who has sees what will be.
+                oracle.committed(21, run(1).task, 0, (&first, Terms::Lease), &[]);
+                oracle.expired(run(2), 1);
+                let void = [first.digest()];
+                oracle.committed(22, run(1).task, 1, (&outcome(2), Terms::Lease), &void);
+                assert_eq!(found(&oracle), None);
+                oracle.committed(23, run(1).task, 1, (&first, Terms::Lease), &void);
+                assert_eq!(
+                    found(&oracle),
+                    Some(Judge::S2),
+                    "it knows that this is void"
+                );
+            }
+        }
     }
 
     #[test]
@@ -434,10 +510,10 @@ mod tests {
             report: None,
             reason: None,
         };
-        oracle.committed(10, run(1).task, 0, (&outcome(1), Terms::Lease));
-        oracle.committed(11, run(1).task, 1, (&outcome(1), Terms::Lease));
+        oracle.committed(10, run(1).task, 0, (&outcome(1), Terms::Lease), &[]);
+        oracle.committed(11, run(1).task, 1, (&outcome(1), Terms::Lease), &[]);
         assert_eq!(found(&oracle), None);
-        oracle.committed(12, run(1).task, 1, (&outcome(2), Terms::Lease));
+        oracle.committed(12, run(1).task, 1, (&outcome(2), Terms::Lease), &[]);
         assert_eq!(found(&oracle), Some(Judge::S2));
     }
 
@@ -453,6 +529,7 @@ mod tests {
         let backing = Backing {
             committee: 3,
             votes,
+            void: Vec::new(),
         };
         oracle.started(
             10,

@@ -9,6 +9,7 @@ use std::fmt;
 
 use crdt::entry::Vote;
 use crdt::ids::{Tag, TaskId};
+use crdt::task::OutcomeDigest;
 use crdt::terms::Terms;
 
 use crate::queue::HostIx;
@@ -135,6 +136,8 @@ pub struct Backing {
     pub committee: usize,
     /// The own votes of those members that could be asked.
     pub votes: Vec<(Tag, Option<Vote>)>,
+    /// The outcomes that the claimant took for void when it ordered the start.
+    pub void: Vec<OutcomeDigest>,
 }
 
 /// What a start is judged by.

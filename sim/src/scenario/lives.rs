@@ -80,6 +80,30 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         setup: poisoned,
         script: poison,
     },
+    Scenario {
+        name: "ended_and_run_again",
+        about: "a failure, a success and a kill are wanted again, at two hosts at once: each runs once more",
+        setup: three,
+        script: again,
+    },
+    Scenario {
+        name: "run_again_in_a_split",
+        about: "one host does not hear that a task is wanted again; later it takes up what counts",
+        setup: three,
+        script: again_in_split,
+    },
+    Scenario {
+        name: "run_again_survives_power_cuts",
+        about: "all hosts lose their power after the word, and after the second end",
+        setup: three,
+        script: again_over_restarts,
+    },
+    Scenario {
+        name: "run_again_with_what_stands_behind",
+        about: "a dependency succeeds at its second round: what waited for it runs; a window counts who runs again",
+        setup: three,
+        script: again_with_dependents,
+    },
 ];
 
 fn poisoned(seed: u64) -> Setup {
@@ -392,6 +416,131 @@ fn ladder(world: &mut World) -> Course {
             && all_say(world, ids[2], TaskState::Error, "oom")
             && all_say(world, ids[3], TaskState::Success, ""),
         "what had enough in the end succeeds",
+    )
+}
+
+fn again(world: &mut World) -> Course {
+    warm(world);
+    let mut batch = Batch::default();
+    batch.add(Plan {
+        failures: 1,
+        ..Plan::succeed(SECOND / 5)
+    });
+    batch.add(Plan::succeed(SECOND / 5));
+    batch.add(Plan::succeed(SECOND * 20));
+    let ids = submit(world, 0, batch)?;
+    until(world, SOON, "the long one runs", |world| {
+        world.oracle().starts(ids[2]) == 1
+    })?;
+    world.kill(1, &ids[2..], SECOND);
+    world.finish();
+    expect(
+        all_say(world, ids[0], TaskState::Error, "exit")
+            && all_say(world, ids[1], TaskState::Success, "")
+            && all_say(world, ids[2], TaskState::Killed, ""),
+        "each ends in its way",
+    )?;
+    world.run_again(0, &ids);
+    world.run_again(2, &ids);
+    world.finish();
+    let starts = [0, 1, 2].map(|at| world.oracle().starts(ids[at]));
+    expect(starts == [2, 2, 2], "each runs once more")?;
+    expect(
+        ids.iter()
+            .all(|id| all_say(world, *id, TaskState::Success, "")),
+        "and all see what came of it",
+    )?;
+    // Once more, for what ended in its second round.
+    world.run_again(1, &ids[..1]);
+    world.finish();
+    expect(world.oracle().starts(ids[0]) == 3, "as often as is wanted")
+}
+
+fn again_in_split(world: &mut World) -> Course {
+    warm(world);
+    let plan = Plan {
+        failures: 1,
+        ..Plan::succeed(SECOND / 5)
+    };
+    let ids = submit(world, 0, Batch::many(4, plan))?;
+    world.finish();
+    world.split(&[&[0, 1], &[2]]);
+    world.run_again(0, &ids);
+    until(world, SOON * 2, "a majority runs them again", |world| {
+        ids.iter()
+            .all(|id| seen(world, 0, *id).is_some_and(|(state, _)| state == TaskState::Success))
+    })?;
+    expect(
+        ids.iter()
+            .all(|id| seen(world, 2, *id).is_some_and(|(state, _)| state == TaskState::Error)),
+        "who has not heard of it sees what was",
+    )?;
+    // That one wants them again as well: it means what they had ended as.
+    world.run_again(2, &ids);
+    world.heal_links();
+    world.finish();
+    expect(
+        ids.iter().all(|id| {
+            world.oracle().starts(*id) == 2 && all_say(world, *id, TaskState::Success, "")
+        }),
+        "and takes up what counts",
+    )
+}
+
+fn again_over_restarts(world: &mut World) -> Course {
+    warm(world);
+    let plan = Plan {
+        failures: 1,
+        ..Plan::succeed(SECOND)
+    };
+    let ids = submit(world, 0, Batch::many(3, plan))?;
+    world.finish();
+    let token = world.run_again(1, &ids);
+    until(world, SOON, "the word is kept", |world| {
+        world.reply(token).is_some()
+    })?;
+    let cut = |world: &mut World| {
+        for host in 0..world.hosts() {
+            world.crash_host(host, Some(SECOND), Unsynced::Lost);
+        }
+    };
+    cut(world);
+    world.finish();
+    cut(world);
+    world.finish();
+    expect(
+        ids.iter()
+            .all(|id| all_say(world, *id, TaskState::Success, "")),
+        "what a person said is not forgotten",
+    )
+}
+
+fn again_with_dependents(world: &mut World) -> Course {
+    warm(world);
+    let mut batch = Batch::default();
+    let plan = Plan {
+        failures: 1,
+        ..Plan::succeed(SECOND / 5)
+    };
+    batch.add(plan);
+    batch.add_after(Plan::succeed(SECOND / 5), &[0]);
+    let ids = submit(world, 0, batch)?;
+    let group = submit(world, 1, Batch::group(6, 1, plan))?;
+    world.finish();
+    expect(
+        all_say(world, ids[1], TaskState::Cancelled, "dependency"),
+        "what waits for it is cancelled",
+    )?;
+    world.run_again(2, &ids[..1]);
+    world.run_again(2, &group[..1]);
+    world.finish();
+    expect(
+        all_say(world, ids[1], TaskState::Success, ""),
+        "and runs after all",
+    )?;
+    expect(
+        all_say(world, group[0], TaskState::Success, ""),
+        "one by one the members run again",
     )
 }
 

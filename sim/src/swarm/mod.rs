@@ -71,6 +71,8 @@ pub enum Deed {
     SlowDisk(HostIx, Duration),
     /// A person wants a task ended: the n-th of those that were acknowledged.
     Kill(HostIx, usize),
+    /// A person wants a task to run again that has ended: the n-th of those that were acknowledged.
+    Again(HostIx, usize),
     /// A host takes no new tasks.
     Drain(HostIx),
     /// It takes new tasks again.

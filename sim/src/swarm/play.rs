@@ -237,6 +237,12 @@ impl Player {
                     world.kill(host, &[task], grace);
                 }
             }
+            Deed::Again(host, nth) => {
+                let target: Option<TaskId> = world.oracle().acked().nth(nth);
+                if let Some(task) = target {
+                    world.run_again(host, &[task]);
+                }
+            }
             Deed::Drain(host) => world.drain_host(host),
             Deed::Retire(host, on) => {
                 world.retire_host(host, on);

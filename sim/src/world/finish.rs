@@ -300,7 +300,9 @@ impl World {
                 };
                 if let Some(outcome) = &view.outcome {
                     let terms = Terms::of(&view.spec);
-                    self.oracle.committed(self.now, id, *host, (outcome, terms));
+                    let void = replica.void_outcomes(id);
+                    self.oracle
+                        .committed(self.now, id, *host, (outcome, terms), &void);
                 }
             }
         }

@@ -233,6 +233,7 @@ impl World {
         Backing {
             committee: committee.len(),
             votes: committee.iter().filter_map(vote).collect(),
+            void: replica.void_outcomes(run.task),
         }
     }
 

@@ -206,7 +206,10 @@ impl World {
         let Some(view) = view else { return };
         if let Some(outcome) = &view.outcome {
             let terms = Terms::of(&view.spec);
-            self.oracle.committed(self.now, id, host, (outcome, terms));
+            let replica = self.hosts[host].replica.as_ref();
+            let void = replica.map_or_else(Vec::new, |replica| replica.void_outcomes(id));
+            self.oracle
+                .committed(self.now, id, host, (outcome, terms), &void);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crdt::entry::DutyKind;
 use crdt::event::{Durability, Input, Reply, Token};
 use crdt::ids::{Epoch, TaskId};
-use crdt::task::Wish;
+use crdt::task::{TaskSpec, Wish};
 
 use super::World;
 use crate::plan::{Batch, Plan};
@@ -21,6 +21,12 @@ pub struct Asked {
     pub at: Duration,
 }
 
+/// How long all runs of a task may take, one after the other.
+fn length_of(spec: &TaskSpec) -> Duration {
+    let length = Plan::of(spec).map_or(Duration::ZERO, |plan| plan.length);
+    length * spec.retries.saturating_add(1)
+}
+
 impl World {
     /// Submits tasks at a host; the answer comes when they are durable on a majority. A dead node never answers.
     pub fn submit(&mut self, host: HostIx, batch: Batch) -> Token {
@@ -33,10 +39,7 @@ impl World {
         let tasks = batch.into_tasks();
         self.work += tasks
             .iter()
-            .map(|task| {
-                let length = Plan::of(&task.spec).map_or(Duration::ZERO, |plan| plan.length);
-                length * task.spec.retries.saturating_add(1)
-            })
+            .map(|task| length_of(&task.spec))
             .sum::<Duration>();
         self.timeline.note(self.now, Some(host), Mark::Asked, || {
             format!("submit {} tasks", tasks.len())
@@ -69,6 +72,30 @@ impl World {
         }
         let lost = Epoch::NONE;
         self.want(host, tasks, Wish::Retry { lost })
+    }
+
+    /// A person wants tasks that have ended to run again, and says so at a host.
+    pub fn run_again(&mut self, host: HostIx, tasks: &[TaskId]) -> Token {
+        let replica = self.hosts[host].replica.as_ref();
+        let mut meant = tasks.to_vec();
+        meant.extend(
+            replica
+                .iter()
+                .flat_map(|of| tasks.iter().flat_map(|id| of.tasks_of_group(*id))),
+        );
+        let views = replica
+            .into_iter()
+            .flat_map(|of| meant.iter().filter_map(|id| of.task(*id)));
+        self.work += views.map(|view| length_of(&view.spec)).sum::<Duration>();
+        for task in meant {
+            self.oracle.wanted_again(task);
+        }
+        let wish = Wish::Again {
+            void: Vec::new(),
+            tries: 0,
+            losses: 0,
+        };
+        self.want(host, tasks, wish)
     }
 
     /// A person wants tasks kept from starting, or let go, and says so at a host.
