@@ -9,7 +9,7 @@ use crate::entry::DutyKind;
 use crate::ids::{PeerId, RunId, TaskId};
 use crate::message::Lane;
 use crate::schedule::Demand;
-use crate::task::{Environment, RunReport, TaskSpec, TaskState, Wish};
+use crate::task::{Element, Environment, RunReport, TaskSpec, TaskState, Wish};
 use crate::time::{Mono, Wall};
 use crate::units::Allotment;
 
@@ -197,6 +197,8 @@ pub struct StartOrder {
     pub deadline: Mono,
     /// 1 for the first run of the task.
     pub attempt: u32,
+    /// Which task of an array it is.
+    pub element: Option<Element>,
     /// What it takes of this host.
     pub demand: Demand,
     /// Which units of its named resources it gets.

@@ -39,6 +39,12 @@ impl Group {
         self.members.values().copied()
     }
 
+    /// Returns the member at a place.
+    #[must_use]
+    pub fn member(&self, index: u32) -> Option<TaskIx> {
+        self.members.get(&index).copied()
+    }
+
     /// Returns how many members have ended, and how many are known.
     #[must_use]
     pub fn progress(&self) -> (u32, u32) {

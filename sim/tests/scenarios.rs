@@ -158,6 +158,7 @@ scenarios! {
     resumed_with_a_full_inbox
     ; large:
     more_tasks_than_a_segment_holds
+    array_over_segments
     ten_minutes
     away_for_an_hour
     segments_closed_while_a_peer_is_away

@@ -333,23 +333,30 @@ fn check_header(header: &Header) -> Result<(), Rule> {
     )
 }
 
-/// Returns how many specs there are after this chunk.
+/// Returns how many tasks there are after this chunk.
 fn check_specs(chunk: &SpecChunk, so_far: u16) -> Result<u16, Rule> {
     let count = u16::try_from(chunk.specs.len()).map_err(|_| Rule::Specs)?;
-    let after = so_far.checked_add(count).ok_or(Rule::Specs)?;
-    let fits = (1..=MAX_CHUNK).contains(&count) && after <= MAX_TASKS;
-    within(fits && chunk.first == so_far, Rule::Specs)?;
+    let fits = (1..=MAX_CHUNK).contains(&count) && chunk.first == so_far;
+    within(fits, Rule::Specs)?;
+    let mut after = so_far;
     for spec in &chunk.specs {
         check_spec(spec)?;
+        let places = u16::try_from(spec.places()).map_err(|_| Rule::Specs)?;
+        after = after.checked_add(places).ok_or(Rule::Specs)?;
     }
+    within(after <= MAX_TASKS, Rule::Specs)?;
     Ok(after)
 }
 
 /// Its encoded size is bounded where it is decoded, and the sum of all by the largest envelope.
 fn check_spec(spec: &TaskSpec) -> Result<(), Rule> {
+    let is_array = spec.options.elements.is_some();
+    let elements = spec.options.elements.as_ref();
+    let sound = elements.is_none_or(|elements| elements.is_sound() && spec.member_of.is_some());
+    within(sound, Rule::Specs)?;
     match &spec.work {
         Work::Command { argv, .. } => within(!argv.is_empty(), Rule::Specs),
-        Work::Group { .. } => Ok(()),
+        Work::Group { .. } => within(!is_array, Rule::Specs),
     }
 }
 
@@ -416,4 +423,42 @@ fn check_beat(beat: &Beat) -> Result<(), Rule> {
             .all(|(_, text)| text.len() <= Beat::PROGRESS_BYTES);
     let fits = beat.neighbours.len() <= MAX_NEIGHBOURS && texts && resources && progress;
     within(fits, Rule::Length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Tag, TaskId};
+    use crate::task::{Elements, Membership};
+
+    #[test]
+    fn arrays_are_sound_and_fit_into_a_segment() {
+        let array = |step, count| {
+            let mut spec = TaskSpec::command(["true"]);
+            spec.options.elements = Some(Elements::Range {
+                first: 1,
+                step,
+                count,
+            });
+            spec.member_of = Some(Membership {
+                group: TaskId { tag: Tag(1), n: 1 },
+                index: 0,
+                window: 0,
+            });
+            spec
+        };
+        let after = |first, specs| check_specs(&SpecChunk { first, specs }, first).ok();
+        assert_eq!(after(3, vec![array(1, 10), array(5, 2)]), Some(15));
+        assert_eq!(after(24, vec![array(1, 1_000)]), Some(MAX_TASKS));
+        assert_eq!(after(25, vec![array(1, 1_000)]), None, "too many");
+        assert_eq!(after(0, vec![array(1, u32::MAX)]), None, "far too many");
+        assert_eq!(after(0, vec![array(1, 0)]), None, "none");
+        assert_eq!(after(0, vec![array(0, 2)]), None, "all alike");
+        let mut alone = array(1, 2);
+        alone.member_of = None;
+        assert_eq!(after(0, vec![alone]), None, "of no group");
+        let mut group = array(1, 2);
+        group.work = Work::Group { size: None };
+        assert_eq!(after(0, vec![group]), None, "groups");
+    }
 }

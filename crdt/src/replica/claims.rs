@@ -473,6 +473,7 @@ impl Replica {
             return;
         }
         let attempt = self.known(ix).registers.starts.saturating_add(1);
+        let element = self.known(ix).element();
         let run = self.run_of(ix, &claim);
         let (demand, units) = self.schedule.started(ix);
         self.set_phase(ix, Phase::Starting);
@@ -482,6 +483,7 @@ impl Replica {
             env,
             deadline,
             attempt,
+            element,
             demand,
             units,
         };

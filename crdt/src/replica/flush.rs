@@ -51,16 +51,20 @@ impl Staged {
     /// Returns the entries of one change. Registers of one task are merged: only the last of a flush was ever written.
     fn into_entries(self) -> Vec<Entry> {
         let mut entries = self.entries;
-        let submitted = i64::try_from(self.specs.len()).unwrap_or(i64::MAX);
+        let submitted = self
+            .specs
+            .values()
+            .map(|spec| i64::from(spec.places()))
+            .sum();
         let mut specs = self.specs.into_iter().peekable();
         while let Some((first, spec)) = specs.next() {
+            let mut next = after(first, &spec);
             let mut chunk = vec![spec];
-            let mut next = first + 1;
             while chunk.len() < 64
                 && let Some((_, spec)) = specs.next_if(|(place, _)| *place == next)
             {
+                next = after(next, &spec);
                 chunk.push(spec);
-                next += 1;
             }
             entries.push(Entry::Specs(SpecChunk {
                 first,
@@ -104,6 +108,11 @@ impl Staged {
         );
         entries
     }
+}
+
+/// The place after those of a spec.
+fn after(place: u16, spec: &TaskSpec) -> u16 {
+    place + u16::try_from(spec.places()).expect("a spec has no more places than a segment")
 }
 
 /// What the disk is writing.

@@ -186,14 +186,25 @@ impl Replica {
     }
 
     fn fold_specs(&mut self, id: SegmentId, chunk: SpecChunk) {
-        for (place, spec) in (chunk.first..).zip(chunk.specs) {
-            let ix = self.task_at(id, place);
-            self.give_spec(ix, Arc::new(spec));
+        let mut place = chunk.first;
+        for spec in chunk.specs {
+            place = self.give_places(id, place, Arc::new(spec));
         }
     }
 
+    /// Gives a spec to all the tasks that it stands for, from this place of a segment on. Returns the place after them.
+    pub(super) fn give_places(&mut self, id: SegmentId, place: u16, spec: Arc<TaskSpec>) -> u16 {
+        let mut next = place;
+        for offset in 0..spec.places() {
+            let ix = self.task_at(id, next);
+            self.give_spec(ix, Arc::clone(&spec), offset);
+            next += 1;
+        }
+        next
+    }
+
     /// Gives a task its spec and links it to what it depends on.
-    pub(super) fn give_spec(&mut self, ix: TaskIx, spec: Arc<TaskSpec>) {
+    fn give_spec(&mut self, ix: TaskIx, spec: Arc<TaskSpec>, offset: u32) {
         let id = self.known(ix).id;
         if self.known(ix).spec.is_some() {
             return;
@@ -204,8 +215,8 @@ impl Replica {
         self.link(ix, &spec);
         if let Some(member) = spec.member_of {
             let group = self.graph.group_mut(member.group);
-            self.dirty
-                .extend(group.add(member.index, member.window, ix));
+            let place = member.index.saturating_add(offset);
+            self.dirty.extend(group.add(place, member.window, ix));
             self.dirty.extend(self.ids.get(&member.group));
         }
         if matches!(spec.work, Work::Group { .. }) {
@@ -216,7 +227,7 @@ impl Replica {
         }
         let now = self.now.mono;
         let task = &mut self.tasks[ix as usize];
-        task.spec = Some(spec);
+        (task.spec, task.offset) = (Some(spec), offset);
         task.changed = task.changed.max(now);
         self.dirty.insert(ix);
     }
@@ -247,6 +258,7 @@ impl Replica {
             segment,
             index: place,
             spec: None,
+            offset: 0,
             registers,
             staged: 0,
             voted: self.now.mono,

@@ -37,7 +37,7 @@ use crate::offences::Offences;
 use crate::registers::Registers;
 use crate::roster::Roster;
 use crate::schedule::Schedule;
-use crate::task::{Environment, Outcome, TaskSpec, TaskState};
+use crate::task::{Element, Environment, Membership, Outcome, TaskSpec, TaskState};
 use crate::time::{Hlc, Mono, Now, Timing};
 
 pub use views::{Counters, Memory};
@@ -56,6 +56,8 @@ struct Task {
     index: u16,
     /// `None` until the author's chunk has arrived.
     spec: Option<Arc<TaskSpec>>,
+    /// Its place among the tasks that the spec stands for.
+    offset: u32,
     registers: Registers,
     /// The flush that carries the newest own entry; it counts once that flush is durable.
     staged: u64,
@@ -88,8 +90,17 @@ struct Unfit {
 }
 
 impl Task {
-    fn is_member_of(&self) -> Option<crate::task::Membership> {
-        self.spec.as_ref().and_then(|spec| spec.member_of)
+    fn is_member_of(&self) -> Option<Membership> {
+        let member = self.spec.as_ref()?.member_of?;
+        Some(Membership {
+            index: member.index.saturating_add(self.offset),
+            ..member
+        })
+    }
+
+    fn element(&self) -> Option<Element> {
+        let elements = self.spec.as_ref()?.options.elements.as_ref()?;
+        elements.at(self.offset)
     }
 }
 

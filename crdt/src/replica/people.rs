@@ -9,7 +9,9 @@ use crate::event::{Durability, NewTask, Output, Refusal, Reply, Token};
 use crate::fit::HostPatterns;
 use crate::graph::TaskIx;
 use crate::ids::{DocId, PeerId, SegmentId, TaskId};
-use crate::task::{About, Environment, OnLost, OnPartition, TaskSpec, TaskState, Want, Wish, Work};
+use crate::task::{
+    About, Elements, Environment, OnLost, OnPartition, TaskSpec, TaskState, Want, Wish, Work,
+};
 use crate::time::{Hlc, Mono};
 
 /// Specs and environments of one segment, bytes: with the largest spec it stays below what one change may carry.
@@ -24,6 +26,10 @@ const SETTLE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most submissions and wishes that wait for an answer.
 const UNANSWERED_LIMIT: usize = 10_000;
+/// The entries of an array in one record, bytes.
+const ELEMENT_BYTES: usize = 32 << 10;
+/// The most elements of an array in one submission: it is taken in one go.
+const SUBMISSION_ELEMENTS: u32 = 1 << 16;
 /// The most tasks of one submission.
 const SUBMISSION_TASKS: usize = 4_096;
 
@@ -184,13 +190,19 @@ impl Replica {
                 member.group = id_at(place);
             }
             spec.env = env.as_ref().map(|env| env.digest());
-            let (id, segment) = self.write_task(spec, env);
-            ids.push(id);
-            if written.last().is_none_or(|(last, _)| *last != segment) {
-                written.push((segment, self.next_count(segment)));
+            self.counters.submitted += u64::from(spec.places());
+            let mut own = None;
+            let mut rest = Some(spec);
+            while let Some(spec) = rest {
+                let (id, segment, left) = self.write_task(spec, env.clone());
+                rest = left;
+                own.get_or_insert(id);
+                if written.last().is_none_or(|(last, _)| *last != segment) {
+                    written.push((segment, self.next_count(segment)));
+                }
             }
+            ids.extend(own);
         }
-        self.counters.submitted += ids.len() as u64;
         let kind = Answer::Submitted {
             ids,
             written,
@@ -210,8 +222,13 @@ impl Replica {
         });
     }
 
-    fn write_task(&mut self, spec: TaskSpec, env: Option<Arc<Environment>>) -> (TaskId, SegmentId) {
-        let bytes = postcard::experimental::serialized_size(&spec).unwrap_or(TaskSpec::MAX_BYTES);
+    /// Writes a task, or as much of an array as there is room for in one segment. Returns the first's id, and what is left.
+    fn write_task(
+        &mut self,
+        spec: TaskSpec,
+        env: Option<Arc<Environment>>,
+    ) -> (TaskId, SegmentId, Option<TaskSpec>) {
+        let bytes = encoded_bytes(&spec).min(TaskSpec::MAX_BYTES);
         let segment = self.open_for(bytes, env.as_deref());
         let known = self
             .segments
@@ -229,10 +246,11 @@ impl Replica {
                 .entries
                 .push(entry);
         }
+        let (spec, left) = split_for(spec, u32::from(SEGMENT_TASKS - place));
         let ix = self.task_at(segment, place);
         self.stage(ix).specs.insert(place, spec.clone());
-        self.give_spec(ix, Arc::new(spec));
-        (self.known(ix).id, segment)
+        self.give_places(segment, place, Arc::new(spec));
+        (self.known(ix).id, segment, left)
     }
 
     /// Returns the segment that takes a task of so many bytes, opened if need be.
@@ -473,6 +491,11 @@ fn environment_bytes(env: &Environment) -> usize {
 
 fn spec_problem(task: &NewTask) -> Option<&'static str> {
     let spec = &task.spec;
+    if let Some(elements) = &spec.options.elements
+        && let Some(why) = array_problem(spec, elements)
+    {
+        return Some(why);
+    }
     if let Work::Command { argv, .. } = &spec.work
         && argv.first().is_none_or(|program| program.0.is_empty())
     {
@@ -515,6 +538,58 @@ fn spec_problem(task: &NewTask) -> Option<&'static str> {
     if spec.on_partition == OnPartition::Run && spec.on_lost != OnLost::Retry {
         return Some("what may run on both sides of a split is retried when a host is lost");
     }
-    let bytes = postcard::experimental::serialized_size(spec).unwrap_or(usize::MAX);
+    let bytes = match spec.options.elements {
+        None => encoded_bytes(spec),
+        // Its entries are spread over as many records as they need.
+        Some(_) => {
+            let mut bare = spec.clone();
+            bare.options.elements = None;
+            encoded_bytes(&bare) + ELEMENT_BYTES
+        }
+    };
     (bytes + 1_024 > TaskSpec::MAX_BYTES).then_some("it is larger than 63 KiB")
+}
+
+fn array_problem(spec: &TaskSpec, elements: &Elements) -> Option<&'static str> {
+    if matches!(spec.work, Work::Group { .. }) || spec.member_of.is_none() {
+        return Some("only commands that belong to a group make an array");
+    }
+    if !elements.is_sound() {
+        return Some("its array has no element, or one whose index is too large");
+    }
+    if elements.len() > SUBMISSION_ELEMENTS {
+        return Some("one submission has at most 65536 elements of an array");
+    }
+    let Elements::Entries { list, .. } = elements else {
+        return None;
+    };
+    if list.iter().any(|word| word.0.contains(&0)) {
+        return Some("an entry of its array contains a NUL byte");
+    }
+    let longest = list.iter().map(|word| word.0.len()).max();
+    (longest.unwrap_or(0) + 64 > ELEMENT_BYTES)
+        .then_some("an entry of its array is longer than 31 KiB")
+}
+
+fn encoded_bytes(spec: &TaskSpec) -> usize {
+    postcard::experimental::serialized_size(spec).unwrap_or(usize::MAX)
+}
+
+/// Splits off an array what does not fit into so many places, or into one record.
+fn split_for(mut spec: TaskSpec, places: u32) -> (TaskSpec, Option<TaskSpec>) {
+    let Some(mut rest) = spec.options.elements.take() else {
+        return (spec, None);
+    };
+    let front = rest.split_off_front(places, ELEMENT_BYTES);
+    let taken = front.len();
+    spec.options.elements = Some(front);
+    let left = (!rest.is_empty()).then(|| {
+        let mut left = spec.clone();
+        left.options.elements = Some(rest);
+        if let Some(member) = &mut left.member_of {
+            member.index = member.index.saturating_add(taken);
+        }
+        left
+    });
+    (spec, left)
 }

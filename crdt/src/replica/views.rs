@@ -168,6 +168,19 @@ impl Replica {
         members.map(|ix| self.known(ix).id).collect()
     }
 
+    /// Returns the task of an array with this index, as people count.
+    #[must_use]
+    pub fn element(&self, array: TaskId, index: u32) -> Option<TaskId> {
+        let group = self.graph.group(array)?;
+        let head = self.known(group.members().next()?);
+        let elements = head.spec.as_ref()?.options.elements.as_ref()?;
+        let (first, step) = elements.stride();
+        let place = index.checked_sub(first)?.checked_div(step)?;
+        let task = self.known(group.member(place)?);
+        let is_it = task.element().is_some_and(|element| element.index == index);
+        is_it.then_some(task.id)
+    }
+
     /// Returns tasks and all that stands behind them and has not ended; see [`Replica::behind`].
     #[must_use]
     pub fn family(&self, roots: &[TaskId]) -> Vec<TaskId> {
@@ -216,6 +229,8 @@ impl Replica {
         Some(TaskView {
             id,
             spec: Arc::clone(task.spec.as_ref()?),
+            member_of: task.is_member_of(),
+            element: task.element(),
             state: task.state,
             reason: task.reason.clone().or_else(|| self.why_nowhere(ix)),
             progress: self.progress_of(ix),

@@ -3,6 +3,7 @@
 //! A [`TaskSpec`] is immutable once written. An [`Outcome`] says how one run ended; it is final or asks for another run.
 //! Units: cpus in thousandths, memory in bytes, times in milliseconds of the wall clock, usage in microseconds.
 
+mod array;
 mod options;
 mod outcome;
 mod state;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Digest, TaskId};
 use crate::time::Wall;
 
+pub use self::array::{Element, Elements};
 pub use self::options::{Cause, Condition, Extra, Input, Options};
 pub use self::outcome::{Captured, Exit, Outcome, OutcomeDigest, RunReport, Usage, Verdict};
 pub use self::state::{TaskState, TaskView};
@@ -160,6 +162,13 @@ impl TaskSpec {
             options: Options::default(),
         }
     }
+
+    /// Returns how many tasks it stands for: those of an array, or one.
+    #[must_use]
+    pub fn places(&self) -> u32 {
+        self.options.elements.as_ref().map_or(1, Elements::len)
+    }
+
     /// Returns what must have become of which tasks before it may start.
     pub fn dependencies(&self) -> impl Iterator<Item = (TaskId, Condition)> + '_ {
         let kinds = [

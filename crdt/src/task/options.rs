@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Arg, TaskState, Verdict};
+use super::{Arg, Elements, TaskState, Verdict};
 use crate::ids::TaskId;
 use crate::time::Wall;
 
@@ -205,6 +205,8 @@ options! {
     16 cpus_but: Option<u32>,
     /// The task that submitted it, or for which it was submitted.
     17 parent: Option<TaskId>,
+    /// The tasks that it stands for; none: itself.
+    18 elements: Option<Elements>,
 }
 
 impl Options {

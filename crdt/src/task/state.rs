@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Outcome, TaskSpec};
+use super::{Element, Membership, Outcome, TaskSpec};
 use crate::ids::{Epoch, PeerId, TaskId};
 use crate::time::Wall;
 
@@ -92,6 +92,19 @@ impl fmt::Display for TaskState {
     }
 }
 
+impl TaskView {
+    /// Returns its id as people type it: `TAG-N`, or `TAG-N.I` for an element of an array.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let array = self.member_of.map(|member| member.group);
+        let element = self.element.as_ref().zip(array);
+        element.map_or_else(
+            || self.id.to_string(),
+            |(element, array)| element.label(array),
+        )
+    }
+}
+
 /// Everything a status line shows of a task.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TaskView {
@@ -99,6 +112,10 @@ pub struct TaskView {
     pub id: TaskId,
     /// What was submitted.
     pub spec: Arc<TaskSpec>,
+    /// The group that it belongs to, and its place there.
+    pub member_of: Option<Membership>,
+    /// Which task of an array it is.
+    pub element: Option<Element>,
     /// Where it stands.
     pub state: TaskState,
     /// Why it stands there: `exit 3`, `signal 9`, `dependency ID`, …

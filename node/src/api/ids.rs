@@ -1,4 +1,4 @@
-//! Ids as people type them: `TAG-N`, `N` (a task of the node asked), a prefix that fits one task, `last`, `A..B`.
+//! Ids as people type them: `TAG-N`, `TAG-N.I` (an element of an array), `N` (a task of the node asked), a prefix that fits one task, `last`, `A..B`.
 
 use crdt::ids::{Tag, TaskId};
 use crdt::replica::Replica;
@@ -39,6 +39,8 @@ pub trait Book {
     fn knows(&self, id: TaskId) -> bool;
     /// Every known task, in order.
     fn all(&self) -> impl Iterator<Item = TaskId>;
+    /// The element of an array with this index.
+    fn element(&self, array: TaskId, index: u32) -> Option<TaskId>;
     /// The newest task of a user; the group, if that is a member of one.
     fn last(&self, user: &str) -> Option<TaskId>;
 }
@@ -54,6 +56,10 @@ impl Book for Replica {
 
     fn all(&self) -> impl Iterator<Item = TaskId> {
         self.task_ids()
+    }
+
+    fn element(&self, array: TaskId, index: u32) -> Option<TaskId> {
+        Self::element(self, array, index)
     }
 
     fn last(&self, user: &str) -> Option<TaskId> {
@@ -105,6 +111,14 @@ fn range(
 /// # Errors
 /// It names no task, or more than one.
 pub fn one(book: &impl Book, text: &str, user: &str) -> Result<TaskId, IdError> {
+    if let Some((array, index)) = text.rsplit_once('.') {
+        let array = one(book, array, user)?;
+        let element = index
+            .parse()
+            .ok()
+            .and_then(|index| book.element(array, index));
+        return element.ok_or_else(|| IdError::Unknown(text.to_owned()));
+    }
     if text == "last" {
         return book.last(user).ok_or(IdError::NoLast);
     }
@@ -205,6 +219,11 @@ mod tests {
 
         fn all(&self) -> impl Iterator<Item = TaskId> {
             self.0.iter().copied()
+        }
+
+        fn element(&self, array: TaskId, index: u32) -> Option<TaskId> {
+            let n = array.n + u64::from(index);
+            (array.n == 7 && index < 3).then_some(TaskId { n, ..array })
         }
 
         fn last(&self, user: &str) -> Option<TaskId> {

@@ -81,8 +81,8 @@ pub fn task_line(view: &TaskView, names: &Names) -> TaskLine {
         None => (None, None),
     };
     TaskLine {
-        id: view.id.to_string(),
-        group: spec.member_of.map(|member| member.group.to_string()),
+        id: view.label(),
+        group: view.member_of.map(|member| member.group.to_string()),
         parent: spec.options.parent.map(|parent| parent.to_string()),
         name: spec.name.clone(),
         command: command_text(&spec.work),
@@ -379,6 +379,7 @@ fn new_task(
         on_partition: task.on_partition,
         options: Options {
             parent,
+            elements: task.elements,
             ..options(replica, task.life, task.requires, caller, place)?
         },
     };

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use crdt::entry::DutyKind;
 use crdt::event::Durability;
-use crdt::task::{Arg, Captured, Environment, Needs, OnLost, OnPartition, TaskState, Usage};
+use crdt::task::{
+    Arg, Captured, Elements, Environment, Needs, OnLost, OnPartition, TaskState, Usage,
+};
 use serde::{Deserialize, Serialize};
 
 /// The longest line, bytes.
@@ -206,6 +208,9 @@ pub struct TaskRequest {
     /// The group it belongs to.
     #[serde(default)]
     pub member: Option<MemberRequest>,
+    /// It stands for so many members of that group, the first at the place stated.
+    #[serde(default)]
+    pub elements: Option<Elements>,
     /// Runs again so often after a failure.
     #[serde(default)]
     pub retries: u32,
@@ -460,7 +465,7 @@ pub struct Tasks {
 /// One task as `status` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TaskLine {
-    /// `TAG-N`.
+    /// `TAG-N`; `TAG-N.I` for an element of an array.
     pub id: String,
     /// The group it belongs to.
     #[serde(default)]

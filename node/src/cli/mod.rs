@@ -3,6 +3,7 @@
 //! A verb parses at the door, asks the node through [`crate::client`], shows through [`crate::render`], and returns an
 //! exit status. Standard output carries the answer alone, so that scripts can use it; all else goes to standard error.
 
+mod array;
 mod demo;
 mod doctor;
 mod drain;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use super::array::ArrayOptions;
 use super::interrupt::{left_alone, on_interrupt};
 use super::output::{Wanted, follow};
 use super::problem::Problem;
@@ -19,6 +20,8 @@ use crate::client::Client;
 pub(crate) struct Options {
     #[command(flatten)]
     task: TaskOptions,
+    #[command(flatten)]
+    array: ArrayOptions,
     /// Follow its output and exit with its exit status
     #[arg(short, long)]
     watch: bool,
@@ -40,6 +43,8 @@ Examples:
   aque submit -r gpu=1 --host 'render-*' ./train   with a graphics card to itself, on some hosts
   aque submit --at 18:30 --timeout 2h ./nightly    not before, and not for longer
   aque submit --retries 5 --retry-on 75 ./fetch    again after exit code 75, with growing pauses
+  aque submit --array 1-1000%8 ./frame        a thousand tasks, $AQUE_ARRAY_INDEX in each, eight at once
+  aque submit --each-line urls -s 'curl -O $AQUE_ARRAY_ENTRY'
   id=$(aque submit ./a) && aque submit -a $id ./b";
 
 #[derive(serde::Serialize)]
@@ -57,17 +62,34 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         return Err(Problem::usage("variables are set, but there is no command")
             .hint("try 'aque submit --help'"));
     }
+    if options.array.reads_here() && options.task.life.reads_here() {
+        return Err(Problem::usage(
+            "--stdin - takes what is on standard input, and so do the entries",
+        ));
+    }
+    let array = options.array.array()?;
+    if array.is_some() && options.watch {
+        return Err(Problem::usage("-w follows one task, and this is an array")
+            .hint("--wait waits for all of it; 'aque output ID.INDEX' shows one"));
+    }
     let mut task = options.task.template(assigned)?;
     task.argv = argv;
     let mut client = context.connect()?;
     options.task.adopt(&mut client, &mut task)?;
-    let submitted = client.submit(Submission {
-        tasks: vec![task],
+    let mut submission = Submission {
+        tasks: Vec::new(),
         env: options.task.environment(),
         durable: options.task.durable(),
-    })?;
-    let Some(id) = submitted.ids.first().cloned() else {
-        return Err(Problem::failed("the node answered without an id"));
+    };
+    let (id, submitted) = match array {
+        Some(array) => array.submit(context, &mut client, &task, &submission)?,
+        None => {
+            submission.tasks.push(task);
+            let submitted = client.submit(submission)?;
+            let id = submitted.ids.first().cloned();
+            let id = id.ok_or_else(|| Problem::failed("the node answered without an id"))?;
+            (id, submitted)
+        }
     };
     warn_if_thin(context, &submitted);
     if options.watch || options.wait {

@@ -122,7 +122,7 @@ pub(crate) enum Durable {
 }
 
 /// Variables of a run, which a task submitted by that run must not inherit.
-const RUN_VARIABLES: [&str; 13] = [
+const RUN_VARIABLES: [&str; 14] = [
     "AQUE_TID",
     "AQUE_PARENT",
     "AQUE_EPOCH",
@@ -132,6 +132,7 @@ const RUN_VARIABLES: [&str; 13] = [
     "AQUE_NODE",
     "AQUE_CPUS",
     "AQUE_ARRAY_INDEX",
+    "AQUE_ARRAY_ENTRY",
     "AQUE_QUEUE",
     "AQUE_PROGRESS",
     "AQUE_RUN_MARK",
@@ -169,6 +170,7 @@ impl TaskOptions {
             after: self.after.clone(),
             after_places: Vec::new(),
             member: None,
+            elements: None,
             retries: self.retries,
             on_lost: match self.on_lost {
                 LostWord::Retry => OnLost::Retry,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crdt::entry::Beat;
 use crdt::event::{Input, RunEnd, StartOrder};
 use crdt::ids::{Digest, RunId, TaskId};
-use crdt::task::{self, Arg, Captured, Exit, RunReport, Work};
+use crdt::task::{self, Arg, Captured, Element, Exit, RunReport, Work};
 use crdt::time::{Mono, Wall};
 use crdt::units::Allotment;
 use tracing::{debug, error, info, warn};
@@ -219,6 +219,11 @@ impl Node {
     fn extra_variables(&self, order: &StartOrder, key: RunKey) -> Vec<Var> {
         let spec = &order.spec;
         let RunId { task, epoch } = order.run;
+        let array = spec.member_of.map(|member| member.group);
+        let element = order.element.as_ref();
+        let label = element
+            .zip(array)
+            .map_or_else(|| task.to_string(), |(element, array)| element.label(array));
         let cpus = f64::from(order.demand.cpu_milli) / 1_000.0;
         let own = spec
             .extra_env
@@ -228,9 +233,9 @@ impl Node {
         let socket = self.runs.socket.to_string_lossy().into_owned();
         let progress = self.outputs.progress(key);
         let ours = [
-            ("AQUE_TID", task.to_string()),
+            ("AQUE_TID", label.clone()),
             ("AQUE_EPOCH", epoch.to_string()),
-            ("AQUE_FENCE", format!("{task}/{epoch}")),
+            ("AQUE_FENCE", format!("{label}/{epoch}")),
             ("AQUE_ATTEMPT", order.attempt.to_string()),
             ("AQUE_HOST", self.runs.host.clone()),
             ("AQUE_NODE", socket),
@@ -242,6 +247,7 @@ impl Node {
         let parent = parent.map(|id| (b"AQUE_PARENT".to_vec(), id.to_string().into_bytes()));
         own.chain(ours)
             .chain(parent)
+            .chain(order.element.iter().flat_map(element_variables))
             .chain(resource_variables(&order.units))
             .collect()
     }
@@ -392,6 +398,17 @@ fn adopt(outputs: &Outputs, key: RunKey, stream: Stream, bytes: u64) -> std::io:
             digest: Some(Digest(digest.0)),
         },
     })
+}
+
+/// Tells a run which element of its array it is.
+fn element_variables(element: &Element) -> impl Iterator<Item = Var> {
+    let index = (
+        b"AQUE_ARRAY_INDEX".to_vec(),
+        element.index.to_string().into_bytes(),
+    );
+    let entry = element.entry.as_ref();
+    let entry = entry.map(|entry| (b"AQUE_ARRAY_ENTRY".to_vec(), entry.0.clone()));
+    std::iter::once(index).chain(entry)
 }
 
 /// Which units of named resources a run has: `AQUE_RESOURCE_gpu=0,2`.

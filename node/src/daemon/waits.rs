@@ -377,6 +377,8 @@ mod tests {
             }
             Some(TaskView {
                 id,
+                member_of: spec.member_of,
+                element: None,
                 spec,
                 state,
                 reason: None,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Course, Scenario, expect, three, warm};
+use crdt::task::{Elements, TaskState, Work};
+
+use super::{Course, Scenario, expect, submit, three, warm};
 use crate::plan::{Batch, Plan};
 use crate::world::{Unsynced, World};
 
@@ -14,6 +16,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         about: "1,200 tasks in one call, a crash in the middle",
         setup: three,
         script: many,
+    },
+    Scenario {
+        name: "array_over_segments",
+        about: "one record for 1,500 tasks, more than a segment holds; a host dies in the middle, another starts later",
+        setup: three,
+        script: array,
     },
     Scenario {
         name: "ten_minutes",
@@ -34,6 +42,46 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         script: closed_meanwhile,
     },
 ];
+
+fn array(world: &mut World) -> Course {
+    const COUNT: u32 = 1_500;
+    warm(world);
+    let mut batch = Batch::group(1, 0, Plan::succeed(SECOND / 100));
+    for task in batch.tasks_mut() {
+        match &mut task.spec.work {
+            Work::Group { size } => *size = Some(COUNT),
+            Work::Command { .. } => {
+                task.spec.options.elements = Some(Elements::Range {
+                    first: 10,
+                    step: 2,
+                    count: COUNT,
+                });
+            }
+        }
+    }
+    let ids = submit(world, 0, batch)?;
+    world.run_for(SECOND);
+    world.crash_host(1, Some(SECOND), Unsynced::Lost);
+    world.finish();
+    let seen = |host: usize| {
+        let replica = world.replica(host)?;
+        let last = replica.element(ids[0], 10 + 2 * (COUNT - 1))?;
+        let none = replica.element(ids[0], 11).is_none();
+        Some((
+            replica.task(ids[0])?.members?,
+            replica.task(last)?.state,
+            none,
+        ))
+    };
+    expect(
+        (0..world.hosts()).all(|host| {
+            seen(host).is_some_and(|(members, last, none)| {
+                members[TaskState::Success as usize] == COUNT && last == TaskState::Success && none
+            })
+        }),
+        "every element runs, and each is found by its index",
+    )
+}
 
 fn many(world: &mut World) -> Course {
     warm(world);
