@@ -4,6 +4,9 @@
 //! <data>/outputs/live/<run>.out, .err   while a run writes them
 //! <data>/outputs/ab/<digest in hex>     afterwards; ab is the start of the digest
 //! ```
+//! Of an output that is longer than the limit the beginning and the end are kept, with a line between them that says how much
+//! is missing; while it is written, the file loses its middle and keeps its length, so that the disk does not fill with it.
+//!
 //! The same bytes are kept once, whoever wrote them. An empty output has no file. All functions
 //! read or write disks and block: call them on a thread that may. Digests are blake3.
 //!
@@ -14,19 +17,24 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 
 use crate::guard::RunKey;
 use crate::lock::private_dir;
+use crate::render::text::size;
 
 /// Bytes that are read and hashed at a time: larger steps let blake3 use wide instructions no
 /// better.
 const STEP: usize = 128 << 10;
+/// What is cut out of a file begins and ends at multiples of this, bytes: a block of any common file system.
+const BLOCK: u64 = 4 << 10;
 /// So much of the end of what a run says of itself is looked at, bytes.
 const WORD_WINDOW: u64 = 1 << 10;
 
@@ -99,18 +107,20 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct Outputs {
     dir: PathBuf,
+    /// How much of an output is kept.
+    limit: Option<u64>,
 }
 
 impl Outputs {
-    /// Opens or makes the store in `dir` (`<data>/outputs`).
+    /// Opens or makes the store in `dir` (`<data>/outputs`), which keeps at most `limit` bytes of an output.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn open(dir: &Path) -> io::Result<Self> {
+    pub fn open(dir: &Path, limit: Option<u64>) -> io::Result<Self> {
         let dir = std::path::absolute(dir)?;
         private_dir(&dir)?;
         private_dir(&dir.join("live"))?;
-        Ok(Self { dir })
+        Ok(Self { dir, limit })
     }
 
     /// Where a run's output is while it is being written; absolute, as the guard wants it.
@@ -121,6 +131,63 @@ impl Outputs {
             Stream::Err => "err",
         };
         self.dir.join("live").join(format!("{key}.{extension}"))
+    }
+
+    /// How much of the beginning of an output is kept, and so of the end.
+    fn half(&self) -> u64 {
+        self.limit
+            .map_or(u64::MAX / 2, |limit| limit / 2 / BLOCK * BLOCK)
+    }
+
+    /// Up to which byte a live output is what will be stored of it.
+    #[must_use]
+    pub fn told_live(&self) -> u64 {
+        self.half()
+    }
+
+    /// Gives the disk back what will not be kept of a live output that is too long by now. Returns how many bytes that were.
+    ///
+    /// # Errors
+    /// The kernel's; a file system that cannot do that is no error.
+    pub fn thin(&self, key: RunKey, stream: Stream) -> io::Result<u64> {
+        let half = self.half();
+        let path = self.live(key, stream);
+        let Some(meta) = missing_is_none(fs::symlink_metadata(&path))? else {
+            return Ok(0);
+        };
+        let (len, on_disk) = (meta.len(), meta.blocks() * 512);
+        // Not for every block that is written.
+        if !meta.is_file() || len <= 2 * half || on_disk < 2 * half + half / 4 {
+            return Ok(0);
+        }
+        let file = File::options().write(true).open(&path)?;
+        let end = (len - half) / BLOCK * BLOCK;
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&file, flags, half, end - half) {
+            Ok(()) => Ok(on_disk.saturating_sub(file.metadata()?.blocks() * 512)),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes a file of what is kept of a live output that is too long.
+    fn cut(&self, live: &Path) -> io::Result<Option<PathBuf>> {
+        let half = self.half();
+        let len = match missing_is_none(fs::metadata(live))? {
+            Some(meta) if meta.len() > half.saturating_mul(2) => meta.len(),
+            Some(_) | None => return Ok(None),
+        };
+        let cut = live.with_extension("cut");
+        let (mut from, mut to) = (File::open(live)?, File::create(&cut)?);
+        io::copy(&mut (&from).take(half), &mut to)?;
+        let (all, gone) = (size(len), size(len - 2 * half));
+        writeln!(
+            to,
+            "\n[aque: {all} were written here; {gone} of the middle are cut out]"
+        )?;
+        from.seek(SeekFrom::Start(len - half))?;
+        io::copy(&mut from.take(half), &mut to)?;
+        Ok(Some(cut))
     }
 
     /// Where a run may say how far it is, a line each time; absolute.
@@ -173,11 +240,20 @@ impl Outputs {
 
     /// Takes a file that nobody writes any more into the store, under the digest of its bytes. It
     /// keeps its old name as well, until [`Outputs::release`]: what is adopted twice is there twice.
-    /// A file that is missing counts as empty: the guard removes empty ones.
+    /// A file that is missing counts as empty: the guard removes empty ones. Of one that is too long a part is taken.
     ///
     /// # Errors
     /// The kernel's; the file is then where it was.
     pub fn adopt(&self, live: &Path) -> io::Result<Adopted> {
+        let Some(cut) = self.cut(live)? else {
+            return self.adopt_whole(live);
+        };
+        let adopted = self.adopt_whole(&cut);
+        missing_is_none(fs::remove_file(&cut))?;
+        adopted
+    }
+
+    fn adopt_whole(&self, live: &Path) -> io::Result<Adopted> {
         let file = match File::open(live) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Adopted::Empty),
             other => other?,
@@ -320,7 +396,7 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, Outputs) {
         let temp = tempfile::tempdir().unwrap();
-        let outputs = Outputs::open(&temp.path().join("outputs")).unwrap();
+        let outputs = Outputs::open(&temp.path().join("outputs"), None).unwrap();
         (temp, outputs)
     }
 
@@ -369,6 +445,41 @@ mod tests {
             .unwrap();
         assert_eq!(back, long);
         assert_eq!(expected.to_string().parse(), Ok(expected));
+    }
+
+    #[test]
+    fn of_what_is_too_long_the_middle_is_cut_out() {
+        let temp = tempfile::tempdir().unwrap();
+        let outputs = Outputs::open(temp.path(), Some(64 << 10)).unwrap();
+        let (key, half) = (RunKey(1), 32 << 10);
+        let path = outputs.live(key, Stream::Out);
+        let line = |n: usize| format!("line {n:010}\n");
+        let text: String = (0..50_000).map(line).collect();
+        fs::write(&path, &text).unwrap();
+        let freed = outputs.thin(key, Stream::Out).unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!(meta.len(), text.len() as u64, "a run appends where it was");
+        assert!(
+            freed == 0 || meta.blocks() * 512 <= 80 << 10,
+            "{}",
+            meta.blocks()
+        );
+        let adopted = outputs.adopt(&path).unwrap();
+        assert_eq!(outputs.adopt(&path).unwrap(), adopted, "a second time");
+        let mut kept = String::new();
+        let mut file = outputs.read(digest(adopted)).unwrap().unwrap();
+        file.read_to_string(&mut kept).unwrap();
+        assert!(kept.starts_with(&text[..half]) && kept.ends_with(&text[text.len() - half..]));
+        let note = &kept[half..kept.len() - half];
+        assert!(note.contains("of the middle are cut out"), "{note}");
+        outputs.release(key).unwrap();
+        assert_eq!(fs::read_dir(temp.path().join("live")).unwrap().count(), 0);
+        // What just fits is whole.
+        let fits = &text[..2 * half];
+        fs::write(&path, fits).unwrap();
+        assert_eq!(outputs.thin(key, Stream::Out).unwrap(), 0);
+        let adopted = outputs.adopt(&path).unwrap();
+        assert!(matches!(adopted, Adopted::Stored { bytes, .. } if bytes == fits.len() as u64));
     }
 
     #[test]
@@ -423,7 +534,7 @@ mod tests {
     #[test]
     fn the_last_line_of_a_run_is_its_word() {
         let temp = tempfile::tempdir().unwrap();
-        let outputs = Outputs::open(temp.path()).unwrap();
+        let outputs = Outputs::open(temp.path(), None).unwrap();
         let key = RunKey(7);
         let word = |text: &str| {
             fs::write(outputs.progress(key), text).unwrap();

@@ -1,6 +1,6 @@
-//! Limits of memory on real processes, where the machine lets a node set them; where it does not, these say so and are skipped.
+//! Limits: of memory, where the machine lets a node set them (where it does not, these say so and are skipped), and of outputs.
 
-use tests::{Cluster, Node};
+use tests::{Cluster, Node, Plan};
 
 use super::lives::wait_reason;
 use super::wait_state;
@@ -94,4 +94,20 @@ fn a_limit_outlives_the_node_and_leaves_nothing_behind() {
     std::fs::write(&gate, "").expect("the gate opens");
     wait_reason(&cluster[0], &id, "error", "oom");
     assert_eq!(attempts(&cluster[0], &id), 1, "it is the same run");
+}
+
+#[test]
+fn of_a_long_output_the_beginning_and_the_end_are_kept() {
+    let cluster = Plan::of(2).flags(&["--output-limit", "64KiB"]).start();
+    let script = "seq 100000 130000; sleep 0.3; seq 130001 160000; echo the end";
+    let id = cluster[0].submit(&[], &["sh", "-c", script]);
+    let followed = cluster[1].ok(&["output", "-w", &id]);
+    wait_state(&cluster[0], &id, "success");
+    let kept = cluster[1].ok(&["output", &id]);
+    assert_eq!(followed, kept, "who follows it gets what is kept");
+    assert!(kept.starts_with("100000\n100001\n") && kept.ends_with("160000\nthe end"));
+    assert!(kept.contains("of the middle are cut out]\n"), "it is told");
+    assert!(kept.len() < 70_000, "{}", kept.len());
+    let last = cluster[1].ok(&["output", "-n", "2", &id]);
+    assert_eq!(last, "160000\nthe end");
 }

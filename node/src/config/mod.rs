@@ -111,6 +111,9 @@ pub struct Flags {
     /// Hold a task of which so many runs were lost with their hosts until somebody releases it; 0 = never [default: 5]
     #[arg(long, value_name = "N", global = true)]
     pub lost_limit: Option<u32>,
+    /// Keep so much of each output of a run; of longer ones the middle is cut out, 0 = keep all [default: 1GiB]
+    #[arg(long, value_name = "SIZE", global = true)]
+    pub output_limit: Option<String>,
     /// How long tasks may go on after TERM [default: 10s]
     #[arg(long, value_name = "DUR", global = true)]
     pub grace: Option<String>,
@@ -183,6 +186,8 @@ pub struct Settings {
     pub replace_after: Duration,
     /// A task of which so many runs were lost with their hosts waits for a person; 0 = none does.
     pub most_losses: u32,
+    /// How much of each output of a run is kept; `None` = all.
+    pub output_limit: Option<u64>,
     /// How long tasks may go on after TERM.
     pub grace: Duration,
     /// Until when it stays.
@@ -293,6 +298,8 @@ impl Flags {
             memory_bytes: memory(self.memory, &places.of("memory"), &mut problems),
             resources: resources(&self.resource, &places.of("resource"), &mut problems),
         };
+        let place = places.of("output-limit");
+        let output_limit = output_limit(self.output_limit, &place, &mut problems);
         let committee = self.committee.unwrap_or(3);
         if ![1, 3, 5].contains(&committee) {
             problems.push(format!(
@@ -351,6 +358,7 @@ impl Flags {
             committee,
             replace_after,
             most_losses: self.lost_limit.unwrap_or(5),
+            output_limit,
             grace,
             until,
             cgroups: self.cgroups.unwrap_or_default(),
@@ -474,6 +482,23 @@ pub fn amount(word: &str) -> Result<(String, u32), String> {
     )]
     let milli = (amount * 1_000.0).round() as u32;
     Ok((name.to_owned(), milli))
+}
+
+/// A limit below what a file system cuts out is none.
+const LEAST_OUTPUT: u64 = 64 << 10;
+
+fn output_limit(wanted: Option<String>, place: &str, problems: &mut Vec<String>) -> Option<u64> {
+    let text = wanted.unwrap_or_else(|| "1GiB".to_owned());
+    match text.parse::<bytesize::ByteSize>().map(|size| size.as_u64()) {
+        Ok(0) => None,
+        Ok(bytes) if bytes >= LEAST_OUTPUT => Some(bytes),
+        Ok(_) | Err(_) => {
+            problems.push(format!(
+                "{place} {text:?}: a size of 64KiB at least, such as 1GiB, or 0"
+            ));
+            None
+        }
+    }
 }
 
 fn memory(wanted: Option<String>, place: &str, problems: &mut Vec<String>) -> u64 {
@@ -644,7 +669,7 @@ mod tests {
                 "listen" | "join" | "resource" => "[]",
                 "cgroups" => "\"auto\"",
                 "log-format" => "\"json\"",
-                "memory" => "\"1G\"",
+                "memory" | "output-limit" => "\"1G\"",
                 "heartbeat" => "\"1s\"",
                 _ => "\"10s\"",
             };

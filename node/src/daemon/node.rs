@@ -358,6 +358,7 @@ impl Node {
     fn go_round(&mut self) {
         self.feed(Input::Load(load_average()));
         self.hear_progress();
+        self.thin_outputs();
         self.waits.sweep();
         self.sweep_places();
     }

@@ -316,7 +316,7 @@ async fn run(
         become_another(&mut mesh, &settings.data)?;
     }
     let (log, done) = LogWriter::start(log)?;
-    let outputs = Outputs::open(&settings.data.join("outputs"))?;
+    let outputs = Outputs::open(&settings.data.join("outputs"), settings.output_limit)?;
     let exec_config = ExecConfig {
         data: settings.data.clone(),
         program: Program::This,

@@ -252,6 +252,26 @@ impl Node {
             .collect()
     }
 
+    /// Cuts out the middle of live outputs that are too long, off the loop.
+    pub(super) fn thin_outputs(&self) {
+        let keys: Vec<RunKey> = self.runs.by_key.keys().copied().collect();
+        if keys.is_empty() {
+            return;
+        }
+        let outputs = self.outputs.clone();
+        tokio::task::spawn_blocking(move || {
+            for key in keys {
+                for stream in [Stream::Out, Stream::Err] {
+                    match outputs.thin(key, stream) {
+                        Ok(0) => {}
+                        Ok(bytes) => debug!(%key, bytes, "the middle of an output was cut out"),
+                        Err(error) => debug!(%key, %error, "an output cannot be thinned"),
+                    }
+                }
+            }
+        });
+    }
+
     /// Reads how far the runs say that they are: of the first few hundred, the first few that say anything.
     pub(super) fn hear_progress(&mut self) {
         let runs = self.runs.by_key.iter().take(RUNS_HEARD);

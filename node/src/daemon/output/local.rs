@@ -52,7 +52,7 @@ impl Store {
         let gone = || io::Error::new(io::ErrorKind::NotFound, "it is not stored there any more");
         let mut file = File::from_std(opened.await.map_err(io::Error::other)??.ok_or_else(gone)?);
         file.seek(io::SeekFrom::Start(from)).await?;
-        copy(&mut file, to).await.map(|_| ())
+        copy(&mut file, to, u64::MAX).await.map(|_| ())
     }
 
     async fn read_live(&self, wanted: &Wanted, to: &Pieces) -> io::Result<()> {
@@ -77,7 +77,7 @@ impl Store {
         loop {
             // Asked before reading: what a run wrote before its end is read after it.
             let lives = live_here(*places.borrow_and_update(), wanted) == Some(key);
-            let grew = copy(&mut file, to).await? > 0;
+            let grew = copy(&mut file, to, self.outputs.told_live()).await? > 0;
             if !lives || wanted.what == What::Now {
                 return Ok(());
             }
@@ -103,11 +103,13 @@ fn live_here(place: Place, wanted: &Wanted) -> Option<RunKey> {
     }
 }
 
-/// Passes on what a file holds from its position on; returns how much that was.
-async fn copy(file: &mut File, to: &Pieces) -> io::Result<u64> {
+/// Passes on what a file holds from its position on, up to an end; returns how much that was.
+async fn copy(file: &mut File, to: &Pieces, end: u64) -> io::Result<u64> {
+    let start = file.stream_position().await?;
     let mut sum = 0;
     loop {
-        let mut piece = vec![0; PIECE];
+        let left = usize::try_from(end.saturating_sub(start + sum)).unwrap_or(PIECE);
+        let mut piece = vec![0; PIECE.min(left)];
         let read = file.read(&mut piece).await?;
         if read == 0 {
             return Ok(sum);
@@ -153,7 +155,7 @@ pub(super) mod tests {
                     drop(ask.answer.send(source.subscribe()));
                 }
             });
-            let outputs = Outputs::open(dir.path()).unwrap();
+            let outputs = Outputs::open(dir.path(), None).unwrap();
             Self {
                 _dir: dir,
                 store: Store { outputs, asks },
