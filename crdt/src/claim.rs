@@ -32,6 +32,8 @@ pub enum Phase {
 pub struct Claim {
     /// The bid's epoch.
     pub epoch: Epoch,
+    /// Its place among this node's bids: of held tasks of one priority the one that was bid for first starts first.
+    pub turn: u64,
     /// Since when its votes are answers.
     pub since: Since,
     /// Where it stands.

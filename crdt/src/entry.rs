@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Digest, Epoch, Generation, PeerId, Tag, TaskId};
+use crate::settings::Stated;
 use crate::task::{Environment, Outcome, OutcomeDigest, TaskSpec, Want};
 use crate::time::Wall;
 
@@ -42,6 +43,8 @@ pub enum Entry {
     Member(Member),
     /// Directory: what a person wants of a peer (LWW by time, then by writer).
     Duty(PeerId, Duty),
+    /// Directory: what a person states for the mesh, by name (LWW by time, then by writer).
+    Setting(String, Stated),
     /// Presence: how the writer is.
     Beat(Beat),
 }

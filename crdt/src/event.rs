@@ -84,6 +84,18 @@ pub enum Input {
         /// What.
         kind: DutyKind,
     },
+    /// A person states something for the whole mesh, or takes it back; it lasts. Answered by `Reply::Noted` once durable here, or
+    /// `Reply::Refused`.
+    Set {
+        /// Names the answer.
+        token: Token,
+        /// Of [`crate::settings::Settings`].
+        name: String,
+        /// The value.
+        value: Option<String>,
+        /// Who says so, for people.
+        by: String,
+    },
     /// The time that `next_wakeup` named has come. Harmless at any other time.
     Wakeup,
 }
@@ -239,6 +251,9 @@ pub enum Refusal {
     /// No such member.
     #[error("no such host is known here")]
     NoMember,
+    /// A setting that is not known, makes no sense, or would be unsafe.
+    #[error("{0}")]
+    Setting(String),
     /// No such task here.
     #[error("no task {0} is known on this host")]
     Unknown(TaskId),

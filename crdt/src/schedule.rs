@@ -1,4 +1,6 @@
-//! Which ready task to bid for next on this host: priority, then affinity, then age; and how many to bid for ahead.
+//! Which ready task to bid for next on this host, and how many to bid for ahead. Priority comes first: a host never takes a lower
+//! one while a higher one that fits is ready. Then the share of its queue and of its user, then the longer, then who shares
+//! fewer mounts with what runs here, then affinity, then age.
 //!
 //! Affinity spreads hosts over the queue without talk: each host takes the tasks that rank it first, from the front, and then
 //! those of others, from the back, so that two hosts seldom bid for one task. Bidding ahead hides the way to the witnesses:
@@ -6,11 +8,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Offer;
 use crate::graph::TaskIx;
 use crate::ids::TaskId;
+use crate::queues::Queues;
 use crate::time::Mono;
 use crate::units::{Allotment, Units};
 
@@ -18,10 +22,33 @@ use crate::units::{Allotment, Units};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Key {
     priority: Reverse<i32>,
+    duration: Reverse<Duration>,
     rank: u64,
     age: u64,
     id: TaskId,
     task: TaskIx,
+}
+
+/// What ready tasks have in common that are told apart by their keys alone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Class {
+    /// What one takes of this host.
+    pub demand: Demand,
+    /// The named queue, or none.
+    pub queue: String,
+    /// Whose it is.
+    pub user: String,
+    /// The mounts that it uses much.
+    pub io: Vec<String>,
+}
+
+/// How urgent a ready task is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Urgency {
+    /// Higher first.
+    pub priority: i32,
+    /// Longer first.
+    pub duration: Duration,
 }
 
 /// What a task takes of this host's room while it runs.
@@ -76,8 +103,10 @@ impl Room {
 #[derive(Debug)]
 pub struct Schedule {
     offer: Offer,
-    ready: BTreeMap<Demand, BTreeSet<Key>>,
-    places: BTreeMap<TaskIx, (Demand, Key)>,
+    ready: BTreeMap<Arc<Class>, BTreeSet<Key>>,
+    places: BTreeMap<TaskIx, (Arc<Class>, Key)>,
+    /// How many tasks that are claimed or run here use a mount much.
+    mounts: BTreeMap<String, u32>,
     /// Runs that were started.
     running: Room,
     units: Units,
@@ -131,6 +160,7 @@ impl Schedule {
             offer,
             ready: BTreeMap::new(),
             places: BTreeMap::new(),
+            mounts: BTreeMap::new(),
             running: Room::default(),
             ahead: Room::default(),
             taken: BTreeMap::new(),
@@ -214,39 +244,63 @@ impl Schedule {
         &mut self,
         task: TaskIx,
         id: TaskId,
-        demand: Demand,
-        priority: i32,
-        rank: u64,
-        age: u64,
+        class: Class,
+        urgency: Urgency,
+        (rank, age): (u64, u64),
     ) {
         self.withdraw(task);
         let age = if rank == 0 { age } else { u64::MAX - age };
         let key = Key {
-            priority: Reverse(priority),
+            priority: Reverse(urgency.priority),
+            duration: Reverse(urgency.duration),
             rank,
             age,
             id,
             task,
         };
-        self.ready.entry(demand.clone()).or_default().insert(key);
-        self.places.insert(task, (demand, key));
+        let known = self.ready.get_key_value(&class);
+        let class = known.map_or_else(|| Arc::new(class), |(known, _)| Arc::clone(known));
+        self.ready
+            .entry(Arc::clone(&class))
+            .or_default()
+            .insert(key);
+        self.places.insert(task, (class, key));
     }
 
     /// Removes a task; one that is not there is no error.
     pub fn withdraw(&mut self, task: TaskIx) {
-        let Some((demand, key)) = self.places.remove(&task) else {
+        let Some((class, key)) = self.places.remove(&task) else {
             return;
         };
-        if let Some(keys) = self.ready.get_mut(&demand) {
+        if let Some(keys) = self.ready.get_mut(&class) {
             keys.remove(&key);
             if keys.is_empty() {
-                self.ready.remove(&demand);
+                self.ready.remove(&class);
             }
         }
     }
 
+    /// Notes that a task which uses these mounts much is claimed here, or that it is not any more.
+    pub fn use_mounts(&mut self, io: &[String], on: bool) {
+        for mount in io {
+            let users = self.mounts.entry(mount.clone()).or_default();
+            *users = if on {
+                *users + 1
+            } else {
+                users.saturating_sub(1)
+            };
+            if *users == 0 {
+                self.mounts.remove(mount);
+            }
+        }
+    }
+
+    fn conflicts(&self, io: &[String]) -> u32 {
+        io.iter().filter_map(|mount| self.mounts.get(mount)).sum()
+    }
+
     /// Takes the best task for which there is room now or soon.
-    pub fn take(&mut self, now: Mono) -> Option<TaskIx> {
+    pub fn take(&mut self, now: Mono, queues: &Queues) -> Option<TaskIx> {
         self.pace.roll(now);
         let most = u64::from(self.offer.cpu_milli) * Self::MOST_AHEAD;
         let lookahead = (self.pace.current + self.pace.previous).min(most);
@@ -265,15 +319,17 @@ impl Schedule {
                 && demand.resources.iter().all(has_resource)
                 && self.units.find(&demand.resources).is_some()
         };
-        let task = self
-            .ready
-            .iter()
-            .filter(|(demand, _)| fits(demand))
-            .filter_map(|(_, keys)| keys.first())
-            .min()?
-            .task;
-        self.withdraw(task);
-        Some(task)
+        let open = |class: &Class| fits(&class.demand) && queues.has_room(&class.queue);
+        let best = |(class, keys): (&Arc<Class>, &BTreeSet<Key>)| {
+            let key = *keys.first()?;
+            let share = queues.share(&class.queue, &class.user);
+            let order = (key.priority, share, key.duration, self.conflicts(&class.io));
+            Some((order, key))
+        };
+        let ready = self.ready.iter().filter(|(class, _)| open(class));
+        let (_, key) = ready.filter_map(best).min()?;
+        self.withdraw(key.task);
+        Some(key.task)
     }
 
     /// Notes that a run ended and gives its room back.
@@ -324,16 +380,66 @@ mod tests {
         }
     }
 
+    fn offer(schedule: &mut Schedule, task: TaskIx, demand: Demand, priority: i32, at: (u64, u64)) {
+        let class = Class {
+            demand,
+            ..Class::default()
+        };
+        let urgency = Urgency {
+            priority,
+            ..Urgency::default()
+        };
+        schedule.offer_task(task, id(u64::from(task)), class, urgency, at);
+    }
+
+    fn take(schedule: &mut Schedule) -> Option<TaskIx> {
+        schedule.take(Mono(0), &Queues::default())
+    }
+
+    #[test]
+    fn after_priority_come_shares_length_and_mounts() {
+        let mut schedule = schedule();
+        let mut queues = Queues::default();
+        let class = |queue: &str, user: &str, io: &[&str]| Class {
+            queue: queue.to_owned(),
+            user: user.to_owned(),
+            io: io.iter().map(|mount| (*mount).to_owned()).collect(),
+            ..Class::default()
+        };
+        let urgency = |priority, seconds| Urgency {
+            priority,
+            duration: Duration::from_secs(seconds),
+        };
+        let mut add = |task: TaskIx, class, urgency| {
+            schedule.offer_task(task, id(u64::from(task)), class, urgency, (0, 1));
+        };
+        queues.enter("", "ann", 90);
+        queues.enter("", "ann", 91);
+        queues.enter("q", "ann", 92);
+        queues.enter("q", "ann", 93);
+        add(1, class("", "ann", &[]), urgency(5, 999));
+        add(2, class("", "bob", &[]), urgency(5, 10));
+        add(3, class("", "bob", &["/mnt/a"]), urgency(5, 20));
+        add(4, class("", "bob", &["/mnt/b"]), urgency(5, 20));
+        add(5, class("", "zoe", &[]), urgency(9, 0));
+        add(6, class("idle", "ann", &[]), urgency(5, 0));
+        schedule.use_mounts(&["/mnt/a".to_owned()], true);
+        let taken: Vec<TaskIx> = std::iter::from_fn(|| schedule.take(Mono(0), &queues)).collect();
+        assert_eq!(taken, [5, 6, 4, 3, 2, 1]);
+        schedule.use_mounts(&["/mnt/a".to_owned()], false);
+        assert!(schedule.mounts.is_empty());
+    }
+
     #[test]
     fn order_table() {
         let mut schedule = schedule();
         let needs = cpus(0);
-        schedule.offer_task(1, id(1), needs.clone(), 1_000, 1, 1);
-        schedule.offer_task(2, id(2), needs.clone(), 1_000, 0, 2);
-        schedule.offer_task(3, id(3), needs.clone(), 1_000, 0, 3);
-        schedule.offer_task(4, id(4), needs.clone(), 2_000, 2, 4);
-        schedule.offer_task(5, id(5), needs, 1_000, 1, 5);
-        let taken: Vec<TaskIx> = std::iter::from_fn(|| schedule.take(Mono(0))).collect();
+        offer(&mut schedule, 1, needs.clone(), 1_000, (1, 1));
+        offer(&mut schedule, 2, needs.clone(), 1_000, (0, 2));
+        offer(&mut schedule, 3, needs.clone(), 1_000, (0, 3));
+        offer(&mut schedule, 4, needs.clone(), 2_000, (2, 4));
+        offer(&mut schedule, 5, needs, 1_000, (1, 5));
+        let taken: Vec<TaskIx> = std::iter::from_fn(|| take(&mut schedule)).collect();
         assert_eq!(
             taken,
             [4, 2, 3, 5, 1],
@@ -346,14 +452,14 @@ mod tests {
         let mut schedule = schedule();
         let small = cpus(500);
         let big = cpus(2_000);
-        schedule.offer_task(1, id(1), big, 9_999, 0, 1);
-        schedule.offer_task(2, id(2), cpus(3_000), 9_999, 0, 2);
-        schedule.offer_task(3, id(3), small.clone(), 1, 0, 3);
+        offer(&mut schedule, 1, big, 9_999, (0, 1));
+        offer(&mut schedule, 2, cpus(3_000), 9_999, (0, 2));
+        offer(&mut schedule, 3, small.clone(), 1, (0, 3));
         schedule.claimed(9, small.clone());
-        assert_eq!(schedule.take(Mono(0)), Some(3));
-        assert_eq!(schedule.take(Mono(0)), None);
+        assert_eq!(take(&mut schedule), Some(3));
+        assert_eq!(take(&mut schedule), None);
         schedule.dropped(9);
-        assert_eq!(schedule.take(Mono(0)), Some(1));
+        assert_eq!(take(&mut schedule), Some(1));
     }
 
     #[test]
@@ -362,18 +468,18 @@ mod tests {
         let needs = cpus(1_000);
         let now = Mono(1_000_000_000);
         for n in 0..10 {
-            schedule.offer_task(n, id(u64::from(n)), needs.clone(), 0, 0, u64::from(n));
+            offer(&mut schedule, n, needs.clone(), 0, (0, u64::from(n)));
         }
         schedule.claimed(98, needs.clone());
         schedule.claimed(99, needs.clone());
-        assert_eq!(schedule.take(now), None);
+        assert_eq!(schedule.take(now, &Queues::default()), None);
         for _ in 0..3 {
             schedule.resumed(97, needs.clone(), Allotment::default());
             schedule.finished(97, now);
         }
-        assert!(schedule.take(now).is_some());
+        assert!(schedule.take(now, &Queues::default()).is_some());
         assert_eq!(
-            schedule.take(now + Duration::from_secs(1)),
+            schedule.take(now + Duration::from_secs(1), &Queues::default()),
             None,
             "what was finished long ago does not count"
         );
@@ -386,17 +492,13 @@ mod tests {
             ..Demand::default()
         };
         for (task, milli) in [(1, 1_500), (2, 500), (3, 1_000)] {
-            schedule.offer_task(task, id(u64::from(task)), demand(milli), 0, 0, 1);
+            offer(&mut schedule, task, demand(milli), 0, (0, 1));
         }
-        assert_eq!(schedule.take(Mono(0)), Some(1));
+        assert_eq!(take(&mut schedule), Some(1));
         schedule.claimed(1, demand(1_500));
-        assert_eq!(
-            schedule.take(Mono(0)),
-            Some(2),
-            "half a unit is not promised"
-        );
+        assert_eq!(take(&mut schedule), Some(2), "half a unit is not promised");
         schedule.claimed(2, demand(500));
-        assert_eq!(schedule.take(Mono(0)), None);
+        assert_eq!(take(&mut schedule), None);
         let parts = |(_, allotment): (Demand, Allotment)| allotment.0[0].1.clone();
         assert_eq!(parts(schedule.started(1)), [(0, 1_000), (1, 500)]);
         assert_eq!(parts(schedule.started(2)), [(1, 500)]);
@@ -407,6 +509,6 @@ mod tests {
             "the other half is in use"
         );
         schedule.finished(1, Mono(0));
-        assert_eq!(schedule.take(Mono(0)), Some(3));
+        assert_eq!(take(&mut schedule), Some(3));
     }
 }

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 
 use crate::api::wire::{
     Assigned, Body, Call, Checkup, Closed, Details, DutyWord, Failure, FailureKind, Hello,
-    Invitation, MAX_LINE, Nodes, Noted, Reply, Request, SCHEMA, StatusQuery, Submission, Submitted,
-    TaskLine, Tasks,
+    Invitation, MAX_LINE, Nodes, Noted, QueueList, Reply, Request, SCHEMA, SettingLine,
+    SettingList, StatusQuery, Submission, Submitted, TaskLine, Tasks,
 };
 
 /// A node greets within this time. It does so at once unless its machine is stopped or overloaded.
@@ -277,6 +277,39 @@ impl Client {
         match self.ask(call)? {
             Body::Noted(noted) => Ok(noted),
             other => Err(strange("a wish about tasks", &other)),
+        }
+    }
+
+    /// Returns what people stated for the mesh.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn settings(&mut self) -> Result<SettingList, ClientError> {
+        match self.ask(Call::Settings {})? {
+            Body::Settings(list) => Ok(list),
+            other => Err(strange("settings", &other)),
+        }
+    }
+
+    /// Changes a setting of the mesh.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn set(&mut self, name: String, value: Option<String>) -> Result<SettingLine, ClientError> {
+        match self.ask(Call::Set { name, value })? {
+            Body::Set(line) => Ok(line),
+            other => Err(strange("set", &other)),
+        }
+    }
+
+    /// Returns the named queues.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn queues(&mut self) -> Result<QueueList, ClientError> {
+        match self.ask(Call::Queues {})? {
+            Body::Queues(list) => Ok(list),
+            other => Err(strange("queues", &other)),
         }
     }
 

@@ -113,6 +113,15 @@ impl Trace {
                 self.hasher.update(&peer.0);
                 self.number(*kind as u64);
             }
+            Input::Set {
+                token, name, value, ..
+            } => {
+                self.head(18, at, host);
+                self.number(*token);
+                self.hasher.update(name.as_bytes());
+                self.hasher
+                    .update(value.as_deref().unwrap_or_default().as_bytes());
+            }
             Input::Drain(on) => {
                 self.head(12, at, host);
                 self.number(u64::from(*on));

@@ -51,6 +51,8 @@ scenarios! {
     retried_on_named_failures_alone
     conditions_on_ends
     poison_is_held
+    slots_of_a_queue
+    settings_are_heard_by_all
     ended_and_run_again
     run_again_in_a_split
     run_again_survives_power_cuts

@@ -6,7 +6,7 @@
 //! it stands; `c` and an index: claim register, `w` and an index: what people want, `h` so: whether it is held, `a` so: that it
 //! runs again; `k` and a tag: PN-counter of live claims;
 //! `u`, a letter and a tag: PN-counters of totals. Directory: `m` and a peer's key in hex; `x`, the writer's tag and a peer's key:
-//! what a person wants of it. Presence: `p` and a tag. What starts with `!` sorts first, so that bulk stays ahead of what is inserted later.
+//! what a person wants of it; `y`, the writer's tag and the digest of a name: a setting of the mesh. Presence: `p` and a tag. What starts with `!` sorts first, so that bulk stays ahead of what is inserted later.
 //! Values are postcard; those of counters are Automerge's.
 
 use std::fmt;
@@ -18,6 +18,8 @@ use serde::de::DeserializeOwned;
 use crate::entry::{ClaimMark, Entry, SpecChunk, Total};
 use crate::ids::{Digest, PeerId, Tag};
 use crate::task::{About, TaskSpec, Want};
+
+use crate::settings::Stated;
 
 use super::chunk::RawValue;
 use super::refused::Rule;
@@ -43,6 +45,7 @@ pub(super) enum Key {
     Count(Total, Tag),
     Member(PeerId),
     Duty(Tag, PeerId),
+    Setting(Tag, [u8; 16]),
     Beat(Tag),
 }
 
@@ -84,6 +87,7 @@ impl fmt::Display for Key {
             Self::Count(total, tag) => write!(f, "u{}{tag}", letter(*total)),
             Self::Member(peer) => write!(f, "m{}", HEXLOWER.encode(&peer.0)),
             Self::Duty(tag, peer) => write!(f, "x{tag}{}", HEXLOWER.encode(&peer.0)),
+            Self::Setting(tag, name) => write!(f, "y{tag}{}", HEXLOWER.encode(name)),
             Self::Beat(tag) => write!(f, "p{tag}"),
         }
     }
@@ -113,9 +117,12 @@ impl Key {
                     .find(|total| letter(*total) == kind)?;
                 Self::Count(total, tag.parse().ok()?)
             }
-            "m" => Self::Member(PeerId(bytes32(rest)?)),
+            "m" => Self::Member(PeerId(hex_bytes(rest)?)),
             "x" => tagged(rest)
-                .and_then(|(tag, peer)| Some(Self::Duty(tag, PeerId(bytes32(peer)?))))?,
+                .and_then(|(tag, peer)| Some(Self::Duty(tag, PeerId(hex_bytes(peer)?))))?,
+            "y" => {
+                tagged(rest).and_then(|(tag, name)| Some(Self::Setting(tag, hex_bytes(name)?)))?
+            }
             "p" => Self::Beat(rest.parse().ok()?),
             _ => return None,
         })
@@ -127,7 +134,7 @@ impl Key {
             "z" => Some(Self::End),
             _ => match rest.strip_prefix('e') {
                 Some(digest) if digest.len() == 64 => {
-                    bytes32(digest).map(Digest).map(Self::Environment)
+                    hex_bytes(digest).map(Digest).map(Self::Environment)
                 }
                 Some(_) | None => index(rest).map(Self::Specs),
             },
@@ -145,6 +152,7 @@ impl Key {
             | Self::Count(..)
             | Self::Member(_)
             | Self::Duty(..)
+            | Self::Setting(..)
             | Self::Beat(_) => true,
             Self::Header
             | Self::Specs(_)
@@ -186,8 +194,8 @@ fn index(text: &str) -> Option<u16> {
     }
 }
 
-fn bytes32(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 {
+fn hex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N {
         return None;
     }
     HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
@@ -219,6 +227,7 @@ pub(super) fn spell(entry: &Entry, writer: &Writer) -> (Key, Value) {
         Entry::Count(total, step) => (Key::Count(*total, tag), Value::Step(*step)),
         Entry::Member(member) => (Key::Member(peer), bytes(member)),
         Entry::Duty(peer, duty) => (Key::Duty(tag, *peer), bytes(duty)),
+        Entry::Setting(name, said) => (Key::Setting(tag, digest_of(name)), bytes(&(name, said))),
         Entry::Beat(beat) => (Key::Beat(tag), bytes(beat)),
     }
 }
@@ -251,8 +260,19 @@ pub(super) fn read(text: &str, value: RawValue<'_>, writer: &Writer) -> Result<E
         Key::Count(total, _) => Entry::Count(total, step(value)?),
         Key::Member(_) => Entry::Member(decode(value)?),
         Key::Duty(_, peer) => Entry::Duty(peer, decode(value)?),
+        Key::Setting(_, digest) => match decode::<(String, Stated)>(value)? {
+            (name, said) if digest_of(&name) == digest => Entry::Setting(name, said),
+            _ => return Err(Rule::Key),
+        },
         Key::Beat(_) => Entry::Beat(decode(value)?),
     })
+}
+
+/// The digest by which a key names a setting: 16 bytes of blake3.
+fn digest_of(name: &str) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..16]);
+    short
 }
 
 /// Checks that a wish stands under the key of what it is about.
@@ -277,9 +297,11 @@ fn owned(key: &Key, writer: &Writer) -> Result<(), Rule> {
         | Key::Outcomes(tag, count)
         | Key::Motion(tag, count)
         | Key::Stand(tag, count) => (*tag, *count),
-        Key::Live(tag) | Key::Count(_, tag) | Key::Duty(tag, _) | Key::Beat(tag) => {
-            (*tag, writer.count)
-        }
+        Key::Live(tag)
+        | Key::Count(_, tag)
+        | Key::Duty(tag, _)
+        | Key::Setting(tag, _)
+        | Key::Beat(tag) => (*tag, writer.count),
         Key::Member(peer) if *peer != writer.peer => return Err(Rule::Writer),
         Key::Member(_)
         | Key::Header
@@ -372,6 +394,10 @@ mod tests {
             (Key::Live(tag), format!("k{tag}")),
             (Key::Count(Total::Lost, tag), format!("ul{tag}")),
             (Key::Member(peer), format!("m{}", "07".repeat(32))),
+            (
+                Key::Setting(tag, [9; 16]),
+                format!("y{tag}{}", "09".repeat(16)),
+            ),
             (Key::Duty(tag, peer), format!("x{tag}{}", "07".repeat(32))),
             (Key::Beat(tag), format!("p{tag}")),
         ];

@@ -10,6 +10,7 @@ use crate::entry::{
     Beat, Bid, Entry, Header, Member, Motion, OutcomeAt, Proposal, SpecChunk, Stand, Vote,
 };
 use crate::ids::{Digest, DocId, Epoch, Generation, PeerId, SegmentId};
+use crate::settings::{Settings, Stated};
 use crate::task::{Environment, Outcome, TaskSpec, Verdict, Want, Wish, Work};
 
 use super::chunk::MAX_OPERATIONS;
@@ -114,6 +115,10 @@ impl Case<'_> {
                 Entry::Duty(_, duty) if place > 0 || self.writer.count > 1 => {
                     within(duty.at.0 <= MAX_WALL, Rule::Stamp)?;
                 }
+                Entry::Setting(name, said) if place > 0 || self.writer.count > 1 => {
+                    within(said.at.0 <= MAX_WALL, Rule::Stamp)?;
+                    check_setting(name, said)?;
+                }
                 _ => return Err(Rule::Document),
             }
         }
@@ -162,6 +167,7 @@ impl Case<'_> {
                 | Entry::Count(..)
                 | Entry::Member(_)
                 | Entry::Duty(..)
+                | Entry::Setting(..)
                 | Entry::Beat(_) => self.judge_register(entry)?,
             }
         }
@@ -255,6 +261,7 @@ impl Case<'_> {
             }
             Entry::Member(_)
             | Entry::Duty(..)
+            | Entry::Setting(..)
             | Entry::Beat(_)
             | Entry::Header(_)
             | Entry::Specs(_)
@@ -394,6 +401,12 @@ fn check_want(want: &Want) -> Result<(), Rule> {
         Wish::Again { void, .. } => within(void.len() <= Wish::MOST_VOID, Rule::Length),
         Wish::Close { .. } | Wish::Retry { .. } | Wish::Hold | Wish::Release { .. } => Ok(()),
     }
+}
+
+fn check_setting(name: &str, said: &Stated) -> Result<(), Rule> {
+    let value = said.value.as_deref().unwrap_or_default();
+    let short = |text: &str| text.len() <= Settings::LONGEST;
+    within(short(name) && short(value) && short(&said.by), Rule::Length)
 }
 
 fn check_text(text: Option<&str>) -> Result<(), Rule> {

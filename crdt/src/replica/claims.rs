@@ -30,7 +30,7 @@ impl Replica {
         if self.stalled || self.draining || full || self.is_retired() {
             return false;
         }
-        let Some(ix) = self.schedule.take(self.now.mono) else {
+        let Some(ix) = self.schedule.take(self.now.mono, &self.queues) else {
             return false;
         };
         self.bid(ix);
@@ -46,6 +46,7 @@ impl Replica {
         let phase = Phase::Bidding;
         task.claim = Some(Claim {
             epoch,
+            turn: self.counters.bids,
             since: Since::Bid(since),
             phase,
             deadline: None,
@@ -65,6 +66,9 @@ impl Replica {
         }
         let demand = self.demand(ix);
         self.schedule.claimed(ix, demand);
+        self.use_mounts(ix, true);
+        self.note_place_in_queue(ix);
+        self.note_activity(ix);
         self.counters.bids += 1;
         self.stage_bid(ix, bid);
         self.wake_task(ix, since + self.bid_patience());
@@ -197,13 +201,13 @@ impl Replica {
             Promise::Fresh if self.meets_loss(ix, claim.epoch) => {
                 return self.tell_loss(ix, &claim);
             }
+            Promise::Fresh if self.has_slots(ix) && !self.has_stood(ix, &claim) => return,
             Promise::Fresh => {
                 if let Some(deadline) = self.renewed(ix, &claim) {
                     self.set_deadline(ix, deadline);
                     self.set_phase(ix, Phase::Held);
                     self.calm_task(ix);
-                    let priority = self.known(ix).spec.as_ref().map_or(0, |spec| spec.priority);
-                    self.held.insert((Reverse(priority), ix));
+                    self.held.insert(self.place_in_line(ix, &claim));
                     return self.wake_at_expiry(ix);
                 }
             }
@@ -251,18 +255,26 @@ impl Replica {
         self.terms(ix) == Terms::Votes && !claimant.has_majority(claim.epoch)
     }
 
-    /// Says whether a bid for a task that may run anywhere has stood for the settle window; gives it up for a better one.
-    fn is_settled_bid(&mut self, ix: TaskIx, claim: &Claim) -> bool {
-        if self.best_claim(ix) != Some((self.tag, claim.epoch)) {
-            self.give_up(ix);
-            return false;
-        }
+    /// Says whether a bid has stood for the settle window, so that what others bid for meanwhile has been heard of. Wakes the task
+    /// then if not.
+    fn has_stood(&mut self, ix: TaskIx, claim: &Claim) -> bool {
         let Since::Bid(since) = claim.since else {
             return true;
         };
         let settled = since + self.settle_window();
         if self.now.mono < settled {
             self.wake_task(ix, settled);
+        }
+        self.now.mono >= settled
+    }
+
+    /// Says whether a bid for a task that may run anywhere has stood for the settle window; gives it up for a better one.
+    fn is_settled_bid(&mut self, ix: TaskIx, claim: &Claim) -> bool {
+        if self.best_claim(ix) != Some((self.tag, claim.epoch)) {
+            self.give_up(ix);
+            return false;
+        }
+        if !self.has_stood(ix, claim) {
             return false;
         }
         // A2: a bid that a crash could take back would be made again, beside a run of its own.
@@ -418,7 +430,7 @@ impl Replica {
 
     /// Sabotage: gives up and yet keeps the claim, so that a late ack revives it.
     fn zombie(&mut self, ix: TaskIx, claim: &Claim) {
-        self.forget_held(ix);
+        self.forget_held(ix, claim);
         self.set_phase(ix, Phase::Bidding);
         self.say_given_up(ix, claim);
     }
@@ -433,17 +445,26 @@ impl Replica {
         self.stage_bid(ix, bid);
     }
 
-    fn forget_held(&mut self, ix: TaskIx) {
+    /// The place of a held task among those that wait for room: by priority, then in the order of their bids.
+    fn place_in_line(&self, ix: TaskIx, claim: &Claim) -> (Reverse<i32>, u64, TaskIx) {
         let priority = self.known(ix).spec.as_ref().map_or(0, |spec| spec.priority);
-        self.held.remove(&(Reverse(priority), ix));
+        (Reverse(priority), claim.turn, ix)
+    }
+
+    fn forget_held(&mut self, ix: TaskIx, claim: &Claim) {
+        self.held.remove(&self.place_in_line(ix, claim));
     }
 
     /// Starts held tasks, the most urgent first, as far as there is room.
     pub(super) fn start_held(&mut self) {
         let fits = |this: &Self, ix: TaskIx| this.schedule.fits_now(ix);
-        while let Some(held) = self.held.iter().copied().find(|(_, ix)| fits(self, *ix)) {
+        while let Some(held) = self.held.iter().copied().find(|(.., ix)| fits(self, *ix)) {
             self.held.remove(&held);
-            self.start(held.1);
+            if self.queue_lets(held.2) {
+                self.start(held.2);
+            } else {
+                self.give_up(held.2);
+            }
         }
     }
 
@@ -665,7 +686,10 @@ impl Replica {
             Phase::Bidding | Phase::Held => self.schedule.dropped(ix),
             Phase::Starting | Phase::Running => self.schedule.finished(ix, self.now.mono),
         }
-        self.forget_held(ix);
+        self.use_mounts(ix, false);
+        self.ahead_in_queue.remove(&ix);
+        self.note_activity(ix);
+        self.forget_held(ix, &claim);
         if let Some(deadline) = claim.deadline {
             self.deadlines.remove(&(deadline, ix));
         }

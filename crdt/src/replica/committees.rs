@@ -415,7 +415,7 @@ impl Replica {
     }
 
     /// Answers once what was just written is durable.
-    fn note_for(&mut self, token: Token) {
+    pub(super) fn note_for(&mut self, token: Token) {
         let flush = self.flush;
         let ended = Vec::new();
         self.await_answer(token, Answer::Noted { flush, ended });

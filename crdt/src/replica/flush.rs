@@ -15,6 +15,7 @@ use crate::event::{Output, PersistToken};
 use crate::graph::TaskIx;
 use crate::ids::{DocId, PeerId, SegmentId};
 use crate::message::{FULL_FRAME, Message};
+use crate::settings::Stated;
 use crate::task::{About, TaskSpec, Want};
 
 /// Flushes follow each other no closer than this: it gathers a batch and costs little against a sync.
@@ -36,6 +37,7 @@ pub(super) struct Staged {
     pub(super) motion: Option<Motion>,
     pub(super) stand: Option<Stand>,
     pub(super) duties: BTreeMap<PeerId, Duty>,
+    pub(super) settings: BTreeMap<String, Stated>,
     /// Change of the PN-counter of live claims.
     pub(super) live: i64,
     totals: BTreeMap<Total, i64>,
@@ -95,6 +97,8 @@ impl Staged {
         entries.extend(self.member.map(Entry::Member));
         let duties = self.duties.into_iter();
         entries.extend(duties.map(|(peer, duty)| Entry::Duty(peer, duty)));
+        let settings = self.settings.into_iter();
+        entries.extend(settings.map(|(name, said)| Entry::Setting(name, said)));
         if self.live != 0 {
             entries.push(Entry::Live(self.live));
         }

@@ -48,6 +48,7 @@ impl Replica {
                 self.refresh_alive();
             }
             Entry::Duty(peer, duty) => self.take_duty(peer, (duty, author.tag())),
+            Entry::Setting(name, said) => self.take_setting(name, said, author.tag()),
             Entry::Beat(beat) => self.take_beat(author, beat),
             Entry::Header(_)
             | Entry::Specs(_)
@@ -181,7 +182,9 @@ impl Replica {
                 }
             }
             Entry::End(_) | Entry::Count(..) => {}
-            Entry::Member(_) | Entry::Duty(..) | Entry::Beat(_) => self.misplaced(author),
+            Entry::Member(_) | Entry::Duty(..) | Entry::Setting(..) | Entry::Beat(_) => {
+                self.misplaced(author);
+            }
         }
     }
 
@@ -271,6 +274,7 @@ impl Replica {
             doomed: None,
             unfit: None,
             wake: None,
+            active: false,
         });
         fresh
     }

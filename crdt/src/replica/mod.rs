@@ -7,7 +7,7 @@
 //!
 //! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `react` (what a touched task makes this node do),
 //! `claims` (bids, holds, runs), `resume` (those of an earlier start), `life` (when it may start, and when a run is too long), `committees` (their
-//! replacement), `flush` (writing), `gossip` (frames), `people` (submissions, wishes), `presence`, `views`.
+//! replacement), `queues` (settings of the mesh, named queues), `flush` (writing), `gossip` (frames), `people` (submissions, wishes), `presence`, `views`.
 
 mod claims;
 mod committees;
@@ -17,6 +17,7 @@ mod gossip;
 mod life;
 mod people;
 mod presence;
+mod queues;
 mod react;
 mod resume;
 mod views;
@@ -34,12 +35,15 @@ use crate::graph::{Graph, TaskIx};
 use crate::ids::{Digest, DocId, Epoch, Generation, Incarnation, PeerId, SegmentId, Tag, TaskId};
 use crate::ledger::Ledger;
 use crate::offences::Offences;
+use crate::queues::Queues;
 use crate::registers::Registers;
 use crate::roster::Roster;
 use crate::schedule::Schedule;
+use crate::settings::Settings;
 use crate::task::{Element, Environment, Membership, Outcome, TaskSpec, TaskState};
 use crate::time::{Hlc, Mono, Now, Timing};
 
+pub use queues::QueueView;
 pub use views::{Counters, Memory};
 
 use self::flush::{Flight, Staged};
@@ -77,6 +81,8 @@ struct Task {
     unfit: Option<Unfit>,
     /// The pending timer.
     wake: Option<Mono>,
+    /// It is counted among those that are claimed or run.
+    active: bool,
 }
 
 /// That a host could not start a task.
@@ -182,6 +188,14 @@ enum Timer {
     Task(TaskIx),
 }
 
+/// See [`Replica::started_with`].
+#[derive(Debug)]
+struct StartedWith {
+    timing: Timing,
+    replace_after: Duration,
+    most_losses: u32,
+}
+
 /// A copy of every document and the roles that this node plays in them. See the module.
 #[derive(Debug)]
 pub struct Replica {
@@ -196,6 +210,8 @@ pub struct Replica {
     offered: crate::config::Offer,
     platform: String,
     most_losses: u32,
+    /// What it was told at its start, where settings of the mesh may say otherwise.
+    started_with: StartedWith,
     broken: Option<Sabotage>,
     chance: fastrand::Rng,
 
@@ -208,6 +224,10 @@ pub struct Replica {
     alive: Vec<Tag>,
     graph: Graph,
     schedule: Schedule,
+    settings: Settings,
+    queues: Queues,
+    /// Of own claims in queues with slots: what was active there when they were bid for.
+    ahead_in_queue: BTreeMap<TaskIx, BTreeSet<TaskIx>>,
 
     tasks: Vec<Task>,
     ids: BTreeMap<TaskId, TaskIx>,
@@ -225,7 +245,7 @@ pub struct Replica {
     claims: BTreeSet<TaskIx>,
     heartbeat_due: bool,
     deadlines: BTreeSet<(Mono, TaskIx)>,
-    held: BTreeSet<(std::cmp::Reverse<i32>, TaskIx)>,
+    held: BTreeSet<(std::cmp::Reverse<i32>, u64, TaskIx)>,
     answers: Answers,
     acked: BTreeMap<Tag, Mono>,
     left: BTreeMap<(SegmentId, Tag), u32>,
@@ -286,6 +306,11 @@ impl Replica {
             offered: config.offer.clone(),
             platform: config.platform,
             most_losses: config.most_losses,
+            started_with: StartedWith {
+                timing: config.timing,
+                replace_after: config.replace_after,
+                most_losses: config.most_losses,
+            },
             broken: None,
             chance: fastrand::Rng::with_seed(config.seed),
             now,
@@ -296,6 +321,9 @@ impl Replica {
             alive: vec![me.tag()],
             graph: Graph::default(),
             schedule: Schedule::new(config.offer),
+            settings: Settings::default(),
+            queues: Queues::default(),
+            ahead_in_queue: BTreeMap::new(),
             tasks: Vec::new(),
             ids: BTreeMap::new(),
             segments: BTreeMap::new(),
@@ -408,6 +436,12 @@ impl Replica {
             Input::Drain(on) => self.draining = on,
             Input::MostClaims(most) => self.most_claims = most,
             Input::Assign { token, peer, kind } => self.assign(token, peer, kind),
+            Input::Set {
+                token,
+                name,
+                value,
+                by,
+            } => self.set(token, &name, value, by),
             Input::Wakeup => {}
         }
         self.work();

@@ -9,6 +9,7 @@ use crate::event::{Durability, NewTask, Output, Refusal, Reply, Token};
 use crate::fit::HostPatterns;
 use crate::graph::TaskIx;
 use crate::ids::{DocId, PeerId, SegmentId, TaskId};
+use crate::settings::Settings;
 use crate::task::{
     About, Elements, Environment, OnLost, OnPartition, TaskSpec, TaskState, Want, Wish, Work,
 };
@@ -30,6 +31,8 @@ const UNANSWERED_LIMIT: usize = 10_000;
 const ELEMENT_BYTES: usize = 32 << 10;
 /// The most elements of an array in one submission: it is taken in one go.
 const SUBMISSION_ELEMENTS: u32 = 1 << 16;
+/// The most mounts that a task may name.
+const MOST_MOUNTS: usize = 16;
 /// The most tasks of one submission.
 const SUBMISSION_TASKS: usize = 4_096;
 
@@ -531,6 +534,12 @@ fn spec_problem(task: &NewTask) -> Option<&'static str> {
     let options = &spec.options;
     if !options.hosts.is_empty() && options.hosts.parse::<HostPatterns>().is_err() {
         return Some("the hosts that it asks for are no patterns");
+    }
+    if !options.queue.is_empty() && !Settings::is_queue_name(&options.queue) {
+        return Some("its queue's name is not 1 to 64 letters, digits, '.', '_' and '-'");
+    }
+    if options.io.len() > MOST_MOUNTS || options.io.iter().any(|mount| mount.len() > 4_096) {
+        return Some("it names more than 16 mounts, or one that is no path");
     }
     if !options.resources.is_sorted_by(|a, b| a.0 < b.0) {
         return Some("a resource is named twice");

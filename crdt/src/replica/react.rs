@@ -24,6 +24,7 @@ impl Replica {
         self.reconsider(ix);
         self.wake_witness(ix);
         self.tell_state(ix);
+        self.note_activity(ix);
     }
 
     /// Wakes this witness when its vote becomes free, if a bid stands for which it could vote then.
@@ -235,9 +236,9 @@ impl Replica {
         let epoch = task.registers.top().next();
         let id = task.id;
         let place = self.place(id, epoch);
-        let demand = self.demand(ix);
+        let (class, urgency) = self.class(ix, &spec);
         self.schedule
-            .offer_task(ix, id, demand, spec.priority, place, u64::from(ix));
+            .offer_task(ix, id, class, urgency, (place, u64::from(ix)));
     }
 
     /// This host's place among the living for a task at an epoch, from 0.

@@ -74,6 +74,7 @@ impl Replica {
         }
         let started = self.running_since(ix, epoch);
         self.tasks[ix as usize].claim = Some(Claim {
+            turn: 0,
             epoch,
             since: Since::Found,
             phase,
@@ -86,6 +87,7 @@ impl Replica {
         self.set_deadline(ix, found.deadline);
         let demand = self.demand(ix);
         self.schedule.resumed(ix, demand, found.units.clone());
+        self.use_mounts(ix, true);
         self.counters.runs_found += 1;
         if !self.heartbeat_due {
             self.heartbeat_due = true;

@@ -232,7 +232,11 @@ impl Replica {
             member_of: task.is_member_of(),
             element: task.element(),
             state: task.state,
-            reason: task.reason.clone().or_else(|| self.why_nowhere(ix)),
+            reason: task
+                .reason
+                .clone()
+                .or_else(|| self.why_nowhere(ix))
+                .or_else(|| self.why_queued(task)),
             progress: self.progress_of(ix),
             host: self.host_of(ix),
             epoch: task.registers.top(),

@@ -207,6 +207,12 @@ options! {
     17 parent: Option<TaskId>,
     /// The tasks that it stands for; none: itself.
     18 elements: Option<Elements>,
+    /// The named queue that it counts in; empty: none.
+    19 queue: String,
+    /// How long it will take, as far as is known; zero: that is not known. Longer ones go first.
+    20 duration: Duration,
+    /// The mounts that it reads or writes much of; sorted. Tasks that share one are spread.
+    21 io: Vec<String>,
 }
 
 impl Options {

@@ -9,6 +9,7 @@ use crdt::history::{Attempt, Freed};
 use crdt::ids::{PeerId, Tag, TaskId};
 use crdt::replica::Replica;
 use crdt::roster::MemberView;
+use crdt::settings::Settings;
 use crdt::task::{
     Arg, Environment, Exit, Membership, OnLost, OnPartition, Options, TaskSpec, TaskState,
     TaskView, Work,
@@ -93,6 +94,7 @@ pub fn task_line(view: &TaskView, names: &Names) -> TaskLine {
         epoch: view.epoch.0,
         attempts: view.attempts,
         priority: spec.priority,
+        queue: Some(spec.options.queue.clone()).filter(|queue| !queue.is_empty()),
         user: spec.user.clone(),
         after: spec.after.iter().map(ToString::to_string).collect(),
         created_ms: spec.created.0,
@@ -306,6 +308,11 @@ pub fn new_tasks(
         .collect()
 }
 
+/// The queue of a task that names one, or none.
+fn turn_queue(replica: &Replica, named: Option<String>) -> String {
+    named.unwrap_or_else(|| replica.settings().default_queue().to_owned())
+}
+
 fn new_task(
     replica: &Replica,
     place: usize,
@@ -368,7 +375,10 @@ fn new_task(
         env: None,
         extra_env: task.extra_env,
         needs: task.needs,
-        priority: task.priority.unwrap_or(TaskSpec::DEFAULT_PRIORITY),
+        priority: task
+            .priority
+            .or_else(|| replica.settings().number(Settings::PRIORITY))
+            .unwrap_or(TaskSpec::DEFAULT_PRIORITY),
         after: ids::resolve(replica, &task.after, &caller.user)?,
         member_of,
         user: caller.user.clone(),
@@ -380,6 +390,9 @@ fn new_task(
         options: Options {
             parent,
             elements: task.elements,
+            queue: turn_queue(replica, task.turn.queue),
+            duration: task.turn.duration.unwrap_or_default(),
+            io: task.turn.io,
             ..options(replica, task.life, task.requires, caller, place)?
         },
     };

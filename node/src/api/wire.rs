@@ -132,6 +132,18 @@ pub enum Call {
     Nodes {},
     /// A ticket for a new host. Answered by [`Invitation`].
     Invite {},
+    /// What holds for the whole mesh. Answered by [`SettingList`].
+    Settings {},
+    /// Change that. Answered by [`SettingLine`].
+    Set {
+        /// Which.
+        name: String,
+        /// To what; none: each host goes by its own options again.
+        #[serde(default)]
+        value: Option<String>,
+    },
+    /// The named queues. Answered by [`QueueList`].
+    Queues {},
     /// This node's own figures. Answered by [`Stats`].
     Stats {},
     /// Whether this node and what is around it is well. Answered by [`Checkup`].
@@ -229,6 +241,24 @@ pub struct TaskRequest {
     /// The task that submits it, or for which it is submitted.
     #[serde(default)]
     pub parent: Option<String>,
+    /// What decides whose turn it is, beside the priority.
+    #[serde(default)]
+    pub turn: Turn,
+}
+
+/// What decides when it is a task's turn, beside its priority.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Turn {
+    /// The named queue; none: the mesh's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// How long it will take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Duration>,
+    /// Mounts that it uses much.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io: Vec<String>,
 }
 
 /// What a host must have, be and be called, beyond processors and memory.
@@ -399,6 +429,12 @@ pub enum Body {
     Nodes(Nodes),
     /// To `invite`.
     Invitation(Invitation),
+    /// To `settings`.
+    Settings(SettingList),
+    /// To [`Call::Set`].
+    Set(SettingLine),
+    /// To `queue`.
+    Queues(QueueList),
     /// To `stats`.
     Stats(Stats),
     /// To `doctor`.
@@ -495,6 +531,9 @@ pub struct TaskLine {
     pub attempts: u32,
     /// Higher first.
     pub priority: i32,
+    /// The named queue.
+    #[serde(default)]
+    pub queue: Option<String>,
     /// The submitting user.
     pub user: String,
     /// Dependencies.
@@ -632,6 +671,48 @@ pub struct Noted {
     pub ended: Vec<TaskLine>,
     /// How many others were named; the members of a group are not counted apart.
     pub asked: u64,
+}
+
+/// What people stated for the mesh.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SettingList {
+    /// By name.
+    pub settings: Vec<SettingLine>,
+}
+
+/// One setting of the mesh.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SettingLine {
+    /// As in [`crdt::settings::Settings`].
+    pub name: String,
+    /// None: each host goes by its own options.
+    pub value: Option<String>,
+    /// Who said so.
+    pub by: String,
+}
+
+/// The named queues.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QueueList {
+    /// By name.
+    pub queues: Vec<QueueLine>,
+}
+
+/// One named queue, as far as is heard of.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct QueueLine {
+    /// Empty for tasks that name none.
+    pub name: String,
+    /// 0 = no limit.
+    pub slots: u32,
+    /// Its share.
+    pub weight: u32,
+    /// None of its tasks starts.
+    pub paused: bool,
+    /// Tasks that are claimed or run.
+    pub active: u64,
+    /// Tasks that have not ended otherwise.
+    pub waiting: u64,
 }
 
 /// What a person wants of a host.

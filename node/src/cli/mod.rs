@@ -16,12 +16,15 @@ mod nodes;
 mod output;
 mod parse;
 mod problem;
+mod queue;
 mod retry;
+mod settings;
 mod show;
 mod status;
 mod submit;
 mod task;
 mod tree;
+mod turn;
 mod wait;
 mod why_twice;
 mod xargs;
@@ -108,6 +111,8 @@ enum Verb {
     Forget(drain::ForgetOptions),
     WhyTwice(why_twice::Options),
     Nodes(nodes::Options),
+    Queue(queue::Options),
+    Settings(settings::Options),
     Invite(invite::Options),
     Doctor(doctor::Options),
     Demo(demo::Options),
@@ -185,13 +190,14 @@ impl Context {
 
 /// The whole command line. Short forms that GNU xargs uses otherwise exist for `submit` alone.
 fn command() -> clap::Command {
-    const SHORT: [(&str, char); 6] = [
+    const SHORT: [(&str, char); 7] = [
         ("name", 'n'),
         ("priority", 'p'),
         ("env", 'e'),
         ("shell", 's'),
         ("after", 'a'),
         ("resource", 'r'),
+        ("queue", 'q'),
     ];
     Cli::command().mut_subcommand("submit", |submit| {
         let with = |submit: clap::Command, (name, short): (&'static str, char)| {
@@ -240,6 +246,8 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
         Some(Verb::Release(options)) => hold::release(&context, options),
         Some(Verb::WhyTwice(options)) => why_twice::run(&context, options),
         Some(Verb::Nodes(_)) => nodes::run(&context),
+        Some(Verb::Queue(options)) => queue::run(&context, options),
+        Some(Verb::Settings(options)) => settings::run(&context, options),
         Some(Verb::Invite(_)) => invite::run(&context),
         Some(Verb::Drain(options)) => drain::drain(&context, options),
         Some(Verb::Undrain(options)) => drain::undrain(&context, options),

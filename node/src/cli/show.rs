@@ -115,6 +115,7 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
             "timeout",
             detail.life.timeout.map(duration).unwrap_or_default(),
         ),
+        ("queue", text(&line.queue)),
         ("submitted", instant(line.created_ms)),
         (
             "not before",

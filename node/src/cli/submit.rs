@@ -43,6 +43,7 @@ Examples:
   aque submit -r gpu=1 --host 'render-*' ./train   with a graphics card to itself, on some hosts
   aque submit --at 18:30 --timeout 2h ./nightly    not before, and not for longer
   aque submit --retries 5 --retry-on 75 ./fetch    again after exit code 75, with growing pauses
+  aque submit --queue render --duration 2h ./frame   in a queue with slots, before shorter ones
   aque submit --array 1-1000%8 ./frame        a thousand tasks, $AQUE_ARRAY_INDEX in each, eight at once
   aque submit --each-line urls -s 'curl -O $AQUE_ARRAY_ENTRY'
   id=$(aque submit ./a) && aque submit -a $id ./b";
@@ -73,6 +74,7 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
             .hint("--wait waits for all of it; 'aque output ID.INDEX' shows one"));
     }
     let mut task = options.task.template(assigned)?;
+    task.turn = options.task.turn.stated(&argv);
     task.argv = argv;
     let mut client = context.connect()?;
     options.task.adopt(&mut client, &mut task)?;

@@ -13,6 +13,7 @@ use crdt::task::{Arg, Environment, Needs, OnLost, OnPartition, TaskState};
 use super::life::{LifeOptions, is_secret, tell_withheld};
 use super::parse::{self, Cpus, Variable};
 use super::problem::Problem;
+use super::turn::TurnOptions;
 use crate::api::wire::{Detail, DurableWord, Requirements, TaskLine, TaskRequest};
 use crate::client::{Client, ClientError};
 use crate::config::amount;
@@ -77,6 +78,8 @@ pub(crate) struct TaskOptions {
     durable: Durable,
     #[command(flatten)]
     pub(crate) life: LifeOptions,
+    #[command(flatten)]
+    pub(crate) turn: TurnOptions,
 }
 
 /// Where a task's environment comes from.
@@ -183,6 +186,7 @@ impl TaskOptions {
             },
             life: self.life.stated(self.retries)?,
             requires: self.requires()?,
+            turn: self.turn.stated(&[]),
             parent: None,
         })
     }
@@ -227,6 +231,9 @@ impl TaskOptions {
         };
         task.parent = Some(parent.line.id);
         task.priority.get_or_insert(parent.line.priority);
+        if task.turn.queue.is_none() {
+            task.turn.queue = parent.line.queue;
+        }
         if self.cpus.is_none() {
             task.needs.cpu_milli = parent.needs.cpu_milli;
             task.requires.cpus_but = parent.requires.cpus_but;
@@ -407,6 +414,7 @@ pub(crate) mod tests {
             epoch: 0,
             attempts: 0,
             priority: 1_000,
+            queue: None,
             user: "ann".into(),
             after: Vec::new(),
             created_ms: 0,

@@ -2,7 +2,9 @@
 
 use crdt::event::{Input, Refusal, Reply, Token};
 use crdt::ids::TaskId;
+use crdt::replica::QueueView;
 use crdt::roster::MemberView;
+use crdt::settings::Stated;
 use crdt::task::{TaskView, Wish, Work};
 use net::PeerKey;
 use tracing::debug;
@@ -16,8 +18,9 @@ use crate::api::answers::{Answers, Question, Taken, failure};
 use crate::api::ids;
 use crate::api::lines::{Caller, Names, detail, new_tasks, node_line, task_line};
 use crate::api::wire::{
-    Assigned, Body, Call, Closed, Details, DutyWord, FailureKind, Invitation, Nodes, Noted, Stats,
-    StatusQuery, Submission, Submitted, TaskLine, Tasks,
+    Assigned, Body, Call, Closed, Details, DutyWord, FailureKind, Invitation, Nodes, Noted,
+    QueueLine, QueueList, SettingLine, SettingList, Stats, StatusQuery, Submission, Submitted,
+    TaskLine, Tasks,
 };
 
 /// One line of a status lists at most so many tasks.
@@ -41,6 +44,10 @@ pub(super) enum Pending {
         answers: Answers,
         assigned: Assigned,
     },
+    Set {
+        answers: Answers,
+        line: SettingLine,
+    },
 }
 
 impl Pending {
@@ -48,6 +55,7 @@ impl Pending {
         let (Self::Submit(answers)
         | Self::Wish { answers, .. }
         | Self::Assign { answers, .. }
+        | Self::Set { answers, .. }
         | Self::Close { answers, .. }) = self;
         answers
     }
@@ -144,6 +152,33 @@ impl Node {
             }
             Call::Close { group, size } => self.close(&group, size, &caller, answers),
             Call::Assign { node, duty } => self.assign(node.as_deref(), duty, answers),
+            Call::Settings {} => {
+                let settings = self.replica.settings().iter();
+                let line = |(name, stated): (&str, &Stated)| setting_line(name, stated);
+                let settings = settings.map(line).collect();
+                answers.end(Body::Settings(SettingList { settings }));
+            }
+            Call::Set { name, value } => {
+                let by = caller.user;
+                let line = SettingLine {
+                    name: name.clone(),
+                    value: value.clone(),
+                    by: by.clone(),
+                };
+                if let Some(token) = self.expect_reply(Pending::Set { answers, line }) {
+                    self.feed(Input::Set {
+                        token,
+                        name,
+                        value,
+                        by,
+                    });
+                }
+            }
+            Call::Queues {} => {
+                let queues = self.replica.queue_views().into_iter().map(queue_line);
+                let queues = queues.collect();
+                answers.end(Body::Queues(QueueList { queues }));
+            }
             Call::Nodes {} => answers.end(Body::Nodes(self.nodes())),
             Call::Invite {} => {
                 let ticket = self.ticket().to_string();
@@ -323,6 +358,7 @@ impl Node {
             (Pending::Assign { answers, assigned }, Reply::Noted { .. }) => {
                 answers.end(Body::Assigned(assigned));
             }
+            (Pending::Set { answers, line }, Reply::Noted { .. }) => answers.end(Body::Set(line)),
             (pending, Reply::Refused(refusal)) => pending.answers().end(refused(&refusal)),
             (_, reply) => debug!(?reply, "reply of another kind than asked for"),
         }
@@ -429,6 +465,25 @@ pub(super) const LOOK: Option<&str> = Some("aque status -x lists the tasks that 
 /// What to do when a host is not known.
 const LOOK_NODES: Option<&str> = Some("'aque nodes' lists them");
 
+fn setting_line(name: &str, stated: &Stated) -> SettingLine {
+    SettingLine {
+        name: name.to_owned(),
+        value: stated.value.clone(),
+        by: stated.by.clone(),
+    }
+}
+
+fn queue_line(view: QueueView) -> QueueLine {
+    QueueLine {
+        name: view.name,
+        slots: view.rule.slots,
+        weight: view.rule.weight,
+        paused: view.rule.paused,
+        active: view.active as u64,
+        waiting: view.waiting as u64,
+    }
+}
+
 async fn send_in_lines(mut lines: Vec<TaskLine>, more: u64, answers: Answers) {
     while lines.len() > TASKS_A_LINE {
         let rest = lines.split_off(TASKS_A_LINE);
@@ -451,6 +506,11 @@ fn refused(refusal: &Refusal) -> Body {
             Some("'aque drain NODE --wait' lets it end its runs and hands over what rests on it"),
         ),
         Refusal::NoMember => failure(FailureKind::Request, refusal.to_string(), LOOK_NODES),
+        Refusal::Setting(_) => failure(
+            FailureKind::Request,
+            refusal.to_string(),
+            Some("see 'aque settings --help'"),
+        ),
         Refusal::Spec { .. } => failure(FailureKind::Request, refusal.to_string(), None),
     }
 }

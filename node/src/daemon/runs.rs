@@ -243,11 +243,14 @@ impl Node {
             ("AQUE_PROGRESS", progress.to_string_lossy().into_owned()),
         ];
         let ours = ours.map(|(key, value)| (key.as_bytes().to_vec(), value.into_bytes()));
+        let queue = Some(&spec.options.queue).filter(|queue| !queue.is_empty());
+        let queue = queue.map(|queue| (b"AQUE_QUEUE".to_vec(), queue.clone().into_bytes()));
         let parent = spec.options.parent;
         let parent = parent.map(|id| (b"AQUE_PARENT".to_vec(), id.to_string().into_bytes()));
         own.chain(ours)
             .chain(parent)
             .chain(order.element.iter().flat_map(element_variables))
+            .chain(queue)
             .chain(resource_variables(&order.units))
             .collect()
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crdt::event::Reply;
 use crdt::ids::TaskId;
 use crdt::task::{Cause, TaskState};
 use crdt::time::Wall;
@@ -79,6 +80,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         about: "a task whose hosts die waits for a person after three of them",
         setup: poisoned,
         script: poison,
+    },
+    Scenario {
+        name: "slots_of_a_queue",
+        about: "tasks of one queue come from all hosts: never more run than it has slots, and none while it is paused",
+        setup: three,
+        script: slots,
+    },
+    Scenario {
+        name: "settings_are_heard_by_all",
+        about: "two hosts say different things in a split, one of them unsafe: all come to the later one, also after a power cut",
+        setup: three,
+        script: settings,
     },
     Scenario {
         name: "ended_and_run_again",
@@ -417,6 +430,77 @@ fn ladder(world: &mut World) -> Course {
             && all_say(world, ids[3], TaskState::Success, ""),
         "what had enough in the end succeeds",
     )
+}
+
+fn in_queue(count: usize, plan: Plan) -> Batch {
+    let mut batch = Batch::many(count, plan);
+    for task in batch.tasks_mut() {
+        task.spec.options.queue = "q".to_owned();
+    }
+    batch
+}
+
+fn slots(world: &mut World) -> Course {
+    warm(world);
+    world.set(2, "queue.q", Some("slots=2 weight=1 paused"));
+    world.run_for(SECOND);
+    let mut ids = Vec::new();
+    for host in 0..3 {
+        ids.extend(submit(world, host, in_queue(5, Plan::succeed(SECOND)))?);
+    }
+    let free = submit(world, 0, Batch::one(Plan::succeed(SECOND / 5)))?;
+    world.run_for(SECOND * 3);
+    expect(world.oracle().is_committed(free[0]), "others run")?;
+    expect(world.oracle().tally().starts == 1, "it is paused")?;
+    expect(
+        all_say(world, ids[0], TaskState::Pending, "queue q is paused"),
+        "and says so",
+    )?;
+    world.set(1, "queue.q", Some("slots=2 weight=1"));
+    let running = |world: &World| -> usize {
+        ids.iter()
+            .map(|id| world.oracle().executing(*id).count())
+            .sum()
+    };
+    let mut most = 0;
+    until(world, SOON * 6, "all of them run", |world| {
+        most = most.max(running(world));
+        ids.iter().all(|id| world.oracle().is_committed(*id))
+    })?;
+    world.finish();
+    expect(most == 2, "two at a time, and not fewer")
+}
+
+fn settings(world: &mut World) -> Course {
+    warm(world);
+    world.split(&[&[0, 1], &[2]]);
+    world.set(0, "lost-limit", Some("7"));
+    world.run_for(SECOND * 2);
+    world.set(2, "lost-limit", Some("9"));
+    let refused = world.set(1, "heartbeat", Some("60000ms"));
+    world.set(1, "heartbeat", Some("300ms"));
+    world.run_for(SECOND);
+    expect(
+        matches!(world.reply(refused), Some(Reply::Refused(_))),
+        "what is unsafe is refused",
+    )?;
+    world.heal_links();
+    let agree = |world: &World| {
+        (0..world.hosts()).all(|host| {
+            world.replica(host).is_some_and(|replica| {
+                let stated = |name| replica.settings().stated(name)?.value.clone();
+                stated("lost-limit").as_deref() == Some("9")
+                    && stated("heartbeat").as_deref() == Some("300ms")
+            })
+        })
+    };
+    until(world, SOON, "all say the same", agree)?;
+    for host in 0..world.hosts() {
+        world.crash_host(host, Some(SECOND), Unsynced::Lost);
+    }
+    world.submit(1, Batch::many(4, Plan::succeed(SECOND)));
+    world.finish();
+    expect(agree(world), "and remember it")
 }
 
 fn again(world: &mut World) -> Course {

@@ -108,6 +108,22 @@ impl World {
         self.want(host, tasks, wish)
     }
 
+    /// A person states something for the mesh at a host, or takes it back.
+    pub fn set(&mut self, host: HostIx, name: &str, value: Option<&str>) -> Token {
+        let token = self.ask(host);
+        self.timeline.note(self.now, Some(host), Mark::Asked, || {
+            format!("set {name} {value:?}")
+        });
+        let input = Input::Set {
+            token,
+            name: name.to_owned(),
+            value: value.map(str::to_owned),
+            by: "sim".to_owned(),
+        };
+        self.tell_now(host, input);
+        token
+    }
+
     fn want(&mut self, host: HostIx, tasks: &[TaskId], wish: Wish) -> Token {
         let token = self.ask(host);
         self.timeline.note(self.now, Some(host), Mark::Asked, || {
