@@ -360,7 +360,7 @@ mod tests {
     fn usage_errors_are_one_line() {
         assert_eq!(
             refused(&["aque", "statsu"]),
-            "aque: unrecognized subcommand 'statsu'; some similar subcommands exist: 's', 'st', 'status'; try 'aque --help'"
+            "aque: unrecognized subcommand 'statsu'; some similar subcommands exist: 'settings', 's', 'st', 'status'; try 'aque --help'"
         );
         assert_eq!(
             refused(&["aque", "wait"]),
