@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use crate::entry::DutyKind;
-use crate::ids::{PeerId, RunId, TaskId};
+use crate::ids::{Epoch, PeerId, RunId, TaskId};
 use crate::message::Lane;
 use crate::schedule::Demand;
+use crate::settings::Stated;
 use crate::task::{Element, Environment, RunReport, TaskSpec, TaskState, Wish};
 use crate::time::{Mono, Wall};
 use crate::units::Allotment;
@@ -280,6 +281,15 @@ pub enum Notice {
         reason: Option<String>,
         /// Where it is claimed, runs or ran.
         host: Option<PeerId>,
+        /// The highest epoch at which it was claimed.
+        epoch: Epoch,
+    },
+    /// A person stated something for the whole mesh, or took it back.
+    Setting {
+        /// Of [`crate::settings::Settings`].
+        name: String,
+        /// The newest word.
+        said: Stated,
     },
     /// A member was heard of: where it listens.
     Member {

@@ -34,6 +34,19 @@ pub struct MemberView {
     pub duty: DutyKind,
 }
 
+/// How a member stands, in brief.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing<'a> {
+    /// Who.
+    pub peer: PeerId,
+    /// What people call it.
+    pub name: &'a str,
+    /// This node itself, connected, or heard of lately.
+    pub alive: bool,
+    /// What a person wants of it.
+    pub duty: DutyKind,
+}
+
 #[derive(Debug)]
 struct Entry {
     peer: PeerId,
@@ -234,6 +247,19 @@ impl Roster {
             all += 1;
         }
         (before, all.max(1))
+    }
+
+    /// Returns how every member stands, in order of tags.
+    pub fn standings(&self, now: Mono) -> impl Iterator<Item = Standing<'_>> {
+        self.entries.iter().filter_map(move |(tag, entry)| {
+            let member = entry.member()?;
+            Some(Standing {
+                peer: entry.peer,
+                name: &member.name,
+                alive: self.is_alive(*tag, now),
+                duty: entry.duty(),
+            })
+        })
     }
 
     /// Returns the members as people see them, this node first.

@@ -106,6 +106,7 @@ impl Attempt {
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<UnixStream>,
+    socket: PathBuf,
     hello: Hello,
     /// The beginning of a line whose end has not come yet.
     partial: Vec<u8>,
@@ -122,11 +123,11 @@ impl Client {
         for path in candidates {
             match connect(path) {
                 Ok(stream) => {
-                    return match Self::greeted(stream) {
+                    return match Self::greeted(stream, path) {
                         // Nothing was asked: a node that was just changing its program, and is there now.
-                        Err(ClientError::Closed) => Self::greeted(connect(path)?),
+                        Err(ClientError::Closed) => Self::greeted(connect(path)?, path),
                         Err(ClientError::Io(error)) if is_reset(&error) => {
-                            Self::greeted(connect(path)?)
+                            Self::greeted(connect(path)?, path)
                         }
                         other => other,
                     };
@@ -147,7 +148,7 @@ impl Client {
         Err(ClientError::NoNode { tried })
     }
 
-    fn greeted(stream: UnixStream) -> Result<Self, ClientError> {
+    fn greeted(stream: UnixStream, socket: &Path) -> Result<Self, ClientError> {
         stream.set_write_timeout(Some(ANSWER))?;
         let hello = Hello {
             aque: SCHEMA,
@@ -159,6 +160,7 @@ impl Client {
         let stream = BufReader::with_capacity(64 << 10, stream);
         let mut client = Self {
             stream,
+            socket: socket.to_owned(),
             hello,
             partial: Vec::new(),
             asked: 0,
@@ -175,6 +177,12 @@ impl Client {
         }
         client.hello = hello;
         Ok(client)
+    }
+
+    /// Returns the socket on which it answers.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Returns who answers.
@@ -201,6 +209,19 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; nothing was asked.
     pub fn start(&mut self, call: Call) -> Result<Replies<'_>, ClientError> {
+        let id = self.open(call)?;
+        Ok(Replies {
+            client: self,
+            id,
+            state: State::Open,
+        })
+    }
+
+    /// Asks a question beside others that are open, and returns the number that its answers bear. [`Client::heard`] has them.
+    ///
+    /// # Errors
+    /// [`ClientError`]; nothing was asked.
+    pub fn open(&mut self, call: Call) -> Result<u64, ClientError> {
         self.asked += 1;
         let id = self.asked;
         let mut line = serde_json::to_vec(&Request { id, call })
@@ -217,11 +238,24 @@ impl Client {
                 io::ErrorKind::BrokenPipe => ClientError::Closed,
                 _ => error.into(),
             })?;
-        Ok(Replies {
-            client: self,
-            id,
-            state: State::Open,
-        })
+        Ok(id)
+    }
+
+    /// Waits for the next answer to any question; `None` when the limit has come.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a refusal is among the answers.
+    pub fn heard(&mut self, limit: Limit) -> Result<Option<Reply>, ClientError> {
+        self.line(limit)
+    }
+
+    /// Returns a handle that ends this connection, from another thread if need be: who waits for an answer then gets
+    /// [`ClientError::Closed`].
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn hanger(&self) -> Result<Hanger, ClientError> {
+        Ok(Hanger(self.stream.get_ref().try_clone()?))
     }
 
     /// Queues tasks.
@@ -437,6 +471,18 @@ impl Client {
     }
 }
 
+/// Ends a connection. See [`Client::hanger`].
+#[derive(Debug)]
+pub struct Hanger(UnixStream);
+
+impl Hanger {
+    /// Ends the connection.
+    pub fn hang_up(&self) {
+        // One that has ended already is as good.
+        let _ended = self.0.shutdown(std::net::Shutdown::Both);
+    }
+}
+
 /// How long to wait for a line.
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
@@ -460,7 +506,7 @@ impl Limit {
         clippy::option_option,
         reason = "the outer one is ours, the inner one the socket's"
     )]
-    fn left(self) -> Option<Option<Duration>> {
+    pub(crate) fn left(self) -> Option<Option<Duration>> {
         match self {
             Self::Never => Some(None),
             Self::At(at) => {
@@ -697,6 +743,7 @@ mod tests {
         let stream = BufReader::new(stream);
         let mut client = Client {
             stream,
+            socket: path,
             hello,
             partial: Vec::new(),
             asked: 0,

@@ -1,7 +1,7 @@
 //! The node: the replica of [`crdt`] joined to sockets ([`net`]), disk, processes and people; and the client that people use.
 //!
 //! `daemon` is the event loop; `guard` and `executor` run tasks, `storage` keeps the log, `outputs` what tasks print, `api`
-//! speaks to clients. `client`, `cli` and `render` are the client's side. `config`, `clock`, `lock`, `formats`,
+//! speaks to clients. `client`, `feed`, `cli` and `render` are the client's side. `config`, `clock`, `lock`, `formats`,
 //! `panics` and `signals` serve both.
 
 pub mod api;
@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod executor;
+pub mod feed;
 pub mod formats;
 pub mod guard;
 pub mod lock;

@@ -32,7 +32,7 @@ fn times(node: &Node, words: &str) -> usize {
 
 /// Lets the program on disk take over, and returns when it has: it works with the guard that it met or made.
 #[track_caller]
-fn take_over(node: &Node) {
+pub(super) fn take_over(node: &Node) {
     let before = times(node, "replica is ready");
     node.install();
     node.signal(Signal::HUP);

@@ -8,7 +8,7 @@ use crate::entry::{Beat, Entry, Member};
 use crate::event::{Notice, Output};
 use crate::ids::{DocId, PeerId, Tag};
 use crate::message::Message;
-use crate::roster::{BEAT_EVERY, MemberView};
+use crate::roster::{BEAT_EVERY, MemberView, Standing};
 use crate::time::Wall;
 
 /// The length of a presence document, milliseconds.
@@ -158,6 +158,11 @@ impl Replica {
         } else {
             alive
         };
+    }
+
+    /// Returns how every member stands, in brief.
+    pub fn standings(&self) -> impl Iterator<Item = Standing<'_>> {
+        self.roster.standings(self.now.mono)
     }
 
     /// Returns the members as people see them, this node first.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Replica, Task};
 use crate::claim::Phase;
-use crate::event::{Refusal, Reply, Token};
+use crate::event::{Notice, Output, Refusal, Reply, Token};
 use crate::graph::TaskIx;
 use crate::ids::{DocId, Tag};
 use crate::schedule::{Class, Urgency};
@@ -62,9 +62,11 @@ impl Replica {
 
     /// Takes a word about a setting, and applies it.
     pub(super) fn take_setting(&mut self, name: String, said: Stated, writer: Tag) {
-        if !self.settings.take(name, said, writer) {
+        if !self.settings.take(name.clone(), said.clone(), writer) {
             return;
         }
+        self.outputs
+            .push_back(Output::Notice(Notice::Setting { name, said }));
         let base = &self.started_with;
         let (settings, timing) = (&self.settings, &base.timing);
         self.timing.heartbeat = settings

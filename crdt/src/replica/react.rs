@@ -406,7 +406,7 @@ impl Replica {
         }
         let from = std::mem::replace(&mut task.state, state);
         task.reason.clone_from(&reason);
-        let id = task.id;
+        let (id, epoch) = (task.id, task.registers.top());
         let member = task.is_member_of();
         let host = self.host_of(ix);
         self.outputs.push_back(Output::Notice(Notice::Task {
@@ -414,6 +414,7 @@ impl Replica {
             state,
             reason,
             host,
+            epoch,
         }));
         if from == state {
             return;

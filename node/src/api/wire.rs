@@ -14,6 +14,8 @@ use crdt::task::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::news::{EventList, EventsQuery};
+
 /// The longest line, bytes.
 pub const MAX_LINE: usize = 8 << 20;
 /// The version of this vocabulary.
@@ -81,6 +83,8 @@ pub enum Call {
         #[serde(default)]
         each: bool,
     },
+    /// Tell what happens. Answered by [`EventList`]s.
+    Events(EventsQuery),
     /// End tasks. Answered by [`Noted`].
     Kill {
         /// Which.
@@ -421,6 +425,8 @@ pub enum Body {
     Closed(Closed),
     /// To `wait`.
     Progress(Progress),
+    /// To `events`.
+    Events(EventList),
     /// To `kill`, `retry`, `hold` and `release`.
     Noted(Noted),
     /// To [`Call::Assign`].

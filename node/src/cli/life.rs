@@ -124,12 +124,26 @@ fn read_all(from: impl Read) -> Result<Arg, Problem> {
     Ok(Arg(text))
 }
 
-/// Parses an instant: with its zone, or of this machine's; a time of day is the next one.
-fn instant(text: &str) -> Result<u64, String> {
-    instant_after(text, &ZonedDateTime::now())
+/// Which of the days a time of day means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Day {
+    /// The one on which it comes next.
+    Next,
+    /// The one on which it was last.
+    Last,
 }
 
-fn instant_after(text: &str, now: &ZonedDateTime) -> Result<u64, String> {
+/// Parses an instant: with its zone, or of this machine's; a time of day is the next one.
+fn instant(text: &str) -> Result<u64, String> {
+    instant_near(text, Day::Next, &ZonedDateTime::now())
+}
+
+/// The same; a time of day is the last one.
+pub(crate) fn instant_before(text: &str) -> Result<u64, String> {
+    instant_near(text, Day::Last, &ZonedDateTime::now())
+}
+
+fn instant_near(text: &str, day: Day, now: &ZonedDateTime) -> Result<u64, String> {
     let wrong = || "write 18:30, '2026-12-24 18:30' or 2026-12-24T18:30:00Z".to_owned();
     let zone = || now.time_zone().clone();
     let at = if let Ok(at) = text.parse::<Timestamp>() {
@@ -143,15 +157,21 @@ fn instant_after(text: &str, now: &ZonedDateTime) -> Result<u64, String> {
         let time: civil::Time = text.parse().map_err(|_| wrong())?;
         let on = |day: civil::Date| day.to_datetime(time).to_zoned_datetime(zone());
         let today = on(now.date()).map_err(|_| wrong())?;
-        let next = if today > *now {
-            today
-        } else {
-            let tomorrow = now.date().checked_add(1.day()).map_err(|_| wrong())?;
-            on(tomorrow).map_err(|_| wrong())?
+        let near = match day {
+            Day::Next if today > *now => today,
+            Day::Last if today <= *now => today,
+            Day::Next => on(beside(now.date(), 1)?).map_err(|_| wrong())?,
+            Day::Last => on(beside(now.date(), -1)?).map_err(|_| wrong())?,
         };
-        next.timestamp()
+        near.timestamp()
     };
     u64::try_from(at.as_millisecond()).map_err(|_| "that was before 1970".to_owned())
+}
+
+/// The day that is so many days later.
+fn beside(day: civil::Date, days: i64) -> Result<civil::Date, String> {
+    day.checked_add(days.days())
+        .map_err(|_| "no calendar goes so far".to_owned())
 }
 
 /// Variables whose names say that they hold a secret: not passed on unless they are named. Upper case; `*` at an end stands for
@@ -209,7 +229,7 @@ mod tests {
     fn instant_table() {
         let now: ZonedDateTime = "2026-11-24T12:00:00+01:00[Europe/Berlin]".parse().unwrap();
         let at = |text: &str| {
-            let ms = instant_after(text, &now)?;
+            let ms = instant_near(text, Day::Next, &now)?;
             let at = Timestamp::from_millisecond(i64::try_from(ms).unwrap()).unwrap();
             Ok::<String, String>(at.to_string())
         };
@@ -228,6 +248,11 @@ mod tests {
         for text in ["", "now", "25:00", "1960-01-01", "2026-13-01", "tomorrow"] {
             assert!(at(text).is_err(), "{text}");
         }
+        let last = |text| instant_near(text, Day::Last, &now).unwrap();
+        let next = |text| instant_near(text, Day::Next, &now).unwrap();
+        let day = 24 * 3_600_000;
+        assert_eq!(last("12:00") + day, next("12:00"));
+        assert_eq!(last("18:30") + day, next("18:30"));
     }
 
     #[test]

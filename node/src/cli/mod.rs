@@ -7,6 +7,7 @@ mod array;
 mod demo;
 mod doctor;
 mod drain;
+mod events;
 mod hold;
 mod interrupt;
 mod invite;
@@ -111,6 +112,7 @@ enum Verb {
     Forget(drain::ForgetOptions),
     WhyTwice(why_twice::Options),
     Nodes(nodes::Options),
+    Events(events::Options),
     Queue(queue::Options),
     Settings(settings::Options),
     Invite(invite::Options),
@@ -246,6 +248,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
         Some(Verb::Release(options)) => hold::release(&context, options),
         Some(Verb::WhyTwice(options)) => why_twice::run(&context, options),
         Some(Verb::Nodes(_)) => nodes::run(&context),
+        Some(Verb::Events(options)) => events::run(&context, options),
         Some(Verb::Queue(options)) => queue::run(&context, options),
         Some(Verb::Settings(options)) => settings::run(&context, options),
         Some(Verb::Invite(_)) => invite::run(&context),

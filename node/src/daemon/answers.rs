@@ -104,6 +104,7 @@ impl Node {
                         .add(&self.replica, ids, Terms { any, state, each }, answers);
                 }
             }
+            Call::Events(query) => self.read_news(&query, &caller, answers),
             Call::Kill {
                 ids,
                 signal,
@@ -190,7 +191,7 @@ impl Node {
     }
 
     /// Returns the tasks that are meant, and the way back; or answers that there is one that is not known.
-    fn resolve(
+    pub(super) fn resolve(
         &self,
         texts: &[String],
         caller: &Caller,

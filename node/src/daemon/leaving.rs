@@ -12,6 +12,7 @@ use tracing::info;
 use super::node::Node;
 use super::program::sd_notify;
 use super::succession::estate::Early;
+use crate::api::news::{Happening, HostWord};
 use crate::clock::boottime;
 
 /// Between SIGTERM and SIGKILL for the runs that are left when a node leaves.
@@ -126,6 +127,14 @@ impl Node {
                     "told whether to take no more work"
                 );
                 self.feed_drain();
+                self.news.tell(Happening::Host {
+                    host: self.settings.name.clone(),
+                    tag: self.replica.own_tag().to_string(),
+                    is: match self.drained_by_hand {
+                        true => HostWord::Draining,
+                        false => HostWord::Working,
+                    },
+                });
             }
             (Asked::GiveWay, _) => self.seek_successor(),
         }
@@ -151,6 +160,8 @@ impl Node {
         if rests && !self.rests {
             info!("no claim is left here, and no new one is made");
             sd_notify("STATUS=takes no work; no claim is left");
+            let host = self.settings.name.clone();
+            self.news.tell(Happening::Rest { host });
         } else if self.rests && !rests {
             sd_notify("STATUS=");
         }

@@ -1,7 +1,7 @@
 //! `aque-node`: one event loop that joins the replica to sockets, disk, processes and people.
 //!
 //! `program` starts and ends it; `node` is the loop; `leaving` ends it by signals, `stay` by itself, `succession` by another program in its place; `runs` speaks to the guard, `answers` to clients, `waits` keeps those who
-//! wait; `places` knows where the output of each task is, `output` brings it to clients and peers; `doctor` and `conduct` tell what is amiss, `upkeep` begins anew what has
+//! wait, `news` those who are told what happens; `places` knows where the output of each task is, `output` brings it to clients and peers; `doctor` and `conduct` tell what is amiss, `upkeep` begins anew what has
 //! failed.
 
 mod answers;
@@ -9,6 +9,7 @@ mod conduct;
 mod doctor;
 mod found;
 mod leaving;
+mod news;
 mod node;
 mod output;
 mod places;

@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 use super::answers::Pending;
 use super::conduct::Blame;
 use super::leaving::{Leaving, Signals};
+use super::news::News;
 use super::output::{self, Store};
 use super::places::{Ask, Places};
 use super::program::{Failed, now, print_ready, sd_notify, ticket_addresses};
@@ -103,6 +104,7 @@ pub(super) struct Node {
     secret: MeshSecret,
     pub(super) runs: Runs,
     pub(super) waits: Waits,
+    pub(super) news: News,
     pub(super) pending: BTreeMap<Token, Pending>,
     pub(super) next_token: Token,
     /// The batch that the disk has not confirmed, for another try; the replica has one at a time under way.
@@ -159,6 +161,7 @@ impl Node {
             settings,
             secret: mesh.secret,
             waits: Waits::default(),
+            news: News::new(early.mind.told),
             pending: BTreeMap::new(),
             next_token: 1,
             unconfirmed: None,
@@ -239,6 +242,8 @@ impl Node {
         self.begin_stay();
         self.begin_with(&early);
         drop(early);
+        self.carry_out();
+        self.begin_news();
         let mut round = tokio::time::interval(ROUND_EVERY);
         let (Some(mut adoptions), Some(mut asked)) = (self.adoptions.take(), self.asked.take())
         else {
@@ -249,6 +254,7 @@ impl Node {
         loop {
             self.carry_out();
             self.waits.report(&self.replica, boottime());
+            self.tell_news();
             if let Some(why) = &self.broken {
                 return Err(broken(why));
             }
@@ -332,6 +338,7 @@ impl Node {
                     drained: self.drained_by_hand,
                     signals: signals.unheard(),
                     idle: Some(self.stay.idle_since()),
+                    told: Some(self.news.place()),
                     guard: self.executor.guard().pid(),
                     failed: None,
                 };
@@ -360,6 +367,7 @@ impl Node {
         self.hear_progress();
         self.thin_outputs();
         self.waits.sweep();
+        self.news.sweep();
         self.sweep_places();
     }
 
@@ -385,6 +393,7 @@ impl Node {
             replica,
             self.retry_at,
             self.waits.next_report(),
+            self.news.next_report(),
             leave,
             change,
             self.stay_due(),
@@ -438,6 +447,7 @@ impl Node {
     }
 
     fn take_notice(&mut self, notice: Notice) {
+        self.news.note(&notice);
         match notice {
             Notice::Task {
                 id, state, reason, ..
@@ -460,6 +470,9 @@ impl Node {
                     self.net.learn(PeerKey(peer.0), addresses);
                 }
             }
+            Notice::Setting { name, said } => {
+                debug!(name, value = said.value, by = said.by, "setting changed");
+            }
             Notice::Quarantined { author, why } => {
                 warn!(peer = %author.tag(), why, "peer broke a rule; its changes are refused");
                 self.blame.quarantined(author, why);
@@ -476,10 +489,12 @@ impl Node {
             NetEvent::Up { peer, .. } => {
                 info!(peer = %PeerId(peer.0).tag(), "peer connected");
                 self.feed(Input::PeerUp(PeerId(peer.0)));
+                self.news.hosts_may_differ();
             }
             NetEvent::Down { peer, .. } => {
                 info!(peer = %PeerId(peer.0).tag(), "peer disconnected");
                 self.feed(Input::PeerDown(PeerId(peer.0)));
+                self.news.hosts_may_differ();
             }
             NetEvent::Frame { peer, frame, .. } => {
                 self.feed(Input::Frame {
@@ -538,6 +553,8 @@ impl Node {
 
     fn disk_refused(&mut self, token: PersistToken, problem: &dyn std::error::Error) {
         error!(%problem, "the log cannot be written; no task is taken until it can");
+        self.news
+            .mishap("disk", format!("the log cannot be written: {problem}"));
         self.retry_at = Some(boottime() + RETRY_DISK);
         self.feed(Input::PersistStalled(token));
         self.answer_without_disk(problem);

@@ -308,9 +308,16 @@ impl Node {
                     error!(task = %run.id.task, ?pids, "processes of a run resist being killed");
                 }
             }
-            ExecEvent::GuardLost { why } => error!(why, "the guard died; its runs were killed"),
+            ExecEvent::GuardLost { why } => {
+                error!(why, "the guard died; its runs were killed");
+                self.news.mishap("guard", format!("it died: {why}"));
+            }
             ExecEvent::GuardBack => info!("a new guard works"),
-            ExecEvent::GuardFailed { why } => error!(why, "no guard can be started; trying again"),
+            ExecEvent::GuardFailed { why } => {
+                error!(why, "no guard can be started; trying again");
+                self.news
+                    .mishap("guard", format!("none can be started: {why}"));
+            }
         }
     }
 

@@ -45,7 +45,7 @@ pub(super) enum Part {
 }
 
 impl Part {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Api => "the API's socket",
             Self::Successor => "a change of the program (HUP)",
@@ -146,10 +146,12 @@ impl Node {
                     why, "a part does not work; it is begun anew"
                 );
                 self.mishaps.fail(part, &why, Now::Down);
+                self.news.mishap(part.name(), why);
             }
             Told::Back(part) => {
                 info!(part = part.name(), "a part works again");
                 self.mishaps.works(part);
+                self.news.mishap(part.name(), "it works again");
             }
         }
     }

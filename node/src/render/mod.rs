@@ -3,6 +3,7 @@
 //! Everything that is composed here goes through [`Screen`]; outputs of tasks do not: they are passed on as they are.
 //! Text from afar (names, commands, reasons) is made harmless first, so that it cannot steer the terminal.
 
+pub mod happening;
 pub mod progress;
 pub mod table;
 pub mod text;

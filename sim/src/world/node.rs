@@ -191,7 +191,7 @@ impl World {
                 let what = format!("host {host} quarantined {}: {why}", author.tag());
                 self.oracle.accuse(Judge::C1, self.now, None, what);
             }
-            Notice::Member { .. } | Notice::Skewed { .. } => {}
+            Notice::Member { .. } | Notice::Setting { .. } | Notice::Skewed { .. } => {}
         }
     }
 

@@ -41,6 +41,9 @@ pub(in crate::daemon) struct Mind {
     pub(in crate::daemon) drained: bool,
     /// Since when nothing had run here.
     pub(in crate::daemon) idle: Option<Duration>,
+    /// How far it had told what happens.
+    #[serde(default)]
+    pub(in crate::daemon) told: Option<crate::api::news::Place>,
     /// Signals that it did not get to.
     pub(in crate::daemon) signals: Vec<i32>,
     /// The guard that it had, its child perhaps.

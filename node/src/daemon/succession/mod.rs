@@ -119,6 +119,7 @@ impl Node {
             "the program on disk cannot follow; this one goes on"
         );
         self.mishaps.note(Part::Successor, why);
+        self.news.mishap(Part::Successor.name(), why);
         sd_notify("READY=1");
     }
 

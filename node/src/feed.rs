@@ -1,0 +1,136 @@
+//! What happens, told over the ends of connections: a node that changes its program (HUP) or is started anew is asked again,
+//! from where the telling stopped.
+//!
+//! Nothing is lost in silence: the node tells of a gap what it cannot tell.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::api::news::{EventList, EventsQuery};
+use crate::api::wire::{Body, Call};
+use crate::client::{Client, ClientError, Limit, strange};
+
+/// Between two tries to reach a node that is away.
+const TRY_EVERY: Duration = Duration::from_millis(200);
+
+/// What comes of waiting for what happens.
+#[derive(Debug)]
+pub enum Told {
+    /// Some of it.
+    Events(EventList),
+    /// The limit has come.
+    Nothing,
+    /// The node cannot be reached; it is tried again with every further call.
+    Away(ClientError),
+    /// It can be reached again.
+    Back,
+    /// All is told that was asked for.
+    End,
+}
+
+/// A reader of what happens.
+#[derive(Debug)]
+pub struct Feed {
+    sockets: Vec<PathBuf>,
+    query: EventsQuery,
+    link: Link,
+}
+
+#[derive(Debug)]
+enum Link {
+    Up(Box<Client>),
+    /// Since then.
+    Away(Instant),
+    Ended,
+}
+
+impl Feed {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn begin(sockets: &[PathBuf], query: EventsQuery) -> Result<Self, ClientError> {
+        let client = ask(sockets, &query)?;
+        Ok(Self {
+            // The same node from now on, though another may be there as well.
+            sockets: vec![client.socket().to_owned()],
+            query,
+            link: Link::Up(Box::new(client)),
+        })
+    }
+
+    /// Waits for more. After [`Told::Away`] it goes on trying.
+    ///
+    /// # Errors
+    /// What cannot be mended: a refusal, or what answers is no node.
+    pub fn next(&mut self, limit: Limit) -> Result<Told, ClientError> {
+        match &mut self.link {
+            Link::Ended => Ok(Told::End),
+            Link::Away(_) => self.again(limit),
+            Link::Up(client) => match client.heard(limit) {
+                Ok(None) => Ok(Told::Nothing),
+                Ok(Some(reply)) => match reply.body {
+                    Body::Events(list) => {
+                        self.query.after = Some(list.place);
+                        if reply.end {
+                            self.link = Link::Ended;
+                        }
+                        Ok(Told::Events(list))
+                    }
+                    Body::Error(failure) => Err(ClientError::Refused(failure)),
+                    other => Err(strange("events", &other)),
+                },
+                Err(error) => self.lose(error),
+            },
+        }
+    }
+
+    /// Returns for how long the node has been away, if it is.
+    #[must_use]
+    pub fn away(&self) -> Option<Duration> {
+        match self.link {
+            Link::Away(since) => Some(since.elapsed()),
+            Link::Up(_) | Link::Ended => None,
+        }
+    }
+
+    fn lose(&mut self, error: ClientError) -> Result<Told, ClientError> {
+        if !is_passing(&error) {
+            return Err(error);
+        }
+        self.link = Link::Away(Instant::now());
+        Ok(Told::Away(error))
+    }
+
+    fn again(&mut self, limit: Limit) -> Result<Told, ClientError> {
+        match ask(&self.sockets, &self.query) {
+            Ok(client) => {
+                self.link = Link::Up(Box::new(client));
+                Ok(Told::Back)
+            }
+            Err(error) if is_passing(&error) => {
+                let pause = limit.left().unwrap_or(Some(Duration::ZERO));
+                std::thread::sleep(pause.map_or(TRY_EVERY, |left| left.min(TRY_EVERY)));
+                Ok(Told::Nothing)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn ask(sockets: &[PathBuf], query: &EventsQuery) -> Result<Client, ClientError> {
+    let mut client = Client::connect(sockets)?;
+    client.open(Call::Events(query.clone()))?;
+    Ok(client)
+}
+
+/// Says whether a node may be there again soon.
+fn is_passing(error: &ClientError) -> bool {
+    match error {
+        ClientError::NoNode { .. }
+        | ClientError::Closed
+        | ClientError::Silent(_)
+        | ClientError::Io(_) => true,
+        ClientError::Garbled(_) | ClientError::TooLarge(_) | ClientError::Refused(_) => false,
+    }
+}
