@@ -1,5 +1,6 @@
 //! Runs the client as people do: a process with arguments and perhaps an input, its output and exit status kept.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -85,6 +86,27 @@ impl Aque {
     #[must_use]
     pub fn dir(mut self, path: &Path) -> Self {
         self.command.current_dir(path);
+        self
+    }
+
+    /// Puts it on a terminal of its own, made by `script(1)`: what it reads is typed there, and what the terminal shows, errors too,
+    /// is its standard output.
+    #[must_use]
+    pub fn on_terminal(mut self) -> Self {
+        let quoted = |word: &OsStr| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''"));
+        let words: Vec<String> = std::iter::once(self.command.get_program())
+            .chain(self.command.get_args())
+            .map(quoted)
+            .collect();
+        let mut command = Command::new("script");
+        command.args(["-qec", &words.join(" "), "/dev/null"]);
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.command = command;
         self
     }
 

@@ -32,7 +32,7 @@ fn gnu(args: &[&str], input: &str) -> Option<(Option<i32>, String)> {
 }
 
 /// Options, command and input of calls that GNU xargs and aque must understand alike.
-const ALIKE: [(&[&str], &str); 22] = [
+const ALIKE: [(&[&str], &str); 35] = [
     (&["-n", "1", "echo", "x"], "a b\nc\n"),
     (&["-n", "2", "echo"], "a b c\nd\te\n"),
     (&["echo"], "a b\n\n  c  \n"),
@@ -53,6 +53,25 @@ const ALIKE: [(&[&str], &str); 22] = [
     (
         &["-s", "40", "echo"],
         "aaaaaaaaaa bbbbbbbbbb cccccccccc dddddddddd\n",
+    ),
+    (&["-i", "echo", "[{}]"], "a b\n  c\n"),
+    (&["-i%", "echo", "%-%"], "a b\nc\n"),
+    (&["-0ti", "echo", "{}"], "a b\0c\0"),
+    (&["--replace", "echo", "{}"], "a\nb\n"),
+    (&["--replace=%", "-n2", "echo", "%"], "a b c\n"),
+    (&["-l", "echo"], "a b\nc\n"),
+    (&["-l2", "echo"], "a b\nc\nd\n"),
+    (&["--max-lines=2", "echo"], "a b\nc\nd\n"),
+    (&["-e", "echo"], "a _ b\n"),
+    (&["-eb", "echo"], "a b c\n"),
+    (&["--eof=b", "-E", "c", "echo"], "a b c d\n"),
+    (
+        &["-P1", "--process-slot-var=S", "-n1", "sh", "-c", "echo $S"],
+        "a b c\n",
+    ),
+    (
+        &["-n1", "--process-slot-var", "S", "sh", "-c", "exit 255"],
+        "a b c\n",
     ),
     (&["-n", "1", "sh", "-c", "exit $0"], "0 1 0 3\n"),
     (&["-n", "1", "sh", "-c", "kill -9 $$"], "a\n"),
@@ -224,4 +243,91 @@ fn killing_a_group_ends_its_members() {
     assert_eq!((count("killed"), count("cancelled")), (2, 3), "{ended:#?}");
     fs::write(&gate, "").expect("the gate opens");
     wait_state(&cluster[0], &cluster[0].submit(&[], &["true"]), "success");
+}
+
+#[test]
+fn numbers_are_of_one_task_at_a_time() {
+    let cluster = Cluster::start(3);
+    let taken = cluster.path("taken");
+    fs::create_dir(&taken).expect("a directory can be made");
+    // A number that another has who runs is a directory that is there.
+    let script =
+        "mkdir \"$1/$SLOT\" || exit 255; sleep 0.0$(( $0 % 4 )); rmdir \"$1/$SLOT\"; echo $SLOT";
+    for more in [&["-k", "-P", "3"][..], &["-P", "2"], &["-P", "0"]] {
+        let mut args = vec!["xargs", "-w", "--process-slot-var", "SLOT"];
+        args.extend(more);
+        let taken = taken.display().to_string();
+        args.extend(["-I", "{}", "sh", "-c", script, "{}", &taken]);
+        let input: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+        let done = cluster[1].aque(&args).input(input.join("\n")).run();
+        let mut numbers: Vec<u32> = done
+            .ok()
+            .lines()
+            .map(|line| line.parse().expect("a number"))
+            .collect();
+        assert_eq!(numbers.len(), 40, "{done}");
+        numbers.sort_unstable();
+        numbers.dedup();
+        let most = more
+            .last()
+            .expect("a word")
+            .parse::<u32>()
+            .expect("a number");
+        assert_eq!(numbers[0], 0, "{done}");
+        assert!(
+            most == 0 || numbers.iter().all(|number| *number < most),
+            "{numbers:?}"
+        );
+    }
+}
+
+#[test]
+fn a_person_is_asked_before_each_command() {
+    let cluster = Cluster::start(1);
+    let list = cluster.path("list");
+    fs::write(&list, "one two three").expect("a file can be written");
+    let list = list.display().to_string();
+    let args = ["xargs", "-a", &list, "-p", "-w", "-k", "-n1", "echo", "did"];
+    let asked = cluster[0].aque(&args).input("y\nn\nYes\n");
+    let done = asked.on_terminal().run();
+    let shown = format!("{}\n", done.ok());
+    assert!(shown.contains("echo did two?..."), "{shown}");
+    let shown = shown.replace('\r', "");
+    assert!(shown.ends_with("did one\ndid three\n"), "{shown}");
+    assert_eq!(cluster.wait_ended().len(), 2);
+}
+
+#[test]
+fn a_terminal_is_lent_to_tasks() {
+    let cluster = Cluster::start(2);
+    let list = cluster.path("list");
+    fs::write(&list, "one").expect("a file can be written");
+    let list = list.display().to_string();
+    let script = "read word; echo $0 heard $word on $AQUE_HOST";
+    let args = ["xargs", "-a", &list, "-o", "-w", "sh", "-c", script];
+    let lent = cluster[1].aque(&args).input("hello\n");
+    let done = lent.on_terminal().run();
+    let shown = done.ok();
+    let expected = format!("one heard hello on {}", cluster[1].name());
+    assert!(shown.contains(&expected), "{shown}");
+    let refused = cluster[0].aque(&["xargs", "-o", "echo"]).run();
+    assert!(refused.refused(2).contains("needs -w"), "{refused}");
+}
+
+#[test]
+fn limits_are_told() {
+    let cluster = Cluster::start(1);
+    let done = cluster[0]
+        .aque(&["xargs", "-w", "--show-limits", "-s", "1000", "echo"])
+        .input("a")
+        .run();
+    assert_eq!(done.ok(), "a");
+    for told in [
+        "Your environment variables take up ",
+        "Maximum length of command we could actually use: ",
+        "Size of command buffer we are actually using: 1000",
+        "Maximum parallelism",
+    ] {
+        assert!(done.stderr.contains(told), "{done}");
+    }
 }

@@ -219,7 +219,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(crate::guard::VERB) => return crate::guard::main(args.into_iter().skip(2)),
         Some(_) | None => {}
     }
-    let matches = match command().try_get_matches_from(args) {
+    let top = command();
+    let args = xargs::words::spelled_out(&top, args);
+    let matches = match top.try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => return explain(&error),
     };

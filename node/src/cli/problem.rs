@@ -77,11 +77,6 @@ impl Problem {
         Self::new(Kind::Usage, what)
     }
 
-    /// Describes an option that is known and not there yet.
-    pub(crate) fn not_yet(option: &str, instead: &str) -> Self {
-        Self::usage(format!("{option} is not there yet")).hint(instead)
-    }
-
     /// Describes standard output that cannot be written.
     pub(crate) fn output(error: &io::Error) -> Self {
         match error.kind() {

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crdt::task::{Environment, TaskState};
+use crdt::task::{Arg, Environment, TaskState};
 
 use super::pack::Command;
+use super::slots::{Slots, Taken};
 use super::watch::{Batch, Show, Watcher};
 use crate::api::wire::{
     Call, DurableWord, Life, MemberRequest, Requirements, StatusQuery, Submission, Submitted,
@@ -59,13 +60,19 @@ pub(crate) struct Plan {
     pub(crate) durable: DurableWord,
     /// How many run at once.
     pub(crate) window: u32,
+    /// The variable that numbers what runs at once.
+    pub(crate) slot_variable: Option<Arg>,
 }
+
+/// A command, and a variable of its own.
+type Member = (Command, Option<(Arg, Arg)>);
 
 /// Submits.
 pub(crate) struct Feeder<'a> {
     context: &'a Context,
     group: Arc<Mutex<Group>>,
     events: (SyncSender<Event>, Receiver<Event>),
+    slots: Option<Slots>,
     copies: Option<Submitted>,
 }
 
@@ -107,6 +114,8 @@ impl<'a> Feeder<'a> {
     /// No node answers.
     pub(crate) fn new(context: &'a Context, plan: Plan) -> Result<Self, Problem> {
         let client = context.connect()?;
+        let slots = plan.slot_variable.clone();
+        let slots = slots.map(|variable| Slots::new(variable, plan.window));
         let group = Group {
             client,
             plan,
@@ -119,6 +128,7 @@ impl<'a> Feeder<'a> {
             context,
             group,
             events: sync_channel(QUEUE),
+            slots,
             copies: None,
         })
     }
@@ -217,24 +227,61 @@ impl<'a> Feeder<'a> {
             };
             bytes = 0;
             due = None;
-            if let Err(problem) = self.flush(std::mem::take(&mut batch), more, show, watcher) {
-                return Fed::Failed(problem);
-            }
-            if let Some(fed) = ended {
-                return fed;
+            let flushed = self.flush(std::mem::take(&mut batch), more, show, watcher);
+            match flushed.map(|cut_short| cut_short.or(ended)) {
+                Err(problem) => return Fed::Failed(problem),
+                Ok(Some(fed)) => return fed,
+                Ok(None) => {}
             }
         }
     }
 
+    /// Submits a batch, with numbers as they become free if commands are numbered. Returns why some of it was not.
     fn flush(
         &mut self,
-        batch: Vec<Command>,
+        mut batch: Vec<Command>,
         more: More,
         show: Show,
         watcher: &mut Option<Watcher>,
-    ) -> Result<(), Problem> {
+    ) -> Result<Option<Fed>, Problem> {
+        let Some(mut slots) = self.slots.take() else {
+            let batch = batch.into_iter().map(|command| (command, None)).collect();
+            return self.submit(batch, more, show, watcher).map(|_ids| None);
+        };
+        let mut cut_short = None;
+        while !batch.is_empty() && cut_short.is_none() {
+            match slots.take(batch.len()) {
+                Taken::Numbers(numbers) => {
+                    let part = batch.drain(..numbers.len());
+                    let numbered = part.zip(numbers.iter().map(|number| {
+                        let text = Arg::from(number.to_string().as_str());
+                        Some((slots.variable.clone(), text))
+                    }));
+                    let ids = self.submit(numbered.collect(), More::Perhaps, show, watcher)?;
+                    for (id, number) in ids.into_iter().zip(numbers) {
+                        slots.give(id, number);
+                    }
+                    let group = self.lock().id.clone();
+                    slots.listen(self.context, &group.unwrap_or_default())?;
+                }
+                Taken::Stop => cut_short = Some(Fed::Stopped),
+                Taken::Deaf => cut_short = Some(Fed::Watched),
+            }
+        }
+        self.slots = Some(slots);
+        Ok(cut_short)
+    }
+
+    /// Submits members, and returns their ids.
+    fn submit(
+        &mut self,
+        batch: Vec<Member>,
+        more: More,
+        show: Show,
+        watcher: &mut Option<Watcher>,
+    ) -> Result<Vec<String>, Problem> {
         if batch.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let submitted = self.lock().submit(batch, more)?;
         let fewer = self
@@ -249,7 +296,7 @@ impl<'a> Feeder<'a> {
             });
         }
         if show == Show::Id {
-            return Ok(());
+            return Ok(known);
         }
         let watcher = match watcher {
             Some(watcher) => watcher,
@@ -260,7 +307,7 @@ impl<'a> Feeder<'a> {
             }
         };
         watcher.add(Batch::of(&known)?);
-        Ok(())
+        Ok(known)
     }
 
     fn finish(&self, id: Option<&str>, members: u32, show: Show) -> Result<u8, Problem> {
@@ -295,16 +342,23 @@ impl<'a> Feeder<'a> {
 
 impl Group {
     /// Submits members; with the first ones the group.
-    fn submit(&mut self, batch: Vec<Command>, more: More) -> Result<Submitted, Problem> {
+    fn submit(&mut self, batch: Vec<Member>, more: More) -> Result<Submitted, Problem> {
         let first = self.id.is_none();
         let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         let mut tasks = Vec::with_capacity(batch.len() + 1);
         if first {
             tasks.push(self.head(if more == More::None { count } else { 0 }));
         }
-        for (index, command) in (self.members..).zip(batch) {
+        for (index, (command, variable)) in (self.members..).zip(batch) {
+            let mut extra_env = self.plan.template.extra_env.clone();
+            if let Some((name, value)) = variable {
+                extra_env.0.retain(|(known, _)| *known != name);
+                let place = extra_env.0.partition_point(|(known, _)| *known < name);
+                extra_env.0.insert(place, (name, value));
+            }
             tasks.push(TaskRequest {
                 argv: command,
+                extra_env,
                 member: Some(MemberRequest {
                     group: self.id.clone(),
                     group_place: first.then_some(0),

@@ -5,9 +5,13 @@
 
 mod feed;
 mod judge;
+mod limits;
 mod pack;
+mod slots;
 mod split;
+mod terminal;
 mod watch;
+pub(super) mod words;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -47,14 +51,23 @@ pub(crate) struct Options {
     /// An item that ends the input
     #[arg(short = 'E', value_name = "WORD")]
     end: Option<OsString>,
+    /// The same (also -e[WORD]); without WORD: no item does
+    #[arg(long, value_name = "WORD", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    eof: Option<OsString>,
     /// At most so many arguments each
     #[arg(short = 'n', long, value_name = "N", value_parser = positive)]
     max_args: Option<usize>,
     /// At most so many lines each; a trailing blank continues a line
     #[arg(short = 'L', value_name = "N", value_parser = positive)]
     lines: Option<usize>,
+    /// The same (also -l[N]) [default: 1]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = positive)]
+    max_lines: Option<usize>,
     /// One task for each line, put in place of R in the arguments
     #[arg(short = 'I', value_name = "R")]
+    insert: Option<OsString>,
+    /// The same (also -i[R]) [default: {}]
+    #[arg(long, value_name = "R", num_args = 0..=1, require_equals = true, default_missing_value = "{}")]
     replace: Option<OsString>,
     /// At most so many of this group at once, mesh-wide; 0 = no limit [default: 0]
     #[arg(
@@ -74,6 +87,18 @@ pub(crate) struct Options {
     /// Print each command on standard error
     #[arg(short = 't', long)]
     verbose: bool,
+    /// Ask on the terminal before each command is queued
+    #[arg(short = 'p', long)]
+    interactive: bool,
+    /// Tasks read from this terminal, and run on this host; with -w or --wait
+    #[arg(short = 'o', long)]
+    open_tty: bool,
+    /// A variable that holds a number from 0, another in each task that runs at the same time; with -w or --wait
+    #[arg(long, value_name = "NAME", value_parser = variable)]
+    process_slot_var: Option<Arg>,
+    /// Show how large commands may be, and go on
+    #[arg(long)]
+    show_limits: bool,
     /// Fail if -s is reached before -n or -L
     #[arg(short = 'x', long)]
     exit: bool,
@@ -88,36 +113,9 @@ pub(crate) struct Options {
     wait: bool,
     #[command(flatten)]
     task: TaskOptions,
-    #[command(flatten)]
-    later: Later,
     /// [KEY=VALUE...] CMD [ARG...] [default: echo]
     #[arg(value_name = "CMD", trailing_var_arg = true)]
     command: Vec<OsString>,
-}
-
-/// Options of GNU xargs that are known and not there yet.
-#[derive(Debug, clap::Args)]
-struct Later {
-    #[arg(short = 'i', hide = true)]
-    replace_braces: bool,
-    #[arg(long = "replace", hide = true, num_args = 0..=1, require_equals = true, value_name = "R")]
-    replace_long: Option<Option<String>>,
-    #[arg(short = 'l', hide = true)]
-    one_line: bool,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, value_name = "N")]
-    max_lines: Option<Option<String>>,
-    #[arg(short = 'e', hide = true)]
-    old_end: bool,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, value_name = "WORD")]
-    eof: Option<Option<String>>,
-    #[arg(short = 'p', long, hide = true)]
-    interactive: bool,
-    #[arg(short = 'o', long, hide = true)]
-    open_tty: bool,
-    #[arg(long, hide = true, value_name = "NAME")]
-    process_slot_var: Option<String>,
-    #[arg(long, hide = true)]
-    show_limits: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -127,39 +125,15 @@ Examples:
   aque xargs -I{} sh -c 'gzip -k {}' < list    one task for each line
   seq 100 | aque xargs -w -k -n1 ./job         as xargs would, on all hosts, output in order";
 
-impl Later {
-    fn refuse(&self) -> Result<(), Problem> {
-        for (given, option, instead) in [
-            (self.replace_braces, "-i", "use -I {}"),
-            (self.replace_long.is_some(), "--replace", "use -I R"),
-            (self.one_line, "-l", "use -L 1"),
-            (self.max_lines.is_some(), "--max-lines", "use -L N"),
-            (self.old_end, "-e", "use -E WORD"),
-            (self.eof.is_some(), "--eof", "use -E WORD"),
-            (self.interactive, "-p", "use -t to see the commands"),
-            (self.open_tty, "-o", "tasks have no terminal"),
-            (
-                self.process_slot_var.is_some(),
-                "--process-slot-var",
-                "leave it out",
-            ),
-            (self.show_limits, "--show-limits", "leave it out"),
-        ] {
-            if given {
-                return Err(Problem::not_yet(option, instead));
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Reads, submits, and waits if that was asked for.
 pub(crate) fn run(
     context: &Context,
     options: Options,
     matches: &ArgMatches,
 ) -> Result<u8, Problem> {
-    options.later.refuse()?;
+    if show(&options) == Show::Id {
+        stays(&options)?;
+    }
     if options.task.life.reads_here() && options.arg_file.is_none() {
         return Err(Problem::usage(
             "--stdin - takes what is on standard input, and so do the arguments",
@@ -167,8 +141,11 @@ pub(crate) fn run(
         .hint("read the arguments from a file with -a, or name a file with --stdin FILE"));
     }
     let grouping = grouping(&options, matches);
-    let rules = rules(&options, &grouping);
+    let rules = rules(&options, matches, &grouping);
     let max_chars = max_chars(&options);
+    if options.show_limits {
+        limits::show(max_chars);
+    }
     let (assigned, mut own) = split_assignments(options.command.clone());
     if own.is_empty() {
         own.push(Arg::from("echo"));
@@ -189,7 +166,11 @@ pub(crate) fn run(
         .map_err(|error| Problem::failed(error.to_string()).hint("give a larger -s"))?;
     let mut template = options.task.template(assigned)?;
     template.name = None;
-    options.task.adopt(&mut context.connect()?, &mut template)?;
+    let mut client = context.connect()?;
+    options.task.adopt(&mut client, &mut template)?;
+    if options.open_tty {
+        terminal::lend(&mut template, &client.hello().tag)?;
+    }
     let input = open(options.arg_file.as_ref())?;
     let feeder = Feeder::new(
         context,
@@ -199,6 +180,7 @@ pub(crate) fn run(
             env: options.task.environment(),
             durable: options.task.durable(),
             window: options.max_procs,
+            slot_variable: options.process_slot_var.clone(),
         },
     )?;
     let reader = Reader {
@@ -209,13 +191,27 @@ pub(crate) fn run(
         } else {
             Bare::Once
         },
-        trace: if options.verbose {
-            Trace::Shown
-        } else {
-            Trace::Hidden
+        trace: match (options.interactive, options.verbose) {
+            (true, _) => Trace::Asked(terminal::Person::new()?),
+            (false, true) => Trace::Shown,
+            (false, false) => Trace::Hidden,
         },
     };
     feeder.run(|events| reader.run(&events), show(&options))
+}
+
+/// Refuses what needs somebody who stays until all have ended.
+fn stays(options: &Options) -> Result<(), Problem> {
+    let numbered = options.process_slot_var.is_some();
+    let (option, why) = match (options.open_tty, numbered) {
+        (false, false) => return Ok(()),
+        (true, _) => ("-o", "tasks cannot read from a terminal that others use"),
+        (false, true) => (
+            "--process-slot-var",
+            "somebody must see which numbers are free",
+        ),
+    };
+    Err(Problem::usage(format!("{option} needs -w or --wait: {why}")).hint("add one of them"))
 }
 
 fn show(options: &Options) -> Show {
@@ -227,33 +223,42 @@ fn show(options: &Options) -> Show {
     }
 }
 
+/// Where an option stands on the command line; 0 if it does not.
+fn place(matches: &ArgMatches, id: &str) -> usize {
+    matches.indices_of(id).and_then(Iterator::max).unwrap_or(0)
+}
+
 /// Of `-n`, `-L` and `-I` the last one counts, as in GNU xargs; `-n 1` after `-I` changes nothing.
 fn grouping(options: &Options, matches: &ArgMatches) -> Grouping {
-    let place = |id: &str| matches.indices_of(id).and_then(Iterator::max).unwrap_or(0);
-    let replace = options
-        .replace
-        .as_ref()
-        .map(|text| text.as_bytes().to_vec());
+    let place = |id: &str| place(matches, id);
+    let text = |text: &OsString| Grouping::Replace(text.as_bytes().to_vec());
+    let replaced = place("insert").max(place("replace"));
     let items = options
         .max_args
-        .filter(|most| !(*most == 1 && replace.is_some() && place("max_args") > place("replace")));
+        .filter(|most| !(*most == 1 && replaced > 0 && place("max_args") > replaced));
     let given = [
-        (place("max_args"), items.map(Grouping::Items)),
-        (place("lines"), options.lines.map(Grouping::Lines)),
-        (place("replace"), replace.map(Grouping::Replace)),
+        ("max_args", items.map(Grouping::Items)),
+        ("lines", options.lines.map(Grouping::Lines)),
+        ("max_lines", options.max_lines.map(Grouping::Lines)),
+        ("insert", options.insert.as_ref().map(text)),
+        ("replace", options.replace.as_ref().map(text)),
     ];
     let given = given
         .into_iter()
-        .filter_map(|(place, grouping)| Some((place, grouping?)));
+        .filter_map(|(id, grouping)| Some((place(id), grouping?)));
     given
         .max_by_key(|(place, _)| *place)
         .map_or(Grouping::All, |(_, grouping)| grouping)
 }
 
-fn rules(options: &Options, grouping: &Grouping) -> Rules {
-    let end = options
-        .end
-        .as_ref()
+fn rules(options: &Options, matches: &ArgMatches, grouping: &Grouping) -> Rules {
+    let place = |id: &str| place(matches, id);
+    let end = if place("eof") > place("end") {
+        options.eof.as_ref()
+    } else {
+        options.end.as_ref()
+    };
+    let end = end
         .map(|end| end.as_bytes().to_vec())
         .filter(|end| !end.is_empty());
     match (options.null, options.delimiter, grouping) {
@@ -300,10 +305,12 @@ enum Bare {
 }
 
 /// Whether commands are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Trace {
     Shown,
     Hidden,
+    /// Each is queued only if this person says so.
+    Asked(terminal::Person),
 }
 
 /// From bytes to commands; a thread's whole work.
@@ -351,13 +358,19 @@ impl Reader {
     }
 
     fn send(
-        &self,
+        &mut self,
         events: &SyncSender<Event>,
         commands: impl IntoIterator<Item = Command>,
     ) -> Result<(), Unwanted> {
         for command in commands {
-            if self.trace == Trace::Shown {
-                note(&as_typed(&command));
+            match &mut self.trace {
+                Trace::Hidden => {}
+                Trace::Shown => note(&as_typed(&command)),
+                Trace::Asked(person) => {
+                    if person.ask(&as_typed(&command)) == terminal::Answer::No {
+                        continue;
+                    }
+                }
             }
             events.send(Event::Command(command)).map_err(|_| Unwanted)?;
         }
@@ -372,6 +385,14 @@ fn positive(text: &str) -> Result<usize, String> {
         Ok(number) => Ok(number),
         Err(_) => Err("not a number".to_owned()),
     }
+}
+
+/// Parses the name of a variable.
+fn variable(text: &str) -> Result<Arg, String> {
+    if text.is_empty() || text.contains('=') {
+        return Err("a variable's name is not empty, and has no '='".to_owned());
+    }
+    Ok(Arg::from(text))
 }
 
 /// Parses one character: itself, or as `\n`, `\t`, `\0`, `\x2c`, `\054`.
@@ -436,7 +457,15 @@ mod tests {
             (&["-I", "{}", "-n2"], Grouping::Items(2)),
             (&["-I{}", "-n1"], braces.clone()),
             (&["-I{}", "-L1"], Grouping::Lines(1)),
-            (&["-n1", "-I{}"], braces),
+            (&["-n1", "-I{}"], braces.clone()),
+            (&["--replace"], braces.clone()),
+            (&["-n2", "--replace="], Grouping::Replace(Vec::new())),
+            (&["-I%", "--replace={}"], braces.clone()),
+            (&["--replace=%", "-I{}"], braces.clone()),
+            (&["--replace", "-n1"], braces),
+            (&["-n3", "--max-lines"], Grouping::Lines(1)),
+            (&["--max-lines=2", "-L3"], Grouping::Lines(3)),
+            (&["-L3", "--max-lines=2"], Grouping::Lines(2)),
             (&["echo", "-n", "2"], Grouping::All),
         ] {
             assert_eq!(grouped(words), expected, "{words:?}");
@@ -449,13 +478,17 @@ mod tests {
             (&[][..], Rules::Words(None)),
             (&["-E", "END"], Rules::Words(Some(b"END".to_vec()))),
             (&["-E", ""], Rules::Words(None)),
+            (&["--eof"], Rules::Words(None)),
+            (&["-E", "END", "--eof"], Rules::Words(None)),
+            (&["--eof", "-E", "END"], Rules::Words(Some(b"END".to_vec()))),
+            (&["--eof=END"], Rules::Words(Some(b"END".to_vec()))),
             (&["-0", "-I{}"], Rules::Delimited(0)),
             (&["-d", ",", "-E", "END"], Rules::Delimited(b',')),
             (&["-I{}"], Rules::Lines(None)),
         ] {
             let (options, matches) = parsed(words).unwrap();
             assert_eq!(
-                rules(&options, &grouping(&options, &matches)),
+                rules(&options, &matches, &grouping(&options, &matches)),
                 expected,
                 "{words:?}"
             );
@@ -485,6 +518,9 @@ mod tests {
     fn nonsense_is_refused() {
         for words in [
             &["-n", "0"][..],
+            &["--max-lines=0"],
+            &["--process-slot-var="],
+            &["--process-slot-var=A=B"],
             &["-n", "x"],
             &["-L", "-1"],
             &["-P", "-1"],
@@ -499,17 +535,18 @@ mod tests {
     }
 
     #[test]
-    fn options_that_are_not_there_yet_say_so() {
+    fn who_does_not_wait_counts_nothing() {
         for (words, told) in [
-            (&["-i"][..], "-i is not there yet; use -I {}"),
-            (&["--replace=R"], "--replace is not there yet; use -I R"),
-            (&["-l"], "-l is not there yet; use -L 1"),
-            (&["--max-lines"], "--max-lines is not there yet; use -L N"),
-            (&["-p"], "-p is not there yet; use -t to see the commands"),
+            (&["-o"][..], "-o needs -w or --wait"),
+            (
+                &["--process-slot-var=N"],
+                "--process-slot-var needs -w or --wait",
+            ),
         ] {
-            let problem = parsed(words).unwrap().0.later.refuse().unwrap_err();
-            assert_eq!(problem.line(), Some(format!("aque: {told}")));
+            let problem = stays(&parsed(words).unwrap().0).unwrap_err();
+            assert!(problem.line().unwrap().contains(told), "{words:?}");
             assert_eq!(problem.status(), 2);
         }
+        assert!(stays(&parsed(&["-p"]).unwrap().0).is_ok());
     }
 }
