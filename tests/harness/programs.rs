@@ -71,10 +71,9 @@ fn build(folder: &Path) {
         .args([
             "build",
             "--quiet",
-            "--package",
-            "node",
-            "--package",
-            "tests",
+            // Whatever is chosen besides decides which features dependencies have: as for `cargo test --workspace`, they are
+            // compiled once.
+            "--workspace",
             "--bins",
             "--profile",
             profile,
