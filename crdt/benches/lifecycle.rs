@@ -9,7 +9,7 @@ use crdt::event::{Durability, Input, Links, NewTask, Output, RunEnd};
 use crdt::ids::{Incarnation, PeerId};
 use crdt::keys::Ed25519Keys;
 use crdt::replica::Replica;
-use crdt::task::{Captured, Exit, RunReport, TaskSpec, Usage};
+use crdt::task::{Captured, Exit, Limits, RunReport, TaskSpec, Usage};
 use crdt::time::{Mono, Now, Timing, Wall};
 
 fn main() {
@@ -98,7 +98,7 @@ impl Mesh {
                     Output::Start(order) => {
                         let wall = self.now().wall;
                         let report = RunReport {
-                            out_of_memory: false,
+                            limits: Limits::default(),
                             exit: Exit::Code(0),
                             started: wall,
                             ended: wall,

@@ -19,7 +19,7 @@ use clap::ValueEnum;
 use node::executor::{
     Beginning, Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Patience, Program,
 };
-use node::guard::{Cgroups, Label, RunKey, Sink, Stdin};
+use node::guard::{Bounds, Cgroups, Label, RunKey, Sink, Stdin};
 
 const SLOTS: usize = 2;
 const ROUNDS: usize = 5;
@@ -127,7 +127,7 @@ async fn through_guard(
                 stderr: Sink::Captured(temp.join(format!("{next}.err"))),
                 deadline: node::clock::boottime() + Duration::from_secs(60),
                 nice: 0,
-                memory: None,
+                bounds: Bounds::default(),
             })?;
             ordered += 1;
         }

@@ -1,4 +1,8 @@
-//! Limits: of memory, where the machine lets a node set them (where it does not, these say so and are skipped), and of outputs.
+//! Limits: of memory and processors, where the machine lets a node set them (where it does not, these say so and are skipped), and
+//! of outputs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use tests::{Cluster, Node, Plan};
 
@@ -11,19 +15,50 @@ fn hog(mib: u32) -> [String; 3] {
     ["sh".to_owned(), "-c".to_owned(), script]
 }
 
-/// A node that limits memory; `None` where it cannot.
+/// A node that limits something, and what its doctor says of it; `None` where it cannot.
 #[expect(clippy::print_stderr, reason = "whoever runs the tests should know")]
-fn limiting() -> Option<Cluster> {
+fn limits(topic: &str) -> Option<(Cluster, String)> {
     let cluster = Cluster::start(1);
     let checkup = cluster[0].aque(&["doctor", "--json"]).run().json();
     let checks = checkup["checks"].as_array().cloned().unwrap_or_default();
-    let memory = checks.iter().find(|check| check["topic"] == "memory");
-    let memory = memory.expect("the doctor looks at memory");
-    if memory["health"] == "ok" {
-        return Some(cluster);
+    let told = |topic: &str| {
+        let check = checks.iter().find(|check| check["topic"] == topic);
+        let check = check.expect("the doctor looks at it");
+        let what = check["what"].as_str().unwrap_or_default().to_owned();
+        (check["health"] == "ok", what)
+    };
+    let (works, what) = told(topic);
+    if !works {
+        eprintln!("skipped: {what}");
+        return None;
     }
-    eprintln!("skipped: {}", memory["what"]);
-    None
+    // Where all cgroups of runs are, if no other directory has those with the limit.
+    let place = if what.contains(" at /") {
+        what
+    } else {
+        told("trees").1
+    };
+    Some((cluster, place))
+}
+
+/// A node that limits memory; `None` where it cannot.
+fn limiting() -> Option<Cluster> {
+    limits("memory").map(|(cluster, _)| cluster)
+}
+
+/// The directory of all cgroups with a limit, in a doctor's words.
+fn directory(told: &str) -> PathBuf {
+    let path = told.split(" at ").nth(1).expect("it names a directory");
+    PathBuf::from(path)
+}
+
+/// What is said in one file of each run's cgroup.
+fn said(directory: &Path, file: &str) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("the guard has a directory");
+    let texts = entries
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path().join(file)).ok());
+    texts.map(|text| text.trim_end().to_owned()).collect()
 }
 
 fn attempts(node: &Node, id: &str) -> u32 {
@@ -94,6 +129,70 @@ fn a_limit_outlives_the_node_and_leaves_nothing_behind() {
     std::fs::write(&gate, "").expect("the gate opens");
     wait_reason(&cluster[0], &id, "error", "oom");
     assert_eq!(attempts(&cluster[0], &id), 1, "it is the same run");
+}
+
+#[test]
+fn who_states_processors_gets_no_more_of_them() {
+    let Some((cluster, told)) = limits("cpus") else {
+        return;
+    };
+    let node = &cluster[0];
+    let directory = directory(&told);
+    // It works until it has had to wait: without a limit, for ever.
+    let script = format!(
+        "until grep -q 'nr_throttled [1-9]' {}/*/cpu.stat; do :; done",
+        directory.display()
+    );
+    let id = node.submit(&["-s", "-c", "0.1"], &[&script]);
+    wait_state(node, &id, "success");
+    let show = node.ok(&["show", &id]);
+    assert!(show.contains("limits      in force: cpus\n"), "{show}");
+    let gate = cluster.path("gate");
+    let waits = format!("until [ -e {} ]; do sleep 0.01; done", gate.display());
+    let limited = |options: &[&str]| {
+        let _gone = fs::remove_file(&gate);
+        let id = node.submit(&[&["-s"], options].concat(), &[&waits]);
+        wait_state(node, &id, "running");
+        let quotas = [
+            said(&directory, "cpu.max"),
+            said(&directory, "cpu.cfs_quota_us"),
+        ]
+        .concat();
+        fs::write(&gate, "").expect("the gate opens");
+        wait_state(node, &id, "success");
+        let has_limit = |quota: &&String| !quota.starts_with("max") && *quota != "-1";
+        let found: Vec<String> = quotas.iter().filter(has_limit).cloned().collect();
+        (found, node.ok(&["show", &id]))
+    };
+    let (quotas, _) = limited(&["-c", "0.5"]);
+    let [quota] = &quotas[..] else {
+        panic!("{quotas:?}");
+    };
+    assert!(
+        ["50000", "50000 100000"].contains(&quota.as_str()),
+        "{quota}"
+    );
+    // Nothing was stated: nothing is limited, and nothing said of it.
+    let (quotas, show) = limited(&[]);
+    assert!(quotas.is_empty(), "{quotas:?}");
+    assert!(!show.contains("\nlimits "), "{show}");
+    let (quotas, _) = limited(&["-c", "0"]);
+    assert!(quotas.is_empty(), "{quotas:?}");
+}
+
+#[test]
+fn a_node_without_cgroups_says_that_limits_were_not_in_force() {
+    let cluster = Plan::of(1).flags(&["--cgroups", "off"]).start();
+    let node = &cluster[0];
+    let id = node.submit(&["-c", "1", "-m", "1G"], &["true"]);
+    wait_state(node, &id, "success");
+    let show = node.ok(&["show", &id]);
+    assert!(show.contains("not in force: cpus, memory"), "{show}");
+    let doctor = node.aque(&["doctor"]).run().stdout;
+    assert!(
+        doctor.contains("runs may take more of cpus than their tasks state: --cgroups is off"),
+        "{doctor}"
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::message::{Heartbeat, Message};
 use crate::registers::{BidRegister, Loss};
 use crate::resolve;
 use crate::schedule::Demand;
-use crate::task::{Captured, Exit, OnLost, Outcome, RunReport, Usage, Verdict};
+use crate::task::{Captured, Exit, Limits, OnLost, Outcome, RunReport, Usage, Verdict};
 use crate::terms::Terms;
 use crate::time::{Mono, Wall};
 
@@ -630,7 +630,7 @@ impl Replica {
     /// Sabotage: what the kill at a deadline looks like to somebody who takes it for an end.
     fn killed(&self) -> RunReport {
         RunReport {
-            out_of_memory: false,
+            limits: Limits::default(),
             exit: Exit::Signal(9),
             started: self.now.wall,
             ended: self.now.wall,

@@ -16,7 +16,7 @@ use crate::graph::TaskIx;
 use crate::ids::{Epoch, RunId, Tag, TaskId};
 use crate::resolve;
 use crate::task::{
-    Cause, Condition, Exit, Options, Outcome, OutcomeDigest, RunReport, TaskSpec, TaskState,
+    Cause, Condition, Exit, Limits, Options, Outcome, OutcomeDigest, RunReport, TaskSpec, TaskState,
     Verdict, Wish, Work,
 };
 use crate::terms::Terms;
@@ -379,7 +379,9 @@ impl Replica {
         let cause = match report.exit {
             _ if told_to_end && !killed && limited => Some(Cause::Timeout),
             Exit::Code(0) => None,
-            Exit::Code(_) | Exit::Signal(_) if report.out_of_memory => Some(Cause::Oom),
+            Exit::Code(_) | Exit::Signal(_) if report.limits.has(Limits::OUT_OF_MEMORY) => {
+                Some(Cause::Oom)
+            },
             Exit::Code(code) => Some(Cause::Codes(code, code)),
             Exit::Signal(signal) => Some(Cause::Signal(Some(signal))),
         };

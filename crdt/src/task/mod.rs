@@ -17,7 +17,9 @@ use crate::time::Wall;
 
 pub use self::array::{Element, Elements};
 pub use self::options::{Cause, Condition, Extra, Input, Options};
-pub use self::outcome::{Captured, Exit, Outcome, OutcomeDigest, RunReport, Usage, Verdict};
+pub use self::outcome::{
+    Captured, Exit, Limits, Outcome, OutcomeDigest, RunReport, Usage, Verdict,
+};
 pub use self::state::{TaskState, TaskView};
 pub use self::text::{Arg, Environment};
 pub use self::want::{About, Want, Wish};

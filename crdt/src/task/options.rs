@@ -213,6 +213,8 @@ options! {
     20 duration: Duration,
     /// The mounts that it reads or writes much of; sorted. Tasks that share one are spread.
     21 io: Vec<String>,
+    /// Its processors were stated: a run gets no more of them, where that can be limited.
+    26 cpu_limit: bool,
 }
 
 impl Options {

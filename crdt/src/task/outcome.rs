@@ -41,6 +41,31 @@ pub struct Usage {
     pub written_bytes: u64,
 }
 
+/// What the kernel kept a run to: one byte, a bit for each fact, so that facts which are not known here pass through unharmed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Limits(u8);
+
+impl Limits {
+    /// A process of it was killed for want of memory.
+    pub const OUT_OF_MEMORY: Self = Self(1);
+    /// It could take no more memory than was stated.
+    pub const MEMORY: Self = Self(2);
+    /// It could take no more processors than were stated.
+    pub const CPUS: Self = Self(4);
+
+    /// Says whether all facts of `which` are among these.
+    #[must_use]
+    pub fn has(self, which: Self) -> bool {
+        self.0 & which.0 == which.0
+    }
+}
+
+impl FromIterator<Self> for Limits {
+    fn from_iter<I: IntoIterator<Item = Self>>(facts: I) -> Self {
+        Self(facts.into_iter().fold(0, |all, Self(fact)| all | fact))
+    }
+}
+
 /// What a finished run left behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RunReport {
@@ -56,8 +81,8 @@ pub struct RunReport {
     pub stdout: Captured,
     /// Its standard error.
     pub stderr: Captured,
-    /// The kernel has killed a process of it for want of memory.
-    pub out_of_memory: bool,
+    /// What the kernel kept it to.
+    pub limits: Limits,
 }
 
 /// The meaning of an outcome, decided by its writer alone.
@@ -129,6 +154,19 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_sets_of_facts() {
+        let none: Limits = [].into_iter().collect();
+        assert_eq!(none, Limits::default());
+        assert!(!none.has(Limits::CPUS));
+        let both: Limits = [Limits::CPUS, Limits::OUT_OF_MEMORY].into_iter().collect();
+        assert!(both.has(Limits::CPUS) && both.has(Limits::OUT_OF_MEMORY));
+        assert!(!both.has(Limits::MEMORY));
+        // As before there were others: whether memory ran out.
+        let bytes = postcard::to_stdvec(&(Limits::OUT_OF_MEMORY, Limits::default()));
+        assert_eq!(bytes.ok(), postcard::to_stdvec(&(true, false)).ok());
+    }
 
     #[test]
     fn digest_names_the_whole_outcome() {

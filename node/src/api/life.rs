@@ -49,6 +49,7 @@ pub(super) fn options(
         hosts: requires.hosts,
         platform: requires.platform,
         cpus_but: requires.cpus_but.map(milli),
+        cpu_limit: requires.cpu_limit,
         ..Options::default()
     })
 }
@@ -72,6 +73,7 @@ pub(super) fn requirements(options: &Options) -> Requirements {
             .map(|(name, milli)| (name.clone(), whole(*milli)))
             .collect(),
         cpus_but: options.cpus_but.map(whole),
+        cpu_limit: options.cpu_limit,
         memory_ladder: options.memory_ladder.clone(),
         hosts: options.hosts.clone(),
         platform: options.platform.clone(),

@@ -11,14 +11,16 @@ use crdt::replica::Replica;
 use crdt::roster::MemberView;
 use crdt::settings::Settings;
 use crdt::task::{
-    Arg, Environment, Exit, Membership, OnLost, OnPartition, Options, TaskSpec, TaskState,
+    Arg, Environment, Exit, Limits, Membership, OnLost, OnPartition, Options, TaskSpec, TaskState,
     TaskView, Work,
 };
 use crdt::time::Wall;
 
 use super::ids::{self, IdError};
 use super::life::{life, options, requirements};
-use super::wire::{AttemptLine, Detail, NodeLine, Submission, TaskLine, TaskRequest, VoteLine};
+use super::wire::{
+    AttemptLine, Detail, LimitWords, NodeLine, Submission, TaskLine, TaskRequest, VoteLine,
+};
 
 /// Who asks, by the kernel's word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,6 +173,10 @@ pub fn detail(replica: &Replica, view: &TaskView, names: &Names) -> Detail {
         registers: replica.explain_registers(view.id),
         attempts: attempts(replica, view.id, names),
         usage: report.map(|report| report.usage),
+        limits: report.map(|report| LimitWords {
+            memory: report.limits.has(Limits::MEMORY),
+            cpus: report.limits.has(Limits::CPUS),
+        }),
         stdout: report.map(|report| report.stdout),
         stderr: report.map(|report| report.stderr),
     }

@@ -275,6 +275,9 @@ pub struct Requirements {
     /// All processors of the host but so many, whatever the needs say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpus_but: Option<f64>,
+    /// Its processors, in the needs or here, were stated: a run gets no more where its host can see to that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cpu_limit: bool,
     /// What it needs of memory, bytes, after it has run out of it once, twice, and so on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub memory_ladder: Vec<u64>,
@@ -607,12 +610,24 @@ pub struct Detail {
     /// What the committed run used.
     #[serde(default)]
     pub usage: Option<Usage>,
+    /// Which stated limits that run's host could see to.
+    #[serde(default)]
+    pub limits: Option<LimitWords>,
     /// Its standard output.
     #[serde(default)]
     pub stdout: Option<Captured>,
     /// Its standard error.
     #[serde(default)]
     pub stderr: Option<Captured>,
+}
+
+/// Which limits were in force for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitWords {
+    /// It could take no more memory than was stated.
+    pub memory: bool,
+    /// It could take no more processors than were stated.
+    pub cpus: bool,
 }
 
 /// One claim of a task.

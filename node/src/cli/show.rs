@@ -132,6 +132,7 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
         ("epoch", line.epoch.to_string()),
         ("runs", line.attempts.to_string()),
         ("usage", usage),
+        ("limits", limits(detail)),
         ("stdout", stream(detail.life.stdout.as_ref(), detail.stdout)),
         ("stderr", stream(detail.life.stderr.as_ref(), detail.stderr)),
         (
@@ -254,6 +255,32 @@ fn needs(detail: &Detail) -> String {
     needs.join(", ")
 }
 
+/// Which stated limits held for the run, and which its host could not see to.
+fn limits(detail: &Detail) -> String {
+    let Some(held) = detail.limits else {
+        return String::new();
+    };
+    let stated = [
+        ("cpus", detail.requires.cpu_limit, held.cpus),
+        ("memory", detail.needs.memory_bytes > 0, held.memory),
+    ];
+    let named = |wanted: bool| {
+        let names = stated.iter().filter(|(_, stated, held)| *stated && *held == wanted);
+        names.map(|(name, ..)| *name).collect::<Vec<_>>().join(", ")
+    };
+    let (kept, not) = (named(true), named(false));
+    let mut said = Vec::new();
+    if !kept.is_empty() {
+        said.push(format!("in force: {kept}"));
+    }
+    if !not.is_empty() {
+        said.push(format!(
+            "not in force: {not} ('aque doctor' on that host says why)"
+        ));
+    }
+    said.join("; ")
+}
+
 fn captured(stream: Option<Captured>) -> String {
     stream.map_or_else(String::new, |stream| match stream.digest {
         Some(digest) => format!("{} (blake3 {digest})", size(stream.len)),
@@ -270,7 +297,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::api::wire::{Life, Requirements, VoteLine};
+    use crate::api::wire::{Life, LimitWords, Requirements, VoteLine};
 
     #[test]
     fn show_one_task() {
@@ -305,6 +332,7 @@ mod tests {
             requires: Requirements {
                 resources: [("gpu".to_owned(), 1.5)].into(),
                 hosts: "render-*,!render-7".into(),
+                cpu_limit: true,
                 ..Requirements::default()
             },
             needs: Needs {
@@ -330,6 +358,10 @@ mod tests {
                 max_rss_kib: 4_096,
                 read_bytes: 0,
                 written_bytes: 1 << 20,
+            }),
+            limits: Some(LimitWords {
+                memory: true,
+                cpus: false,
             }),
             stdout: Some(Captured {
                 len: 2_048,
@@ -363,6 +395,7 @@ host        beta
 epoch       1
 runs        1
 usage       0.002s user, 0.002s system, 4.0 MiB at most, 1.0 MiB written
+limits      in force: memory; not in force: cpus ('aque doctor' on that host says why)
 stdout      2.0 KiB (blake3 {})
 stderr      to errors.log
 committee   alpha beta

@@ -27,7 +27,7 @@ pub(crate) struct TaskOptions {
     /// Higher runs first [default: 1000]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     priority: Option<i32>,
-    /// Processors that it needs, such as 4 or 0.5; -1: all but one, all: all of them [default: 1]
+    /// Processors that it needs and may take, such as 4 or 0.5; -1: all but one, all: all of them [default: needs 1, may take more]
     #[arg(short, long, value_name = "N", value_parser = parse::cpus, allow_negative_numbers = true)]
     cpus: Option<Cpus>,
     /// Memory that it needs and may take, such as 512M; 4G,8G: runs again with the next size when it runs out of memory
@@ -214,6 +214,7 @@ impl TaskOptions {
                 Some(Cpus::AllBut(milli)) => Some(whole(milli)),
                 Some(Cpus::Of(_)) | None => None,
             },
+            cpu_limit: self.cpus.is_some(),
             memory_ladder: self.ladder()?,
             hosts: self.host.clone().unwrap_or_default(),
             platform: self.platform.clone().unwrap_or_default(),
@@ -237,6 +238,7 @@ impl TaskOptions {
         if self.cpus.is_none() {
             task.needs.cpu_milli = parent.needs.cpu_milli;
             task.requires.cpus_but = parent.requires.cpus_but;
+            task.requires.cpu_limit = parent.requires.cpu_limit;
         }
         if self.memory.is_empty() {
             task.needs.memory_bytes = parent.needs.memory_bytes;

@@ -117,6 +117,7 @@ mod tests {
             registers: Vec::new(),
             attempts,
             usage: None,
+            limits: None,
             stdout: None,
             stderr: None,
         }

@@ -9,7 +9,7 @@ use super::conduct::{check_offenders, check_refused};
 use super::node::Node;
 use crate::api::wire::{Check, Checkup, Health};
 use crate::executor::GuardState;
-use crate::guard::{Memory, Trees, Way, proc};
+use crate::guard::{Limiting, Trees, Way, proc};
 use crate::render::text::count;
 
 /// Less space than this is short: some thousand tasks' outputs, or an hour of a busy log.
@@ -41,7 +41,8 @@ impl Node {
             self.check_disk(),
             self.check_guard(),
             check_trees(&self.executor.trees()),
-            check_memory(&self.executor.trees().memory),
+            check_limiting("memory", &self.executor.trees().memory),
+            check_limiting("cpus", &self.executor.trees().cpus),
             self.check_files(),
             self.check_parts(),
             self.check_peers(&members),
@@ -272,20 +273,22 @@ fn check_trees(trees: &Trees) -> Check {
     }
 }
 
-/// Whether a run may take more memory than its task states.
-fn check_memory(memory: &Memory) -> Check {
-    const TOPIC: &str = "memory";
-    match memory {
-        Memory::Unified => ok(TOPIC, "stated memory is a limit: cgroup v2"),
-        Memory::Apart { path } => ok(
-            TOPIC,
-            format!("stated memory is a limit: cgroup v1 at {path}"),
+/// Whether a run may take more of something than its task states.
+fn check_limiting(topic: &str, limiting: &Limiting) -> Check {
+    match limiting {
+        Limiting::Unified => ok(
+            topic,
+            format!("what tasks state of {topic} is a limit: cgroup v2"),
         ),
-        Memory::Unlimited { why } => check(
-            TOPIC,
+        Limiting::Apart { path } => ok(
+            topic,
+            format!("what tasks state of {topic} is a limit: cgroup v1 at {path}"),
+        ),
+        Limiting::None { why } => check(
+            topic,
             Health::Warning,
-            format!("runs may take more memory than their tasks state: {why}"),
-            "give the node's cgroup the memory controller and a subgroup for the node itself: 'Delegate=yes' and 'DelegateSubgroup=aque-node' in its service",
+            format!("runs may take more of {topic} than their tasks state: {why}"),
+            "give the node's cgroup the controllers of memory and of processors, and a subgroup for the node itself: 'Delegate=yes' and 'DelegateSubgroup=aque-node' in its service",
         ),
     }
 }
@@ -391,10 +394,10 @@ mod tests {
             ),
         ];
         for (way, missed, health, text) in rows {
-            let memory = Memory::Unified;
             let check = check_trees(&Trees {
                 way,
-                memory,
+                memory: Limiting::Unified,
+                cpus: Limiting::Unified,
                 missed,
             });
             assert_eq!(check.health, health, "{check:?}");

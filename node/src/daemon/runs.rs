@@ -8,7 +8,8 @@ use std::time::Duration;
 use crdt::entry::Beat;
 use crdt::event::{Input, RunEnd, StartOrder};
 use crdt::ids::{Digest, RunId, TaskId};
-use crdt::task::{self, Arg, Captured, Element, Exit, RunReport, Work};
+use crdt::schedule::Demand;
+use crdt::task::{self, Arg, Captured, Element, Exit, Limits, RunReport, Work};
 use crdt::time::{Mono, Wall};
 use crdt::units::Allotment;
 use tracing::{debug, error, info, warn};
@@ -18,7 +19,7 @@ use super::node::Node;
 use crate::clock::{boottime, wall_ms};
 use crate::config::Settings;
 use crate::executor::{Environment, ExecEvent, Order};
-use crate::guard::{Cause, Ended, How, Refusal, RunKey, Sink, Stdin, Var};
+use crate::guard::{Bounds, Cause, Ended, How, Refusal, RunKey, Sink, Stdin, Var};
 use crate::outputs::{self, Outputs, Stream};
 
 /// Environments that are kept for the next run that shares them.
@@ -201,7 +202,7 @@ impl Node {
             stderr: sink(options.stderr.as_ref(), Stream::Err),
             deadline: Duration::from_nanos(deadline),
             nice: 0,
-            memory: Some(order.demand.memory_bytes).filter(|bytes| *bytes > 0),
+            bounds: bounds(order),
         });
         debug!(task = %order.run.task, epoch = %order.run.epoch, "run ordered");
         if let Err(problem) = sent {
@@ -410,7 +411,7 @@ impl Node {
             },
             stdout: captured(stdout),
             stderr: captured(stderr),
-            out_of_memory: ended.out_of_memory,
+            limits: limits(&ended),
         };
         debug!(task = %run.id.task, epoch = %run.id.epoch, ?exit, "run ended");
         self.run_is_over(run.id, RunEnd::Exited(report));
@@ -448,6 +449,32 @@ fn resource_variables(Allotment(units): &Allotment) -> impl Iterator<Item = Var>
         let name = format!("AQUE_RESOURCE_{name}");
         (name.into_bytes(), numbers.join(",").into_bytes())
     })
+}
+
+/// What a run gets at most: what its task stated, for nothing that was not stated comes as a surprise.
+fn bounds(order: &StartOrder) -> Bounds {
+    let Demand {
+        cpu_milli,
+        memory_bytes,
+        ..
+    } = order.demand;
+    let limited = order.spec.options.cpu_limit && cpu_milli > 0;
+    Bounds {
+        memory: Some(memory_bytes).filter(|bytes| *bytes > 0),
+        cpus: limited.then_some(cpu_milli),
+        part: cpu_milli,
+    }
+}
+
+/// What the kernel kept a run to.
+fn limits(ended: &Ended) -> Limits {
+    let facts = [
+        (ended.out_of_memory, Limits::OUT_OF_MEMORY),
+        (ended.limited.memory, Limits::MEMORY),
+        (ended.limited.cpus, Limits::CPUS),
+    ];
+    let so = facts.into_iter().filter(|(so, _)| *so);
+    so.map(|(_, fact)| fact).collect()
 }
 
 /// What the guard lets a run read.

@@ -20,7 +20,8 @@ use super::{ExecEvent, GuardState, Order};
 use crate::clock::{Alarm, boottime};
 use crate::guard::frame::encode;
 use crate::guard::{
-    Cause, Core, Ended, FrameError, How, Refusal, Reply, Request, RunKey, StartRun, Trees, Usage,
+    Cause, Core, Ended, FrameError, How, Limited, Refusal, Reply, Request, RunKey, StartRun, Trees,
+    Usage,
 };
 
 /// Above this many unsent bytes, wishes stay on the desk.
@@ -440,7 +441,7 @@ fn start_run(order: Order, env: crate::guard::EnvId) -> StartRun {
         stderr: order.stderr,
         deadline: order.deadline,
         nice: order.nice,
-        memory: order.memory,
+        bounds: order.bounds,
     }
 }
 
@@ -459,5 +460,6 @@ fn lost(key: RunKey, started_at: Duration) -> Ended {
         stdout_bytes: 0,
         stderr_bytes: 0,
         out_of_memory: false,
+        limited: Limited::default(),
     }
 }

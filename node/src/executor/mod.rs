@@ -25,7 +25,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::Alarm;
 use crate::guard::{
-    Cgroups, Ended, Found, FoundState, FrameError, Label, Refusal, RunKey, Sink, Stdin, Trees, Var,
+    Bounds, Cgroups, Ended, Found, FoundState, FrameError, Label, Refusal, RunKey, Sink, Stdin,
+    Trees, Var,
 };
 
 mod actor;
@@ -91,8 +92,8 @@ pub struct Order {
     pub deadline: Duration,
     /// Added niceness, 0 to 19.
     pub nice: u8,
-    /// The most memory that it gets, bytes, where that can be limited.
-    pub memory: Option<u64>,
+    /// How much of its host it gets.
+    pub bounds: Bounds,
 }
 
 /// What an executor tells. For each order: [`ExecEvent::Refused`], or [`ExecEvent::Started`]

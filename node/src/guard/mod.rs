@@ -59,11 +59,11 @@ pub mod trees;
 
 pub use frame::FrameError;
 pub use protocol::{
-    Cause, Core, Ended, EnvId, Found, FoundState, How, Label, Refusal, Reply, Request, RunKey,
-    Sink, StartRun, Stdin, Usage, Var,
+    Bounds, Cause, Core, Ended, EnvId, Found, FoundState, How, Label, Limited, Refusal, Reply,
+    Request, RunKey, Sink, StartRun, Stdin, Usage, Var,
 };
 pub(crate) use records::RECORDS_VERSION;
-pub use trees::{Cgroups, Memory, Trees, Way};
+pub use trees::{Cgroups, Limiting, Trees, Way};
 
 /// The verb under which a node starts its own program as a guard.
 pub const VERB: &str = "guard";
@@ -119,7 +119,11 @@ fn prepare(orders: &Orders<'_>) -> io::Result<server::Server> {
     // Open as long as the process: every run's input.
     std::mem::forget(null);
     let home = home(orders, &mut shot)?;
-    let limits = limits(&home, orders.mark);
+    let limits = match &home {
+        Ok(home) => cgroup::Limits::open(home, orders.mark),
+        Err(Way::Off) => cgroup::Limits::none("--cgroups is off"),
+        Err(_) => cgroup::Limits::none("no cgroup can be made"),
+    };
     let cgroups = home.as_ref().ok().map(|home| home.base().clone());
     let deadlines = deadlines::Deadlines::new(shot.pid(), cgroups)?;
     let link = link::Link::new(socket)?;
@@ -142,15 +146,6 @@ fn home(orders: &Orders<'_>, shot: &mut sys::Shot) -> io::Result<Result<cgroup::
     }
     let home = cgroup::Home::open(shot, orders.cgroups, orders.mark, orders.records)?;
     Ok(home.map_err(|why| Way::Walk { why }))
-}
-
-/// The limits of runs' memory; or why there are none.
-fn limits(home: &Result<cgroup::Home, Way>, mark: u64) -> Result<cgroup::Limits, String> {
-    match home {
-        Ok(home) => cgroup::Limits::open(home, mark),
-        Err(Way::Off) => Err("--cgroups is off".to_owned()),
-        Err(_) => Err("no cgroup can be made".to_owned()),
-    }
 }
 
 /// Lets the end of children be heard, and nothing else disturb: an interrupt at the terminal is for

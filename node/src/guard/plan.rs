@@ -226,7 +226,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::guard::protocol::{Label, RunKey};
+    use crate::guard::protocol::{Bounds, Label, RunKey};
 
     const MARK: Mark = Mark {
         guard: 1,
@@ -250,7 +250,7 @@ mod tests {
             stderr: Sink::Captured("/e".into()),
             deadline: Duration::MAX,
             nice: 0,
-            memory: None,
+            bounds: Bounds::default(),
         }
     }
 

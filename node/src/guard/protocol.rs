@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::trees::Trees;
 
 /// Version of the messages, told in [`Reply::Ready`].
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// A node's handle for one run. Never used twice in the life of a node's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -116,8 +116,39 @@ pub struct StartRun {
     pub deadline: Duration,
     /// Added niceness, 0 to 19.
     pub nice: u8,
-    /// The most memory that it gets, bytes, where that can be limited.
+    /// How much of its host it gets.
+    pub bounds: Bounds,
+}
+
+/// How much of its host a run gets, where that can be limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// The most memory, bytes; none: what there is.
     pub memory: Option<u64>,
+    /// The most of the processors, thousandths of one; none: what there is.
+    pub cpus: Option<u32>,
+    /// Its part of them where runs compete, thousandths of one.
+    pub part: u32,
+}
+
+impl Default for Bounds {
+    /// Those of a run that states nothing.
+    fn default() -> Self {
+        Self {
+            memory: None,
+            cpus: None,
+            part: 1_000,
+        }
+    }
+}
+
+/// Which limits were in force for a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limited {
+    /// Of its memory.
+    pub memory: bool,
+    /// Of its processors.
+    pub cpus: bool,
 }
 
 /// Where a run's input comes from.
@@ -302,6 +333,8 @@ pub struct Ended {
     pub stderr_bytes: u64,
     /// The kernel has killed a process of it that would have taken more memory than it may.
     pub out_of_memory: bool,
+    /// Which limits were in force.
+    pub limited: Limited,
 }
 
 /// What a run's leader said at its end.

@@ -22,8 +22,8 @@ use super::proc;
 use super::protocol::{Ended, Found, FoundState, Label, RunKey};
 
 /// Version of the layout; the end of `MAGIC`.
-pub(crate) const RECORDS_VERSION: u32 = 3;
-const MAGIC: &[u8; 8] = b"aqruns03";
+pub(crate) const RECORDS_VERSION: u32 = 4;
+const MAGIC: &[u8; 8] = b"aqruns04";
 const HEADER_BYTES: usize = 64;
 const SLOT_BYTES: usize = 256;
 
@@ -239,7 +239,7 @@ fn decode(slot: &[u8]) -> Option<Entry> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-    use super::super::protocol::{Cause, How, Usage};
+    use super::super::protocol::{Cause, How, Limited, Usage};
     use super::*;
 
     fn run(key: u64) -> Recorded {
@@ -273,6 +273,10 @@ mod tests {
                 stdout_bytes: u64::MAX,
                 stderr_bytes: u64::MAX,
                 out_of_memory: true,
+                limited: Limited {
+                    memory: true,
+                    cpus: true,
+                },
             },
         }
     }

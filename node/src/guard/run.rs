@@ -17,7 +17,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process_group};
 
-use super::cgroup::{Group, Limit};
+use super::cgroup::{Group, Held};
 use super::deadlines::kill_run;
 use super::proc;
 use super::protocol::{Cause, Core, Ended, How, Label, RunKey, Sink, StartRun, Usage};
@@ -45,7 +45,7 @@ pub(super) struct Run {
     /// Its place in the guard's file.
     pub(super) slot: Slot,
     group: Option<Group>,
-    limit: Option<Limit>,
+    held: Held,
     out_of_memory: bool,
     started_ticks: u64,
     stdout: Option<PathBuf>,
@@ -72,11 +72,11 @@ enum Stuck {
 }
 
 impl Run {
-    /// A run that has just been started, in this cgroup if it has one.
+    /// A run that has just been started, in this cgroup if it has one, with these limits.
     pub(super) fn new(
         order: &StartRun,
         leader: Pid,
-        (group, limit): (Option<Group>, Option<Limit>),
+        (group, held): (Option<Group>, Held),
         started_at: Duration,
         slot: Slot,
     ) -> Self {
@@ -93,7 +93,7 @@ impl Run {
             started_at,
             slot,
             group,
-            limit,
+            held,
             out_of_memory: false,
             started_ticks: proc::ticks(started_at),
             stdout: captured(&order.stdout),
@@ -148,7 +148,7 @@ impl Run {
     }
 
     /// The processes in its cgroup.
-    pub(super) fn held(&self) -> Vec<i32> {
+    pub(super) fn members(&self) -> Vec<i32> {
         self.group.as_ref().map_or_else(Vec::new, Group::processes)
     }
 
@@ -175,7 +175,7 @@ impl Run {
             // It came to its end just before it was killed.
             self.stop = Some(Cause::ByItself);
         }
-        self.out_of_memory = self.limit.as_ref().is_some_and(Limit::has_killed);
+        self.out_of_memory = self.held.has_run_out();
         self.phase = Phase::Leaving { since, how };
     }
 
@@ -210,15 +210,13 @@ impl Run {
         turned
     }
 
-    /// The report of a run of which nothing lives; removes the files of empty outputs, and what limited its memory. `None` if
+    /// The report of a run of which nothing lives; removes the files of empty outputs, and what limited it. `None` if
     /// its leader lives.
     pub(super) fn report(&self, now: Duration) -> Option<Ended> {
         let Phase::Leaving { how, .. } = self.phase else {
             return None;
         };
-        if let Some(limit) = &self.limit {
-            limit.remove();
-        }
+        self.held.remove();
         Some(Ended {
             key: self.key,
             how,
@@ -229,6 +227,7 @@ impl Run {
             stdout_bytes: self.stdout.as_ref().map_or(0, bytes_of),
             stderr_bytes: self.stderr.as_ref().map_or(0, bytes_of),
             out_of_memory: self.out_of_memory,
+            limited: self.held.limited(),
         })
     }
 

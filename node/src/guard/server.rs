@@ -27,7 +27,7 @@ use super::records::{Kept, Records, Slot};
 use super::run::Run;
 use super::strays::{Owner, Place, Stray, Strays};
 use super::sys;
-use super::trees::{Memory, Trees, Way};
+use super::trees::{Trees, Way};
 use crate::clock::boottime;
 
 /// Shortest and longest time between two looks at a run that should be gone. The usual end needs
@@ -61,8 +61,8 @@ pub(super) struct Tools {
     pub(super) records: Records,
     /// Makes cgroups; or why it cannot.
     pub(super) home: Result<Home, Way>,
-    /// Limits memory; or why it does not.
-    pub(super) limits: Result<Limits, String>,
+    /// Limits runs.
+    pub(super) limits: Limits,
 }
 
 /// A guard at work.
@@ -204,15 +204,14 @@ impl Server {
 
     /// How processes of runs are ended here.
     fn trees(&self) -> Trees {
+        let (memory, cpus) = self.tools.limits.told();
         Trees {
             way: match &self.tools.home {
                 Ok(home) => home.way(),
                 Err(way) => way.clone(),
             },
-            memory: match &self.tools.limits {
-                Ok(limits) => limits.told(),
-                Err(why) => Memory::Unlimited { why: why.clone() },
-            },
+            memory,
+            cpus,
             missed: self.missed.clone(),
         }
     }
@@ -469,7 +468,7 @@ impl Server {
         if run.turned_stuck(now) {
             let pids = pids
                 .into_iter()
-                .chain(run.held())
+                .chain(run.members())
                 .take(NAMED_PIDS)
                 .collect();
             self.say(&Reply::Stuck { key, pids });

@@ -23,6 +23,9 @@ use std::time::Duration;
 use reap::bury;
 pub(super) use reap::{next_ended, reap};
 
+/// Cgroups that a child enters besides its run's: in the hierarchies of memory and of processors of version 1.
+const MOST_DOORS: usize = 2;
+
 /// Memory for children's stacks: they borrow everything else.
 const STACK_BYTES: usize = 64 << 10;
 
@@ -156,8 +159,8 @@ struct Flight {
     stderr: (*const c_char, libc::mode_t),
     /// Where it writes itself into its cgroup; negative if it need not.
     group: RawFd,
-    /// The same in the hierarchy of memory.
-    limit: RawFd,
+    /// The same for cgroups that limit it.
+    limits: [RawFd; MOST_DOORS],
     input: RawFd,
     guard: c_int,
     nice: c_int,
@@ -183,8 +186,8 @@ impl Shot {
         std::sync::Arc::clone(&self.pid)
     }
 
-    /// Starts a program in a session of its own, and in a cgroup if there is an entrance, and in another if there is a door to it;
-    /// returns once it executes.
+    /// Starts a program in a session of its own, in a cgroup if there is an entrance, and in others to which there are doors, two at
+    /// most; returns once it executes.
     ///
     /// # Errors
     /// [`Fault`]; then no process is left.
@@ -192,8 +195,16 @@ impl Shot {
         &mut self,
         plan: &Plan,
         into: Option<&Entrance>,
-        door: Option<&OwnedFd>,
+        doors: &[OwnedFd],
     ) -> Result<i32, Fault> {
+        assert!(
+            doors.len() <= MOST_DOORS,
+            "a child is limited by two cgroups at most"
+        );
+        let mut limits = [-1; MOST_DOORS];
+        for (limit, door) in limits.iter_mut().zip(doors) {
+            *limit = door.as_raw_fd();
+        }
         let programs = pointers(None, plan.programs.iter());
         let mut argv = pointers(Some(c"/bin/sh".as_ptr()), plan.argv.iter());
         let env = pointers(None, plan.env.iter().map(AsRef::as_ref));
@@ -215,7 +226,7 @@ impl Shot {
                 Some(Entrance::Moves(file)) => file.as_raw_fd(),
                 Some(Entrance::Born(_)) | None => -1,
             },
-            limit: door.map_or(-1, AsRawFd::as_raw_fd),
+            limits,
             input,
             guard: self.guard,
             nice: plan.nice.min(19).into(),
@@ -337,7 +348,8 @@ unsafe fn approach(flight: &Flight) -> Result<(), Step> {
     let check = |result: c_int, step: Step| if result < 0 { Err(step) } else { Ok(()) };
     // SAFETY: plain system calls on memory that the caller vouches for.
     unsafe {
-        for group in [flight.group, flight.limit] {
+        let [memory, cpus] = flight.limits;
+        for group in [flight.group, memory, cpus] {
             if group >= 0 && libc::write(group, c"0".as_ptr().cast(), 1) != 1 {
                 return Err(Step::Group);
             }

@@ -40,14 +40,16 @@ pub struct Trees {
     /// The way.
     pub way: Way,
     /// How the memory of runs is limited.
-    pub memory: Memory,
+    pub memory: Limiting,
+    /// How their processors are.
+    pub cpus: Limiting,
     /// Why the last run that has no cgroup, although others have, has none.
     pub missed: Option<String>,
 }
 
-/// How the memory of runs is limited.
+/// How something of runs is limited.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Memory {
+pub enum Limiting {
     /// On their own cgroups, of version 2.
     Unified,
     /// By cgroups of version 1, apart from the others.
@@ -56,7 +58,7 @@ pub enum Memory {
         path: String,
     },
     /// Not at all.
-    Unlimited {
+    None {
         /// Why.
         why: String,
     },

@@ -9,7 +9,7 @@ use node::clock::boottime;
 use node::executor::{
     Beginning, Environment, ExecConfig, ExecEvent, Executor, GuardState, Order, Patience, Program,
 };
-use node::guard::{Cgroups, Ended, Found, How, Label, Refusal, RunKey, Sink, Stdin};
+use node::guard::{Bounds, Cgroups, Ended, Found, How, Label, Refusal, RunKey, Sink, Stdin};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc::Receiver;
 
@@ -133,7 +133,7 @@ impl Rig {
             stderr: Sink::Captured(self.path(&format!("{key}.err"))),
             deadline: boottime() + FAR,
             nice: 0,
-            memory: None,
+            bounds: Bounds::default(),
         }
     }
 

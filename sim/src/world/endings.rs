@@ -3,7 +3,7 @@
 
 use crdt::event::{FoundRun, Input, RunEnd};
 use crdt::ids::RunId;
-use crdt::task::{Captured, Exit, RunReport, Usage};
+use crdt::task::{Captured, Exit, Limits, RunReport, Usage};
 use crdt::time::Wall;
 
 use super::guards::name;
@@ -214,8 +214,10 @@ impl World {
     fn report_of(&self, host: HostIx, guard: &Guard, exit: Exit) -> RunReport {
         let ended = self.hosts[host].clock.read(self.now).wall;
         let length = u64::try_from(guard.plan.length.as_millis()).unwrap_or(u64::MAX);
+        let ran_out = exit == Exit::Code(Plan::OUT_OF_MEMORY);
+        let limits = std::iter::once(Limits::OUT_OF_MEMORY).filter(|_| ran_out);
         RunReport {
-            out_of_memory: exit == Exit::Code(Plan::OUT_OF_MEMORY),
+            limits: limits.collect(),
             exit,
             started: Wall(ended.0.saturating_sub(length)),
             ended,

@@ -18,6 +18,8 @@ pub(super) enum Hierarchy {
     Freezer,
     /// That of memory, of version 1.
     Memory,
+    /// That of processors, of version 1.
+    Cpu,
 }
 
 impl Hierarchy {
@@ -27,6 +29,7 @@ impl Hierarchy {
             Self::V2 => None,
             Self::Freezer => Some(b"freezer"),
             Self::Memory => Some(b"memory"),
+            Self::Cpu => Some(b"cpu"),
         }
     }
 }
@@ -57,11 +60,11 @@ pub(super) fn places(mountinfo: &[u8], own: &[u8], wish: Cgroups) -> Vec<PathBuf
         .collect()
 }
 
-/// Returns the directories of the own cgroup in the hierarchy of memory of version 1.
-pub(super) fn memory_places() -> Vec<PathBuf> {
+/// Returns the directories of the own cgroup in one hierarchy.
+pub(super) fn own_places(hierarchy: Hierarchy) -> Vec<PathBuf> {
     let read = |path| std::fs::read(path).unwrap_or_default();
     let (mountinfo, own) = (read("/proc/self/mountinfo"), read("/proc/self/cgroup"));
-    places_in(&mountinfo, &own, Hierarchy::Memory)
+    places_in(&mountinfo, &own, hierarchy)
 }
 
 fn places_in(mountinfo: &[u8], own: &[u8], hierarchy: Hierarchy) -> Vec<PathBuf> {

@@ -224,7 +224,7 @@ fn entry(base: &Group, shot: &mut Shot) -> io::Result<Entry> {
     let mut last = io::ErrorKind::Unsupported.into();
     for entry in tries {
         let entrance = make(&probe, *entry)?;
-        let ended = shot.fire(&Plan::nothing(), Some(&entrance), None);
+        let ended = shot.fire(&Plan::nothing(), Some(&entrance), &[]);
         wait_gone(&probe, boottime() + SWEEP);
         match ended {
             // It came as far as it was meant to.

@@ -10,11 +10,14 @@
 //! **Gone** means that the kernel has removed the run's directory: it does so only when no process lives in it.
 //!
 //! The path is noted in `<data>/runs/cgroup`, for whoever ends what a killed guard left; and where nobody does, the next guard at
-//! the same place clears what no living guard has locked. Limits of memory are set on a run's directory, or on a second one in the
-//! hierarchy of memory, between its making and its first process (see `memory`).
+//! the same place clears what no living guard has locked. Limits are set on a run's directory, or on others in the hierarchies of
+//! memory and of processors, between its making and its first process (see `limits`).
 
+mod cpu;
 mod find;
 mod home;
+mod limits;
+mod means;
 mod memory;
 mod tree;
 mod v1;
@@ -26,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use super::protocol::RunKey;
 pub(super) use home::Home;
-pub(super) use memory::{Limit, Limits};
+pub(super) use limits::{Held, Limits};
 
 /// First part of the name of a guard's directory.
 const PREFIX: &str = "aque-";

@@ -1,13 +1,11 @@
 //! How a run starts: its deadline is armed, its cgroup made, its first process put into it, its record written.
 
-use std::os::fd::OwnedFd;
-
 use rustix::process::Pid;
 
 use super::Mode;
 use super::Server;
 use crate::clock::boottime;
-use crate::guard::cgroup::{Group, Limit};
+use crate::guard::cgroup::{Group, Held};
 use crate::guard::plan::refusal;
 use crate::guard::proc::Mark;
 use crate::guard::protocol::{Refusal, Reply, StartRun};
@@ -15,8 +13,8 @@ use crate::guard::records::Recorded;
 use crate::guard::run::Run;
 use crate::guard::sys::{Fault, Plan, Step};
 
-/// A run's first process, its cgroup and its limit if it has them.
-type Launched = (Pid, (Option<Group>, Option<Limit>));
+/// A run's first process, its cgroup if it has one, and its limits.
+type Launched = (Pid, (Option<Group>, Held));
 
 impl Server {
     /// Starts a run, with its deadline armed before.
@@ -63,16 +61,17 @@ impl Server {
         if let Ok(home) = &mut self.tools.home {
             let why = match home.make(order.key) {
                 Ok((group, entrance)) => {
-                    let (limit, door) = self.limit(order, &group);
-                    let fired = self.tools.shot.fire(plan, Some(&entrance), door.as_ref());
+                    let limits = &self.tools.limits;
+                    let (held, doors, missed) = limits.hold(order.key, &order.bounds, &group);
+                    // A limit that cannot be set is no reason not to run, either.
+                    missed.into_iter().for_each(|why| self.miss(why));
+                    let fired = self.tools.shot.fire(plan, Some(&entrance), &doors);
                     let fault = match fired {
-                        Ok(pid) => return Ok((leader(pid)?, (Some(group), limit))),
+                        Ok(pid) => return Ok((leader(pid)?, (Some(group), held))),
                         Err(fault) => fault,
                     };
-                    drop((entrance, door));
-                    if let Some(limit) = limit {
-                        limit.remove();
-                    }
+                    drop((entrance, doors));
+                    held.remove();
                     if let Ok(home) = &mut self.tools.home {
                         home.unmake(group);
                     }
@@ -85,27 +84,8 @@ impl Server {
             };
             self.miss(why.to_string());
         }
-        let pid = self.tools.shot.fire(plan, None, None)?;
-        Ok((leader(pid)?, (None, None)))
-    }
-
-    /// Limits the memory of a run that is about to start, and returns the door to it. A limit that cannot be set is no reason not to
-    /// run, either.
-    fn limit(&mut self, order: &StartRun, group: &Group) -> (Option<Limit>, Option<OwnedFd>) {
-        let (Some(bytes), Ok(limits)) = (order.memory, &self.tools.limits) else {
-            return (None, None);
-        };
-        let limited = limits.set(order.key, bytes, group).and_then(|limit| {
-            let door = limit.entrance().inspect_err(|_| limit.remove())?;
-            Ok((limit, door))
-        });
-        match limited {
-            Ok((limit, door)) => (Some(limit), door),
-            Err(error) => {
-                self.miss(format!("its memory was not limited: {error}"));
-                (None, None)
-            }
-        }
+        let pid = self.tools.shot.fire(plan, None, &[])?;
+        Ok((leader(pid)?, (None, Held::default())))
     }
 
     fn miss(&mut self, why: String) {
