@@ -110,6 +110,7 @@ impl Mesh {
                         self.feed(peer, Input::RunEnded(order.run, RunEnd::Exited(report)));
                         ended += 1;
                     }
+                    Output::Look(place) => self.feed(peer, Input::Looked(place, Ok(()))),
                     Output::Extend(..)
                     | Output::Signal(..)
                     | Output::Kill(_)

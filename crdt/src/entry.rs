@@ -67,6 +67,10 @@ impl Beat {
     pub const MOST_PROGRESS: usize = 32;
     /// The longest of them, bytes.
     pub const PROGRESS_BYTES: usize = 80;
+    /// The most places in one beat of which something is missing.
+    pub const MOST_MISSING: usize = 16;
+    /// The longest word about one, bytes.
+    pub const MISSING_BYTES: usize = 120;
 }
 
 impl Header {
@@ -267,6 +271,9 @@ pub struct Beat {
     pub load_centi: u32,
     /// What its runs say of themselves, the newest word of each: at most 32 of at most 80 bytes.
     pub progress: Vec<(TaskId, String)>,
+    /// What is missing there of what tasks need of file systems, and why, by [`crate::places::Place::digest`]: at most 16 of at most 120
+    /// bytes.
+    pub missing: Vec<(u64, String)>,
     /// The writer's version.
     pub version: String,
     /// Peers it is connected to.

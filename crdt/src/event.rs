@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::entry::DutyKind;
 use crate::ids::{Epoch, PeerId, RunId, TaskId};
 use crate::message::Lane;
+use crate::places::Place;
 use crate::schedule::Demand;
 use crate::settings::Stated;
 use crate::task::{Element, Environment, RunReport, TaskSpec, TaskState, Wish};
@@ -70,6 +71,8 @@ pub enum Input {
     /// What runs of this host say of themselves, the newest word of each; goes into presence. At most
     /// [`crate::entry::Beat::MOST_PROGRESS`] of them, of at most [`crate::entry::Beat::PROGRESS_BYTES`] bytes.
     Progress(Vec<(TaskId, String)>),
+    /// What was found at a place, in answer to [`Output::Look`]; or what is not there, for people.
+    Looked(Place, Result<(), String>),
     /// Takes no new task from now on, or takes them again; forgotten with the process.
     Drain(bool),
     /// Holds, or bids for, at most so many tasks at a time from now on; what is claimed already goes on. Forgotten with the
@@ -153,8 +156,10 @@ pub enum RunEnd {
     Expired,
     /// The guard refused to start it because its deadline had passed: it never ran.
     TooLate,
-    /// It could not be started here though it may elsewhere (its directory is missing, say): it never ran.
+    /// It could not be started here though it may elsewhere (its output file cannot be made, say): it never ran.
     Unfit(String),
+    /// The same for want of its [`Place`]: nor can any other that needs the same be started here.
+    Misplaced(String),
     /// It can be started nowhere (its command does not exist): it never ran, and that is its outcome. Code 126 or 127.
     Impossible {
         /// As a shell would report it.
@@ -187,6 +192,8 @@ pub enum Output {
     Start(Box<StartOrder>),
     /// A later deadline for a run.
     Extend(RunId, Mono),
+    /// Look whether all of a place is there; answered by [`Input::Looked`], in some seconds at the most.
+    Look(Place),
     /// Send a signal to a run; one that has ended is no error.
     Signal(RunId, i32),
     /// Kill a run and everything below it; answered by `RunEnded`.

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod ledger;
 pub mod message;
 pub mod offences;
+pub mod places;
 pub mod queues;
 pub mod registers;
 pub mod replica;

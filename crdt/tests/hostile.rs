@@ -91,6 +91,7 @@ impl Scene {
                     self.started.push(order.run);
                     self.replica.handle(now, Input::RunStarted(order.run));
                 }
+                Output::Look(place) => self.replica.handle(now, Input::Looked(place, Ok(()))),
                 Output::Send { .. }
                 | Output::Extend(..)
                 | Output::Signal(..)

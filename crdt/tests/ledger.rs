@@ -126,6 +126,7 @@ fn beat(count: u32, wall_ms: u64) -> Entry {
         resources: Vec::new(),
         platform: String::new(),
         progress: Vec::new(),
+        missing: Vec::new(),
         count,
         wall: Wall(wall_ms),
         cpu_milli: 4_000,

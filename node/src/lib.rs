@@ -1,6 +1,6 @@
 //! The node: the replica of [`crdt`] joined to sockets ([`net`]), disk, processes and people; and the client that people use.
 //!
-//! `daemon` is the event loop; `guard` and `executor` run tasks, `storage` keeps the log, `outputs` what tasks print, `api`
+//! `daemon` is the event loop; `guard` and `executor` run tasks, `look` looks at file systems, `storage` keeps the log, `outputs` what tasks print, `api`
 //! speaks to clients. `client`, `feed`, `cli` and `render` are the client's side. `config`, `clock`, `lock`, `formats`,
 //! `panics` and `signals` serve both.
 
@@ -15,6 +15,7 @@ pub mod feed;
 pub mod formats;
 pub mod guard;
 pub mod lock;
+pub mod look;
 pub mod outputs;
 pub mod panics;
 pub mod render;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crdt::event::{Links, NewTask};
 use crdt::ids::{Tag, TaskId};
+use crdt::places::Place;
 use crdt::task::{Arg, Membership, Needs, TaskSpec, Work};
 
 use crate::queue::HostIx;
@@ -28,6 +29,24 @@ pub enum Fate {
     Impossible,
     /// Anywhere but on this host, where its directory is missing.
     UnfitOn(HostIx),
+    /// On this host alone, where what it declared is.
+    OnlyOn(HostIx),
+}
+
+/// Where what a task declared is that can be started on one host alone: below this, by the host's number.
+const ONLY_ON: &str = "/only-on/";
+
+/// Returns what a host finds at a place.
+///
+/// # Errors
+/// What is missing.
+pub fn look(place: &Place, host: HostIx) -> Result<(), String> {
+    let elsewhere = |path: &Arg| {
+        let text = path.to_text();
+        let only = text.strip_prefix(ONLY_ON)?.parse::<HostIx>().ok()?;
+        (only != host).then(|| format!("{text} is not there"))
+    };
+    place.reads.iter().find_map(elsewhere).map_or(Ok(()), Err)
 }
 
 /// What the processes of one task do.
@@ -78,7 +97,7 @@ impl Plan {
     #[must_use]
     pub fn spec(&self) -> TaskSpec {
         let stubborn = self.manners == Manners::Stubborn;
-        TaskSpec::command([
+        let mut spec = TaskSpec::command([
             Self::PROGRAM.to_owned(),
             self.length.as_micros().to_string(),
             self.failures.to_string(),
@@ -88,8 +107,13 @@ impl Plan {
                 Fate::Starts => "starts".to_owned(),
                 Fate::Impossible => "impossible".to_owned(),
                 Fate::UnfitOn(host) => host.to_string(),
+                Fate::OnlyOn(host) => format!("only {host}"),
             },
-        ])
+        ]);
+        if let Fate::OnlyOn(host) = self.fate {
+            spec.options.reads = vec![format!("{ONLY_ON}{host}").into()];
+        }
+        spec
     }
 
     /// Returns the plan that a command carries, if it carries one.
@@ -107,7 +131,10 @@ impl Plan {
         let fate = match fate.to_text().as_ref() {
             "starts" => Fate::Starts,
             "impossible" => Fate::Impossible,
-            host => Fate::UnfitOn(host.parse().ok()?),
+            host => match host.strip_prefix("only ") {
+                Some(host) => Fate::OnlyOn(host.parse().ok()?),
+                None => Fate::UnfitOn(host.parse().ok()?),
+            },
         };
         Some(Self {
             fate,
@@ -285,6 +312,13 @@ mod tests {
             fate: Fate::UnfitOn(3),
         };
         assert_eq!(Plan::of(&plan.spec()), Some(plan));
+        let only = Plan {
+            fate: Fate::OnlyOn(2),
+            ..plan
+        };
+        assert_eq!(Plan::of(&only.spec()), Some(only));
+        let place = Place::of(&only.spec());
+        assert!(look(&place, 2).is_ok() && look(&place, 1).is_err());
         assert_eq!(Plan::of(&TaskSpec::command(["true"])), None);
     }
 }

@@ -88,6 +88,7 @@ impl Trace {
                     RunEnd::TooLate => 2,
                     RunEnd::Unfit(_) => 3,
                     RunEnd::Impossible { .. } => 4,
+                    RunEnd::Misplaced(_) => 5,
                 });
             }
             Input::Persisted(token) => {
@@ -102,6 +103,11 @@ impl Trace {
             Input::Progress(words) => {
                 self.head(17, at, host);
                 self.number(words.len() as u64);
+            }
+            Input::Looked(place, found) => {
+                self.head(19, at, host);
+                self.number(place.digest());
+                self.number(u64::from(found.is_ok()));
             }
             Input::Load(load) => {
                 self.head(11, at, host);
@@ -180,6 +186,10 @@ impl Trace {
                 });
             }
             Output::Notice(_) => self.head(39, at, host),
+            Output::Look(place) => {
+                self.head(40, at, host);
+                self.number(place.digest());
+            }
         }
     }
 

@@ -224,6 +224,20 @@ impl Cluster {
         place
     }
 
+    /// The same for one that is started by a command which ends in executing it.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn add_through(&mut self, command: &[&str], cpus: u32, flags: &[&str]) -> usize {
+        self.describe(cpus);
+        let node = self.nodes.pop().expect("it was just described");
+        self.nodes.push(node.through(command));
+        let place = self.nodes.len() - 1;
+        self.nodes[place].launch(flags);
+        self.nodes[place].wait_ready();
+        place
+    }
+
     /// Waits until every running node sees as many alive hosts as nodes run.
     ///
     /// # Panics

@@ -298,7 +298,7 @@ fn streams_come_from_and_go_to_files() {
     let show = node.ok(&["show", &id]);
     assert!(show.contains("stdout      to out"), "{show}");
     let id = node.submit(&["--cwd", cwd, "--stdin", "missing"], &["cat"]);
-    wait_reason(node, &id, "pending", "input file missing: does not exist");
+    wait_reason(node, &id, "pending", "missing is not there");
     fs::write(dir.join("missing"), "late").expect("a file");
     wait_state(node, &id, "success");
     let twice = node

@@ -434,7 +434,13 @@ fn check_beat(beat: &Beat) -> Result<(), Rule> {
             .progress
             .iter()
             .all(|(_, text)| text.len() <= Beat::PROGRESS_BYTES);
-    let fits = beat.neighbours.len() <= MAX_NEIGHBOURS && texts && resources && progress;
+    let missing = beat.missing.len() <= Beat::MOST_MISSING
+        && beat
+            .missing
+            .iter()
+            .all(|(_, text)| text.len() <= Beat::MISSING_BYTES);
+    let words = progress && missing;
+    let fits = beat.neighbours.len() <= MAX_NEIGHBOURS && texts && resources && words;
     within(fits, Rule::Length)
 }
 

@@ -2,8 +2,8 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::places::Placed;
 use super::{Replica, Unfit, rank};
 use crate::claim::{Claim, Claimant, Phase, Promise, Since};
 use crate::config::Sabotage;
@@ -13,6 +13,7 @@ use crate::fit;
 use crate::graph::TaskIx;
 use crate::ids::{Epoch, RunId, SegmentId, Tag};
 use crate::message::{Heartbeat, Message};
+use crate::places::MISSING_FOR;
 use crate::registers::{BidRegister, Loss};
 use crate::resolve;
 use crate::schedule::Demand;
@@ -20,11 +21,8 @@ use crate::task::{Captured, Exit, Limits, OnLost, Outcome, RunReport, Usage, Ver
 use crate::terms::Terms;
 use crate::time::{Mono, Wall};
 
-/// A host on which a task could not be started tries it again after the first of these, and then ever more rarely down to the second.
-const UNFIT_FOR: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
-
 impl Replica {
-    /// Bids for the best tasks for which there is room. Says whether it did.
+    /// Bids for the best task for which there is room. Says whether there may be another.
     pub(super) fn bid_more(&mut self) -> bool {
         let full = self.claims.len() >= self.most_claims;
         if self.stalled || self.draining || full || self.is_retired() {
@@ -33,7 +31,14 @@ impl Replica {
         let Some(ix) = self.schedule.take(self.now.mono, &self.queues) else {
             return false;
         };
-        self.bid(ix);
+        match self.placed(ix) {
+            Placed::Yes => self.bid(ix),
+            Placed::Waits => drop(self.dirty.insert(ix)),
+            Placed::NotNow => {
+                self.offer_task(ix);
+                return false;
+            }
+        }
         true
     }
 
@@ -591,12 +596,16 @@ impl Replica {
             }
             RunEnd::Unfit(why) => {
                 let unfit = &mut self.tasks[ix as usize].unfit;
-                let (first, longest) = UNFIT_FOR;
+                let (first, longest) = MISSING_FOR;
                 let pause = unfit
                     .as_ref()
                     .map_or(first, |unfit| (2 * unfit.pause).min(longest));
                 let until = self.now.mono + pause;
                 *unfit = Some(Unfit { until, pause, why });
+                self.give_up(ix);
+            }
+            RunEnd::Misplaced(why) => {
+                self.miss_place(ix, why);
                 self.give_up(ix);
             }
             RunEnd::Impossible { code, why } => {

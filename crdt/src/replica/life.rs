@@ -16,8 +16,8 @@ use crate::graph::TaskIx;
 use crate::ids::{Epoch, RunId, Tag, TaskId};
 use crate::resolve;
 use crate::task::{
-    Cause, Condition, Exit, Limits, Options, Outcome, OutcomeDigest, RunReport, TaskSpec, TaskState,
-    Verdict, Wish, Work,
+    Cause, Condition, Exit, Limits, Options, Outcome, OutcomeDigest, RunReport, TaskSpec,
+    TaskState, Verdict, Wish, Work,
 };
 use crate::terms::Terms;
 use crate::time::{Mono, Now, Wall};
@@ -111,18 +111,27 @@ impl Replica {
         fit::misfit(spec, task.registers.ooms, &own)
     }
 
-    /// Says why no host that is heard of can ever run a task that waits for one, if none can.
+    /// Says, as it goes on after this host's name, why it cannot run a task as things are, if it cannot.
+    fn why_not_here(&self, ix: TaskIx) -> Option<String> {
+        let misfit = self.misfit(ix).map(|misfit| format!(" {misfit}"));
+        let unfit = || {
+            let unfit = self.known(ix).unfit.as_ref()?;
+            Some(format!(": {}", unfit.why))
+        };
+        let missing = || Some(format!(": {}", self.what_is_missing(ix)?));
+        misfit.or_else(missing).or_else(unfit)
+    }
+
+    /// Says why no host that is heard of can run a task that waits for one, if none can.
     pub(super) fn why_nowhere(&self, ix: TaskIx) -> Option<String> {
         let task = self.known(ix);
         let spec = task.spec.as_deref()?;
         let waits = task.state == TaskState::Pending && !matches!(spec.work, Work::Group { .. });
-        if !waits || self.misfit(ix).is_none() {
-            return None;
-        }
+        let own = self.why_not_here(ix).filter(|_| waits)?;
         let mut reasons = Vec::new();
         for member in self.members() {
             let why = if member.own {
-                self.misfit(ix)?
+                own.clone()
             } else {
                 if !member.alive {
                     continue;
@@ -141,9 +150,11 @@ impl Replica {
                     platform: &beat.platform,
                     offer: &offer,
                 };
-                fit::misfit(spec, task.registers.ooms, &host)?
+                let misfit = fit::misfit(spec, task.registers.ooms, &host);
+                let misfit = misfit.map(|misfit| format!(" {misfit}"));
+                misfit.or_else(|| Some(format!(": {}", self.what_misses(ix, beat)?)))?
             };
-            reasons.push(format!("{} {why}", member.name));
+            reasons.push(format!("{}{why}", member.name));
         }
         let more = reasons.len().saturating_sub(HOSTS_TOLD);
         reasons.truncate(HOSTS_TOLD);
@@ -381,7 +392,7 @@ impl Replica {
             Exit::Code(0) => None,
             Exit::Code(_) | Exit::Signal(_) if report.limits.has(Limits::OUT_OF_MEMORY) => {
                 Some(Cause::Oom)
-            },
+            }
             Exit::Code(code) => Some(Cause::Codes(code, code)),
             Exit::Signal(signal) => Some(Cause::Signal(Some(signal))),
         };

@@ -6,7 +6,7 @@
 //! 3. truth by sync: a pushed change is a hint that may be lost; the exchange of digests alone brings replicas together.
 //!
 //! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `react` (what a touched task makes this node do),
-//! `claims` (bids, holds, runs), `resume` (those of an earlier start), `life` (when it may start, and when a run is too long), `committees` (their
+//! `claims` (bids, holds, runs), `resume` (those of an earlier start), `life` (when it may start, and when a run is too long), `places` (what it needs of file systems), `committees` (their
 //! replacement), `queues` (settings of the mesh, named queues), `flush` (writing), `gossip` (frames), `people` (submissions, wishes), `presence`, `views`.
 
 mod claims;
@@ -16,6 +16,7 @@ mod fold;
 mod gossip;
 mod life;
 mod people;
+mod places;
 mod presence;
 mod queues;
 mod react;
@@ -35,6 +36,7 @@ use crate::graph::{Graph, TaskIx};
 use crate::ids::{Digest, DocId, Epoch, Generation, Incarnation, PeerId, SegmentId, Tag, TaskId};
 use crate::ledger::Ledger;
 use crate::offences::Offences;
+use crate::places::Places;
 use crate::queues::Queues;
 use crate::registers::Registers;
 use crate::roster::Roster;
@@ -185,6 +187,7 @@ enum Timer {
     Flush,
     Parked,
     Unanswered,
+    Places,
     Task(TaskIx),
 }
 
@@ -224,6 +227,7 @@ pub struct Replica {
     alive: Vec<Tag>,
     graph: Graph,
     schedule: Schedule,
+    places: Places,
     settings: Settings,
     queues: Queues,
     /// Of own claims in queues with slots: what was active there when they were bid for.
@@ -321,6 +325,7 @@ impl Replica {
             alive: vec![me.tag()],
             graph: Graph::default(),
             schedule: Schedule::new(config.offer),
+            places: Places::default(),
             settings: Settings::default(),
             queues: Queues::default(),
             ahead_in_queue: BTreeMap::new(),
@@ -433,6 +438,7 @@ impl Replica {
             Input::Addresses(list) => self.listen_at(list),
             Input::Load(centi) => self.load_centi = centi,
             Input::Progress(words) => self.progress = words,
+            Input::Looked(place, found) => self.looked(place, found),
             Input::Drain(on) => self.draining = on,
             Input::MostClaims(most) => self.most_claims = most,
             Input::Assign { token, peer, kind } => self.assign(token, peer, kind),
@@ -511,6 +517,7 @@ impl Replica {
                 Timer::Flush => {}
                 Timer::Parked => self.unpark_all(),
                 Timer::Unanswered => self.answer_late(),
+                Timer::Places => self.tend_places(),
                 Timer::Task(ix) => {
                     self.tasks[ix as usize].wake = None;
                     self.dirty.insert(ix);

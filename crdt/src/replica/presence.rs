@@ -79,6 +79,7 @@ impl Replica {
             running: u32::try_from(running.count()).unwrap_or(u32::MAX),
             load_centi: self.load_centi,
             progress: self.progress.clone(),
+            missing: self.missing_places(),
             version: self.version.clone(),
             neighbours: self
                 .roster

@@ -222,12 +222,16 @@ impl Replica {
                 self.schedule.withdraw(ix);
                 self.bid(ix);
             }
+            Some(_) if self.awaits_place(ix) => {
+                self.schedule.withdraw(ix);
+                self.calm_task(ix);
+            }
             Some(_) => self.offer_task(ix),
         }
         self.wake_by_clock(ix);
     }
 
-    fn offer_task(&mut self, ix: TaskIx) {
+    pub(super) fn offer_task(&mut self, ix: TaskIx) {
         self.calm_task(ix);
         let task = self.known(ix);
         let Some(spec) = task.spec.clone() else {
@@ -485,7 +489,7 @@ impl Replica {
             Some((state, why)) => (state, Some(why)),
             None => {
                 let unfit = task.unfit.as_ref().map(|unfit| unfit.why.clone());
-                (TaskState::Pending, unfit)
+                (TaskState::Pending, self.what_is_missing(ix).or(unfit))
             }
         }
     }

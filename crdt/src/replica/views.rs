@@ -232,10 +232,9 @@ impl Replica {
             member_of: task.is_member_of(),
             element: task.element(),
             state: task.state,
-            reason: task
-                .reason
-                .clone()
-                .or_else(|| self.why_nowhere(ix))
+            reason: self
+                .why_nowhere(ix)
+                .or_else(|| task.reason.clone())
                 .or_else(|| self.why_queued(task)),
             progress: self.progress_of(ix),
             host: self.host_of(ix),
@@ -414,6 +413,7 @@ impl Replica {
             !matches!(spec.work, Work::Group { .. })
                 && self.misfit(ix).is_none()
                 && task.unfit.is_none()
+                && self.what_is_missing(ix).is_none()
         };
         // What has not arrived may be anything.
         open && task.spec.as_deref().is_none_or(possible)

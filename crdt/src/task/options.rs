@@ -215,6 +215,8 @@ options! {
     21 io: Vec<String>,
     /// Its processors were stated: a run gets no more of them, where that can be limited.
     26 cpu_limit: bool,
+    /// Paths that its host must be able to read.
+    27 reads: Vec<Arg>,
 }
 
 impl Options {

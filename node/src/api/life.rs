@@ -48,6 +48,7 @@ pub(super) fn options(
         memory_ladder: requires.memory_ladder,
         hosts: requires.hosts,
         platform: requires.platform,
+        reads: requires.reads,
         cpus_but: requires.cpus_but.map(milli),
         cpu_limit: requires.cpu_limit,
         ..Options::default()
@@ -77,6 +78,7 @@ pub(super) fn requirements(options: &Options) -> Requirements {
         memory_ladder: options.memory_ladder.clone(),
         hosts: options.hosts.clone(),
         platform: options.platform.clone(),
+        reads: options.reads.clone(),
     }
 }
 

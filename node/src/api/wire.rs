@@ -287,6 +287,9 @@ pub struct Requirements {
     /// System, or system and machine, such as `linux/x86_64`; empty: any.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub platform: String,
+    /// Paths that it must be able to read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<Arg>,
 }
 
 /// When a task may start, how long and how often it may run, and where its streams lead: what few tasks state.

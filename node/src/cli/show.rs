@@ -106,6 +106,7 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
         ("needs", needs(detail)),
         ("hosts", harmless(&detail.requires.hosts).into_owned()),
         ("platform", harmless(&detail.requires.platform).into_owned()),
+        ("paths", command(&detail.requires.reads)),
         ("priority", line.priority.to_string()),
         ("retries", retries(detail)),
         ("on lost", on_lost(detail.on_lost).to_owned()),
@@ -265,7 +266,9 @@ fn limits(detail: &Detail) -> String {
         ("memory", detail.needs.memory_bytes > 0, held.memory),
     ];
     let named = |wanted: bool| {
-        let names = stated.iter().filter(|(_, stated, held)| *stated && *held == wanted);
+        let names = stated
+            .iter()
+            .filter(|(_, stated, held)| *stated && *held == wanted);
         names.map(|(name, ..)| *name).collect::<Vec<_>>().join(", ")
     };
     let (kept, not) = (named(true), named(false));
@@ -333,6 +336,7 @@ mod tests {
                 resources: [("gpu".to_owned(), 1.5)].into(),
                 hosts: "render-*,!render-7".into(),
                 cpu_limit: true,
+                reads: vec!["/proj".into(), "/a b".into()],
                 ..Requirements::default()
             },
             needs: Needs {
@@ -383,6 +387,7 @@ after any   k3v7qa-2
 user        ann
 needs       0.5 cpus, 1.0 GiB memory, 1.5 gpu
 hosts       render-*,!render-7
+paths       /proj '/a b'
 priority    1000
 retries     at most 2 on 75,timeout, after 1.0s
 stdin       5 B of text

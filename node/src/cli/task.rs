@@ -218,6 +218,7 @@ impl TaskOptions {
             memory_ladder: self.ladder()?,
             hosts: self.host.clone().unwrap_or_default(),
             platform: self.platform.clone().unwrap_or_default(),
+            reads: self.turn.declared(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ pub(crate) struct TurnOptions {
     /// How long it will take, as far as you know: longer ones go first
     #[arg(long, value_name = "DUR", value_parser = parse::duration)]
     duration: Option<Duration>,
-    /// It reads or writes much there: tasks that share a mount are spread [default: where its arguments lie, but for /]
+    /// It needs this path, and reads or writes much there: it runs only where that can be read, and tasks that share a mount are spread
+    /// [default: spread by where its arguments lie, but for /]
     #[arg(long, value_name = "PATH")]
     io_hint: Vec<PathBuf>,
     /// Take no hints from its arguments
@@ -41,6 +42,11 @@ fn queue(text: &str) -> Result<String, String> {
 }
 
 impl TurnOptions {
+    /// Returns the paths that its host must be able to read.
+    pub(crate) fn declared(&self) -> Vec<Arg> {
+        self.io_hint.iter().map(|path| declared(path)).collect()
+    }
+
     /// Returns what is stated; `argv` may name files.
     pub(crate) fn stated(&self, argv: &[Arg]) -> Turn {
         let mounts = Mounts::read();
@@ -64,6 +70,12 @@ impl TurnOptions {
             io: io.into_iter().take(MOST_MOUNTS).collect(),
         }
     }
+}
+
+/// A path as it is named, from the root on: not resolved, for on another host a link may lead elsewhere.
+fn declared(path: &Path) -> Arg {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Arg(whole.into_os_string().into_vec())
 }
 
 /// What is mounted on this machine, by path.
@@ -127,5 +139,7 @@ mod tests {
             ..TurnOptions::default()
         };
         assert_eq!(own.stated(&argv).io, ["/no/such/share"]);
+        assert_eq!(own.declared(), ["/no/such/share".into()]);
+        assert!(options.declared().is_empty(), "a guess bars no host");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crdt::event::{Input, Notice, Output, PersistToken, Token};
+use crdt::event::{Input, Notice, Output, PersistToken, RunEnd, Token};
 use crdt::ids::PeerId;
 use crdt::replica::Replica;
 use crdt::time::Mono;
@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 use super::answers::Pending;
 use super::conduct::Blame;
 use super::leaving::{Leaving, Signals};
+use super::looks::{Looked, Looks};
 use super::news::News;
 use super::output::{self, Store};
 use super::places::{Ask, Places};
@@ -113,6 +114,8 @@ pub(super) struct Node {
     pub(super) adopted: mpsc::Sender<Adopted>,
     adoptions: Option<mpsc::Receiver<Adopted>>,
     pub(super) places: Places,
+    pub(super) looks: Looks,
+    looked: Option<mpsc::Receiver<Looked>>,
     asks: mpsc::Sender<Ask>,
     asked: Option<mpsc::Receiver<Ask>>,
     pub(super) leaving: Leaving,
@@ -146,6 +149,7 @@ impl Node {
         } = parts;
         let (adopted, adoptions) = mpsc::channel(1_024);
         let (asks, asked) = mpsc::channel(256);
+        let (look, looked) = mpsc::channel(256);
         Ok(Self {
             replica,
             net,
@@ -169,6 +173,8 @@ impl Node {
             adopted,
             adoptions: Some(adoptions),
             places: Places::default(),
+            looks: Looks::new(look),
+            looked: Some(looked),
             asks,
             asked: Some(asked),
             leaving: Leaving::No,
@@ -245,7 +251,8 @@ impl Node {
         self.carry_out();
         self.begin_news();
         let mut round = tokio::time::interval(ROUND_EVERY);
-        let (Some(mut adoptions), Some(mut asked)) = (self.adoptions.take(), self.asked.take())
+        let (Some(mut adoptions), Some(mut asked), Some(mut looked)) =
+            (self.adoptions.take(), self.asked.take(), self.looked.take())
         else {
             return Err("a node runs once".into());
         };
@@ -300,6 +307,13 @@ impl Node {
                     for _ in 0..BATCH {
                         let Ok(adopted) = adoptions.try_recv() else { break };
                         self.finish_run(adopted);
+                    }
+                }
+                Some(found) = looked.recv() => {
+                    self.take_looked(found);
+                    for _ in 0..BATCH {
+                        let Ok(found) = looked.try_recv() else { break };
+                        self.take_looked(found);
                     }
                 }
                 event = net_events.recv() => match event {
@@ -414,9 +428,13 @@ impl Node {
                 }
                 Output::Send { to, lane, bytes } => self.send(to, lane, bytes),
                 Output::Start(order) => self.start_run(&order),
+                Output::Look(place) => self.look_at(place),
                 Output::Extend(run, Mono(deadline)) => {
                     if let Some(key) = self.runs.key(run) {
-                        self.executor.extend(key, Duration::from_nanos(deadline));
+                        let deadline = Duration::from_nanos(deadline);
+                        if !self.looks.extend(key, deadline) {
+                            self.executor.extend(key, deadline);
+                        }
                     }
                 }
                 Output::Signal(run, signo) => {
@@ -426,7 +444,10 @@ impl Node {
                 }
                 Output::Kill(run) => {
                     if let Some(key) = self.runs.ask(run) {
-                        self.executor.kill(key);
+                        match self.looks.take_order(key) {
+                            Some(_) => self.run_never_began(key, RunEnd::TooLate),
+                            None => self.executor.kill(key),
+                        }
                     }
                 }
                 Output::Reply(token, reply) => self.pass_reply(token, reply),

@@ -52,6 +52,9 @@ pub fn program(args: Vec<OsString>) -> ExitCode {
     if args.first().is_some_and(|verb| verb == crate::guard::VERB) {
         return crate::guard::main(args.into_iter().skip(1));
     }
+    if args.first().is_some_and(|verb| verb == crate::look::VERB) {
+        return crate::look::main(args.into_iter().skip(1));
+    }
     let estate = match Estate::take().map(with_memory).transpose() {
         Ok(estate) => estate.unwrap_or_default(),
         Err(error) => {

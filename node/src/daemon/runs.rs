@@ -8,6 +8,7 @@ use std::time::Duration;
 use crdt::entry::Beat;
 use crdt::event::{Input, RunEnd, StartOrder};
 use crdt::ids::{Digest, RunId, TaskId};
+use crdt::places::Place;
 use crdt::schedule::Demand;
 use crdt::task::{self, Arg, Captured, Element, Exit, Limits, RunReport, Work};
 use crdt::time::{Mono, Wall};
@@ -189,7 +190,7 @@ impl Node {
             Some(path) => Sink::File(path_of(&path.0)),
             None => Sink::Captured(self.outputs.live(key, stream)),
         };
-        let sent = self.executor.order(Order {
+        let ordered = Order {
             key,
             label: found::label(order.run),
             memo: found::memo(&order.units),
@@ -203,17 +204,30 @@ impl Node {
             deadline: Duration::from_nanos(deadline),
             nice: 0,
             bounds: bounds(order),
-        });
-        debug!(task = %order.run.task, epoch = %order.run.epoch, "run ordered");
-        if let Err(problem) = sent {
-            self.runs.remove(key);
+        };
+        self.order_at(Place::of(&order.spec), ordered);
+    }
+
+    /// Gives the guard an order whose place is there.
+    pub(super) fn order_now(&mut self, order: Order) {
+        let key = order.key;
+        let task = self.runs.get(key).map(|run| run.id.task);
+        debug!(?task, "run ordered");
+        if let Err(problem) = self.executor.order(order) {
             let end = if self.runs.leaving {
                 RunEnd::TooLate
             } else {
-                warn!(task = %order.run.task, %problem, "run not ordered");
+                warn!(?task, %problem, "run not ordered");
                 RunEnd::Unfit(problem.to_string())
             };
-            self.run_is_over(order.run, end);
+            self.run_never_began(key, end);
+        }
+    }
+
+    /// Forgets a run of which the guard has never heard.
+    pub(super) fn run_never_began(&mut self, key: RunKey, end: RunEnd) {
+        if let Some(run) = self.runs.remove(key) {
+            self.run_is_over(run.id, end);
         }
     }
 
@@ -505,9 +519,7 @@ fn refused(why: &Refusal) -> RunEnd {
             code: 126,
             why: why.to_string(),
         },
-        Refusal::Cwd { .. }
-        | Refusal::Stdin { .. }
-        | Refusal::Output { .. }
-        | Refusal::Process { .. } => RunEnd::Unfit(why.to_string()),
+        Refusal::Cwd { .. } | Refusal::Stdin { .. } => RunEnd::Misplaced(why.to_string()),
+        Refusal::Output { .. } | Refusal::Process { .. } => RunEnd::Unfit(why.to_string()),
     }
 }

@@ -401,7 +401,7 @@ impl Usage {
 }
 
 /// The usual text of an error number, without std's "(os error N)".
-fn errno_text(errno: i32) -> String {
+pub(crate) fn errno_text(errno: i32) -> String {
     match errno {
         libc::ENOENT => "does not exist".to_owned(),
         libc::ENOTDIR => "is not a directory".to_owned(),

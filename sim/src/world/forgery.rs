@@ -91,6 +91,7 @@ impl World {
                 Output::Send { bytes, .. } if is_changes(&bytes) => frames.push(bytes),
                 Output::Send { .. }
                 | Output::Start(_)
+                | Output::Look(_)
                 | Output::Extend(..)
                 | Output::Signal(..)
                 | Output::Kill(_)

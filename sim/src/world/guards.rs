@@ -31,7 +31,8 @@ fn cannot_start(fate: Fate, host: HostIx) -> Option<RunEnd> {
             why: "command not found".to_owned(),
         }),
         Fate::UnfitOn(here) if here == host => Some(RunEnd::Unfit("no such directory".to_owned())),
-        Fate::UnfitOn(_) | Fate::Starts => None,
+        Fate::OnlyOn(here) if here != host => Some(RunEnd::Misplaced("it was there".to_owned())),
+        Fate::UnfitOn(_) | Fate::OnlyOn(_) | Fate::Starts => None,
     }
 }
 

@@ -15,6 +15,7 @@ use super::{Flaw, World};
 use crate::chance::{self, Purpose};
 use crate::disk::DiskStep;
 use crate::oracle::Judge;
+use crate::plan;
 use crate::queue::{Event, HostIx, RunEvent};
 use crate::timeline::{BandKind, Mark, VoteMark};
 
@@ -22,6 +23,8 @@ use crate::timeline::{BandKind, Mark, VoteMark};
 const TIMER_SLACK: u64 = 50_000;
 /// A full disk is tried again after this.
 const DISK_RETRY: Duration = Duration::from_millis(100);
+/// A look at a file system takes about so long, nanoseconds.
+const LOOK: u64 = 3_000_000;
 /// More wake-ups of one replica in a second are a busy loop.
 const WAKES_A_SECOND: u32 = 4_000;
 /// More documents, timers or unanswered requests than tasks and this are a leak.
@@ -160,6 +163,11 @@ impl World {
                 }
             }
             Output::Start(order) => self.order(host, order),
+            Output::Look(place) => {
+                let found = plan::look(&place, host);
+                let delay = self.latency(host, LOOK);
+                self.tell_in(delay, host, Input::Looked(place, found));
+            }
             Output::Extend(run, deadline) => self.tell_guard(host, run, RunEvent::Extend(deadline)),
             Output::Signal(run, signal) => self.tell_guard(host, run, RunEvent::Signal(signal)),
             Output::Kill(run) => self.tell_guard(host, run, RunEvent::Kill),

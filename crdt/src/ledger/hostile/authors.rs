@@ -11,6 +11,7 @@ fn beat(wall_ms: u64) -> Entry {
         resources: Vec::new(),
         platform: String::new(),
         progress: Vec::new(),
+        missing: Vec::new(),
         memory_bytes: 0,
         running: 0,
         load_centi: 0,

@@ -133,7 +133,7 @@ impl Node {
 
     /// Whether it is time for the successor: nothing is under way, or it has been for too long.
     pub(in crate::daemon) fn is_succeeded(&self) -> bool {
-        let idle = self.unconfirmed.is_none() && self.pending.is_empty();
+        let idle = self.unconfirmed.is_none() && self.pending.is_empty() && self.looks.is_idle();
         self.succession
             .due()
             .is_some_and(|until| idle || boottime() >= until)

@@ -1,0 +1,319 @@
+//! Looks at file systems: what the replica wants to know of a place before it bids, and what is made sure of before a start, so that a
+//! file system that does not answer holds neither this node nor its guard.
+//!
+//! Looks are taken by processes of their own ([`crate::look`]), a few at a time, many places each. A path that is not answered for in
+//! [`PATIENCE`] counts as missing; the process is killed, and the rest goes to another. Its place among the few is free only when the
+//! kernel has let it go. What was there lately is taken to be there, so that a stream of tasks in one directory costs one look in a
+//! while.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crdt::event::{Input, RunEnd};
+use crdt::places::Place;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::{Semaphore, mpsc};
+use tracing::{debug, warn};
+
+use super::node::Node;
+use crate::clock::boottime;
+use crate::executor::Order;
+use crate::guard::RunKey;
+use crate::guard::frame::{Decoder, encode};
+use crate::look::{VERB, Word};
+
+/// How long one path may take; also how long a look may wait for a process to be free.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What was there is taken to be there for so long.
+const FRESH: Duration = Duration::from_secs(10);
+/// So many places are remembered.
+const MOST_FRESH: usize = 1_024;
+/// So many processes look at a time.
+const LOOKERS: usize = 8;
+/// So many places go to one.
+const BATCH: usize = 64;
+
+/// What was found at a place.
+#[derive(Debug)]
+pub(super) struct Looked {
+    place: Place,
+    found: Result<(), String>,
+}
+
+/// Who wants to know of a place.
+#[derive(Debug, Default)]
+struct Wanted {
+    replica: Replica,
+    starts: Vec<RunKey>,
+}
+
+/// Whether the replica waits for an answer.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Replica {
+    #[default]
+    DoesNotAsk,
+    Asks,
+}
+
+/// The looks of this node.
+#[derive(Debug)]
+pub(super) struct Looks {
+    /// Those under way.
+    wanted: BTreeMap<Place, Wanted>,
+    /// Those for which no process has been asked yet.
+    queue: VecDeque<Place>,
+    /// Orders that wait for a look.
+    orders: BTreeMap<RunKey, Order>,
+    fresh: BTreeMap<Place, Duration>,
+    lookers: Arc<Semaphore>,
+    tell: mpsc::Sender<Looked>,
+}
+
+impl Looks {
+    pub(super) fn new(tell: mpsc::Sender<Looked>) -> Self {
+        Self {
+            wanted: BTreeMap::new(),
+            queue: VecDeque::new(),
+            orders: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            lookers: Arc::new(Semaphore::new(LOOKERS)),
+            tell,
+        }
+    }
+
+    /// Says whether no look is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
+    fn is_fresh(&self, place: &Place, now: Duration) -> bool {
+        let seen = self.fresh.get(place);
+        seen.is_some_and(|seen| now < *seen + FRESH)
+    }
+
+    fn want(&mut self, place: Place) -> &mut Wanted {
+        if !self.wanted.contains_key(&place) {
+            self.queue.push_back(place.clone());
+        }
+        self.wanted.entry(place).or_default()
+    }
+
+    /// Sends off what is queued, many places with each process.
+    fn send(&mut self) {
+        while !self.queue.is_empty() {
+            let many = self.queue.len().min(BATCH);
+            let batch: VecDeque<Place> = self.queue.drain(..many).collect();
+            tokio::spawn(look_at_all(
+                batch,
+                Arc::clone(&self.lookers),
+                self.tell.clone(),
+            ));
+        }
+    }
+
+    /// Takes what was found; returns who wanted to know.
+    fn take(&mut self, place: &Place, found: &Result<(), String>) -> Wanted {
+        if found.is_ok() {
+            let now = boottime();
+            if self.fresh.len() >= MOST_FRESH {
+                self.fresh.retain(|_, seen| now < *seen + FRESH / 2);
+            }
+            if self.fresh.len() < MOST_FRESH {
+                self.fresh.insert(place.clone(), now);
+            }
+        } else {
+            self.fresh.remove(place);
+        }
+        self.wanted.remove(place).unwrap_or_default()
+    }
+
+    /// Takes an order that waits for a look out again.
+    pub(super) fn take_order(&mut self, key: RunKey) -> Option<Order> {
+        self.orders.remove(&key)
+    }
+
+    /// Moves the deadline of an order that waits for a look. Says whether there is one.
+    pub(super) fn extend(&mut self, key: RunKey, deadline: Duration) -> bool {
+        let order = self.orders.get_mut(&key);
+        let waits = order.is_some();
+        if let Some(order) = order {
+            order.deadline = deadline.max(order.deadline);
+        }
+        waits
+    }
+}
+
+impl Node {
+    /// Looks at a place for the replica.
+    pub(super) fn look_at(&mut self, place: Place) {
+        self.looks.want(place).replica = Replica::Asks;
+        self.looks.send();
+    }
+
+    /// Tells the guard to start a run once its place has been seen to be there.
+    pub(super) fn order_at(&mut self, place: Place, order: Order) {
+        if self.looks.is_fresh(&place, boottime()) {
+            return self.order_now(order);
+        }
+        self.looks.want(place).starts.push(order.key);
+        self.looks.orders.insert(order.key, order);
+        self.looks.send();
+    }
+
+    /// Takes what was found at a place.
+    pub(super) fn take_looked(&mut self, looked: Looked) {
+        let Looked { place, found } = looked;
+        debug!(cwd = ?place.cwd, ?found, "looked at a place");
+        let wanted = self.looks.take(&place, &found);
+        for key in wanted.starts {
+            let Some(order) = self.looks.take_order(key) else {
+                continue;
+            };
+            match &found {
+                Ok(()) => self.order_now(order),
+                Err(why) => self.run_never_began(key, RunEnd::Misplaced(why.clone())),
+            }
+        }
+        if wanted.replica == Replica::Asks {
+            self.feed(Input::Looked(place, found));
+        }
+    }
+}
+
+/// Has a process look at places, and tells what it found; of each, whatever happens.
+async fn look_at_all(
+    mut places: VecDeque<Place>,
+    lookers: Arc<Semaphore>,
+    tell: mpsc::Sender<Looked>,
+) {
+    while !places.is_empty() {
+        let free = tokio::time::timeout(PATIENCE, Arc::clone(&lookers).acquire_owned());
+        let Ok(Ok(permit)) = free.await else {
+            let why = format!("{LOOKERS} looks at file systems have not come back");
+            return answer_rest(places, &why, &tell).await;
+        };
+        let mut looker = match Looker::start() {
+            Ok(looker) => looker,
+            Err(error) => {
+                let why = format!("file systems cannot be looked at: {error}");
+                return answer_rest(places, &why, &tell).await;
+            }
+        };
+        while let Some(place) = places.pop_front() {
+            let answer = looker.ask(&place).await;
+            let goes_on = matches!(answer, Answer::Found(_));
+            let found = match answer {
+                Answer::Found(found) => found,
+                Answer::Silence(path) => Err(format!("{path} does not answer")),
+                Answer::Failed(why) => Err(format!("file systems cannot be looked at: {why}")),
+            };
+            // A node that is about to end hears nothing more.
+            let _told = tell.send(Looked { place, found }).await;
+            if !goes_on {
+                break;
+            }
+        }
+        let ends = looker.end();
+        tokio::spawn(async move {
+            ends.await;
+            drop(permit);
+        });
+    }
+}
+
+async fn answer_rest(places: VecDeque<Place>, why: &str, tell: &mpsc::Sender<Looked>) {
+    warn!(why, "places were not looked at");
+    for place in places {
+        let found = Err(why.to_owned());
+        let _told = tell.send(Looked { place, found }).await;
+    }
+}
+
+/// What came of a question.
+#[derive(Debug)]
+enum Answer {
+    Found(Result<(), String>),
+    /// Nothing more since it was about to look at this path.
+    Silence(String),
+    /// The process has ended, or speaks nonsense.
+    Failed(String),
+}
+
+/// A process that looks.
+#[derive(Debug)]
+struct Looker {
+    child: Child,
+    stream: UnixStream,
+    decoder: Decoder,
+}
+
+impl Looker {
+    fn start() -> std::io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let theirs: OwnedFd = theirs.into_std()?.into();
+        // The process itself waits for what comes.
+        rustix::io::ioctl_fionbio(&theirs, false)?;
+        let child = Command::new("/proc/self/exe")
+            .arg0("aque-node")
+            .arg(VERB)
+            .current_dir("/")
+            .env_clear()
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Self {
+            child,
+            stream: ours,
+            decoder: Decoder::default(),
+        })
+    }
+
+    async fn ask(&mut self, place: &Place) -> Answer {
+        let mut question = Vec::new();
+        if let Err(error) = encode(place, &mut question) {
+            return Answer::Failed(error.to_string());
+        }
+        if let Err(error) = self.stream.write_all(&question).await {
+            return Answer::Failed(error.to_string());
+        }
+        let mut path = String::new();
+        loop {
+            match tokio::time::timeout(PATIENCE, self.hear()).await {
+                Err(_) => return Answer::Silence(path),
+                Ok(Err(why)) => return Answer::Failed(why),
+                Ok(Ok(Word::Looking(at))) => path = String::from_utf8_lossy(&at).into_owned(),
+                Ok(Ok(Word::Found(found))) => return Answer::Found(found),
+            }
+        }
+    }
+
+    async fn hear(&mut self) -> Result<Word, String> {
+        let mut buffer = [0; 4 << 10];
+        loop {
+            match self.decoder.next() {
+                Ok(Some(word)) => return Ok(word),
+                Ok(None) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            match self.stream.read(&mut buffer).await {
+                Ok(0) => return Err("the process has ended".to_owned()),
+                Ok(bytes) => self.decoder.push(&buffer[..bytes]),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    /// Ends the process, and waits until the kernel has let it go.
+    async fn end(mut self) {
+        drop(self.stream);
+        if let Err(error) = self.child.kill().await {
+            debug!(%error, "a look was not ended");
+        }
+    }
+}
