@@ -114,6 +114,7 @@ impl Mesh {
                     Output::Extend(..)
                     | Output::Signal(..)
                     | Output::Kill(_)
+                    | Output::Withdraw(_)
                     | Output::Reply(..)
                     | Output::Notice(_) => {}
                 }

@@ -152,14 +152,20 @@ pub struct FoundRun {
 pub enum RunEnd {
     /// The process ended, by itself or by a signal that was asked for.
     Exited(RunReport),
+    /// The process of a call ended by itself and said why.
+    Called(RunReport, CallEnd),
     /// The guard killed it at its deadline, or with its node: it has no outcome.
     Expired,
     /// The guard refused to start it because its deadline had passed: it never ran.
     TooLate,
+    /// It was not started, for that is not wanted any more ([`Output::Withdraw`]): it never ran.
+    Withdrawn,
     /// It could not be started here though it may elsewhere (its output file cannot be made, say): it never ran.
     Unfit(String),
     /// The same for want of its [`Place`]: nor can any other that needs the same be started here.
     Misplaced(String),
+    /// What it reads is gone for good, or was never whole: it never ran, and this is its outcome.
+    NoInput(String),
     /// It can be started nowhere (its command does not exist): it never ran, and that is its outcome. Code 126 or 127.
     Impossible {
         /// As a shell would report it.
@@ -167,6 +173,28 @@ pub enum RunEnd {
         /// Why.
         why: String,
     },
+}
+
+/// Why a call came to no result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CallEnd {
+    /// It could not be made, or its result not be passed on: the name leads nowhere, the arguments do not bind, and the like.
+    Refused(String),
+    /// The function raised this.
+    Raised(String),
+}
+
+impl CallEnd {
+    /// The most of a reason that is kept: it goes into the outcome, to every host.
+    pub const MOST_BYTES: usize = 200;
+
+    /// Returns as much of a reason as is kept.
+    #[must_use]
+    pub fn shortened(why: &str) -> String {
+        let mut ends = (0..=Self::MOST_BYTES.min(why.len())).rev();
+        let end = ends.find(|at| why.is_char_boundary(*at)).unwrap_or(0);
+        why[..end].to_owned()
+    }
 }
 
 /// What a replica asks of the world, in the order in which it must be done.
@@ -198,6 +226,9 @@ pub enum Output {
     Signal(RunId, i32),
     /// Kill a run and everything below it; answered by `RunEnded`.
     Kill(RunId),
+    /// A run that was ordered is not wanted any more. One that the guard has not been told of is not started, and answered by
+    /// `RunEnded`; else this changes nothing, and a signal follows its start.
+    Withdraw(RunId),
     /// Answer a person.
     Reply(Token, Reply),
     /// News.

@@ -133,37 +133,35 @@ impl Group {
     }
 }
 
-/// Dependencies and groups of every task.
+/// A task that depends on another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dependent {
+    /// Which.
+    pub task: TaskIx,
+    /// What must have become of the other.
+    pub condition: Condition,
+    /// Whether it has.
+    pub met: bool,
+}
+
+/// Dependencies and groups of every task. A dependency whose condition was met is kept: what it rests on may run again.
 #[derive(Debug, Default)]
 pub struct Graph {
-    dependents: BTreeMap<TaskId, Vec<(TaskIx, Condition)>>,
+    dependents: BTreeMap<TaskId, Vec<Dependent>>,
     groups: BTreeMap<TaskId, Group>,
 }
 
 impl Graph {
-    /// Notes that `task` waits for `dependency`.
-    pub fn wait(&mut self, task: TaskIx, dependency: TaskId, condition: Condition) {
-        let waiting = self.dependents.entry(dependency).or_default();
-        waiting.push((task, condition));
+    /// Notes that a task depends on another.
+    pub fn depend(&mut self, dependency: TaskId, dependent: Dependent) {
+        let dependents = self.dependents.entry(dependency).or_default();
+        dependents.push(dependent);
     }
 
-    /// Returns and forgets the tasks that waited for `dependency` under conditions that are met now.
-    pub fn release(&mut self, dependency: TaskId, met: impl Fn(Condition) -> bool) -> Vec<TaskIx> {
-        let Some(waiting) = self.dependents.get_mut(&dependency) else {
-            return Vec::new();
-        };
-        let released = waiting.extract_if(.., |(_, condition)| met(*condition));
-        let released = released.map(|(task, _)| task).collect();
-        if waiting.is_empty() {
-            self.dependents.remove(&dependency);
-        }
-        released
-    }
-
-    /// Returns the tasks that wait for `dependency`, and for what.
-    #[must_use]
-    pub fn waiting(&self, dependency: TaskId) -> &[(TaskIx, Condition)] {
-        self.dependents.get(&dependency).map_or(&[], Vec::as_slice)
+    /// Returns the tasks that depend on another, for changes.
+    pub fn dependents_mut(&mut self, dependency: TaskId) -> &mut [Dependent] {
+        let dependents = self.dependents.get_mut(&dependency);
+        dependents.map_or(&mut [], Vec::as_mut_slice)
     }
 
     /// Returns the group with this id.

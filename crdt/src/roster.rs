@@ -118,6 +118,13 @@ impl Roster {
         said.map_or(Duty::default(), |(duty, _)| duty)
     }
 
+    /// Returns what a peer called itself last, also one that has left or was given up.
+    #[must_use]
+    pub fn name(&self, tag: Tag) -> Option<&str> {
+        let member = self.entries.get(&tag)?.member.as_ref()?;
+        Some(&member.name)
+    }
+
     /// Says whether a member takes no more work and hands over its places in committees.
     #[must_use]
     pub fn is_draining(&self, tag: Tag) -> bool {

@@ -96,6 +96,7 @@ impl Scene {
                 | Output::Extend(..)
                 | Output::Signal(..)
                 | Output::Kill(_)
+                | Output::Withdraw(_)
                 | Output::Reply(..)
                 | Output::Notice(_) => {}
             }

@@ -1,10 +1,11 @@
 //! The node: the replica of [`crdt`] joined to sockets ([`net`]), disk, processes and people; and the client that people use.
 //!
-//! `daemon` is the event loop; `guard` and `executor` run tasks, `look` looks at file systems, `storage` keeps the log, `outputs` what tasks print, `api`
-//! speaks to clients. `client`, `feed`, `cli` and `render` are the client's side. `config`, `clock`, `lock`, `formats`,
+//! `daemon` is the event loop; `guard` and `executor` run tasks, `look` looks at file systems, `storage` keeps the log, `outputs` what tasks print, `call`
+//! has functions called, `api` speaks to clients. `client`, `feed`, `cli` and `render` are the client's side. `config`, `clock`, `lock`, `formats`,
 //! `panics` and `signals` serve both.
 
 pub mod api;
+mod call;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -3,6 +3,7 @@
 //! ```text
 //! <data>/outputs/live/<run>.out, .err   while a run writes them
 //! <data>/outputs/ab/<digest in hex>     afterwards; ab is the start of the digest
+//! <data>/outputs/spool/<digest in hex>  of another host, while runs of this one read it
 //! ```
 //! Of an output that is longer than the limit the beginning and the end are kept, with a line between them that says how much
 //! is missing; while it is written, the file loses its middle and keeps its length, so that the disk does not fill with it.
@@ -35,6 +36,10 @@ use crate::render::text::size;
 const STEP: usize = 128 << 10;
 /// What is cut out of a file begins and ends at multiples of this, bytes: a block of any common file system.
 const BLOCK: u64 = 4 << 10;
+/// Around what is told in the middle of an output of which a part was cut out.
+const CUT: [&str; 2] = ["\n[aque: ", " of the middle are cut out]\n"];
+/// What is told there is shorter than this, bytes.
+const CUT_BYTES: u64 = 256;
 /// So much of the end of what a run says of itself is looked at, bytes.
 const WORD_WINDOW: u64 = 1 << 10;
 
@@ -120,6 +125,7 @@ impl Outputs {
         let dir = std::path::absolute(dir)?;
         private_dir(&dir)?;
         private_dir(&dir.join("live"))?;
+        private_dir(&dir.join("spool"))?;
         Ok(Self { dir, limit })
     }
 
@@ -181,19 +187,66 @@ impl Outputs {
         let (mut from, mut to) = (File::open(live)?, File::create(&cut)?);
         io::copy(&mut (&from).take(half), &mut to)?;
         let (all, gone) = (size(len), size(len - 2 * half));
-        writeln!(
-            to,
-            "\n[aque: {all} were written here; {gone} of the middle are cut out]"
-        )?;
+        let [before, after] = CUT;
+        write!(to, "{before}{all} were written here; {gone}{after}")?;
         from.seek(SeekFrom::Start(len - half))?;
         io::copy(&mut from.take(half), &mut to)?;
         Ok(Some(cut))
+    }
+
+    /// Says whether the middle of a stored output was cut out, on whichever host that was.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn is_cut(path: &Path) -> io::Result<bool> {
+        let mut file = File::open(path)?;
+        let len = file.metadata()?.len();
+        let [before, after] = CUT.map(str::as_bytes);
+        let least = (before.len() + after.len()) as u64;
+        let half = len.saturating_sub(least) / 2 / BLOCK * BLOCK;
+        let told = len - 2 * half;
+        if !(least..CUT_BYTES).contains(&told) {
+            return Ok(false);
+        }
+        file.seek(SeekFrom::Start(half))?;
+        let mut text = Vec::new();
+        file.take(told).read_to_end(&mut text)?;
+        Ok(text.starts_with(before) && text.ends_with(after))
+    }
+
+    /// Where a stored output is, if it is stored.
+    #[must_use]
+    pub fn stored(&self, digest: Digest) -> PathBuf {
+        self.path(digest)
+    }
+
+    /// Where an output of another host is kept for the runs that read it.
+    #[must_use]
+    pub fn spooled(&self, digest: Digest) -> PathBuf {
+        self.dir.join("spool").join(digest.to_string())
+    }
+
+    /// Removes what was kept for runs; to be called at the start: those that are left have opened it.
+    ///
+    /// # Errors
+    /// The kernel's; some may be removed then.
+    pub fn sweep_spool(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.dir.join("spool"))? {
+            fs::remove_file(entry?.path())?;
+        }
+        Ok(())
     }
 
     /// Where a run may say how far it is, a line each time; absolute.
     #[must_use]
     pub fn progress(&self, key: RunKey) -> PathBuf {
         self.dir.join("live").join(format!("{key}.progress"))
+    }
+
+    /// Where a call says why it came to no result; absolute.
+    #[must_use]
+    pub fn call(&self, key: RunKey) -> PathBuf {
+        self.dir.join("live").join(format!("{key}.call"))
     }
 
     /// Returns the last whole line that a run said of itself, cut to so many bytes; `None` if it has said nothing.
@@ -277,6 +330,7 @@ impl Outputs {
             missing_is_none(fs::remove_file(self.live(key, stream)))?;
         }
         missing_is_none(fs::remove_file(self.progress(key)))?;
+        missing_is_none(fs::remove_file(self.call(key)))?;
         Ok(())
     }
 
@@ -472,6 +526,7 @@ mod tests {
         assert!(kept.starts_with(&text[..half]) && kept.ends_with(&text[text.len() - half..]));
         let note = &kept[half..kept.len() - half];
         assert!(note.contains("of the middle are cut out"), "{note}");
+        assert!(Outputs::is_cut(&outputs.stored(digest(adopted))).unwrap());
         outputs.release(key).unwrap();
         assert_eq!(fs::read_dir(temp.path().join("live")).unwrap().count(), 0);
         // What just fits is whole.
@@ -480,6 +535,27 @@ mod tests {
         assert_eq!(outputs.thin(key, Stream::Out).unwrap(), 0);
         let adopted = outputs.adopt(&path).unwrap();
         assert!(matches!(adopted, Adopted::Stored { bytes, .. } if bytes == fits.len() as u64));
+        assert!(!Outputs::is_cut(&outputs.stored(digest(adopted))).unwrap());
+    }
+
+    #[test]
+    fn what_says_that_it_is_cut_elsewhere_than_in_its_middle_is_whole() {
+        let (_temp, outputs) = store();
+        let note = "\n[aque: 1 GiB were written here; 1 B of the middle are cut out]\n";
+        let block = "x".repeat(4 << 10);
+        for (text, cut) in [
+            (String::new(), false),
+            ("x".to_owned(), false),
+            (format!("{block}{note}"), false),
+            (format!("{note}{block}"), false),
+            (format!("{block}{note}{}", &block[1..]), false),
+            (format!("{block}{note}{block}"), true),
+            (note.to_owned(), true),
+        ] {
+            let path = outputs.live(RunKey(1), Stream::Out);
+            fs::write(&path, &text).unwrap();
+            assert_eq!(Outputs::is_cut(&path).unwrap(), cut, "{}", text.len());
+        }
     }
 
     #[test]

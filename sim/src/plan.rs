@@ -62,6 +62,8 @@ pub struct Plan {
     pub manners: Manners,
     /// Whether it can be started.
     pub fate: Fate,
+    /// How long it takes until a host has what it reads, each time, in true time.
+    pub input: Duration,
 }
 
 impl Plan {
@@ -78,6 +80,7 @@ impl Plan {
             code: 1,
             manners: Manners::Obeys,
             fate: Fate::Starts,
+            input: Duration::ZERO,
         }
     }
 
@@ -90,6 +93,7 @@ impl Plan {
             code,
             manners: Manners::Obeys,
             fate: Fate::Starts,
+            input: Duration::ZERO,
         }
     }
 
@@ -109,6 +113,7 @@ impl Plan {
                 Fate::UnfitOn(host) => host.to_string(),
                 Fate::OnlyOn(host) => format!("only {host}"),
             },
+            self.input.as_micros().to_string(),
         ]);
         if let Fate::OnlyOn(host) = self.fate {
             spec.options.reads = vec![format!("{ONLY_ON}{host}").into()];
@@ -122,9 +127,10 @@ impl Plan {
         let Work::Command { argv, shell: None } = &spec.work else {
             return None;
         };
-        let [program, length, failures, code, stubborn, fate] = argv.as_slice() else {
+        let [program, length, failures, code, stubborn, fate, input] = argv.as_slice() else {
             return None;
         };
+        let span = |word: &Arg| Some(Duration::from_micros(word.to_text().parse().ok()?));
         if *program != Arg::from(Self::PROGRAM) {
             return None;
         }
@@ -138,7 +144,8 @@ impl Plan {
         };
         Some(Self {
             fate,
-            length: Duration::from_micros(length.to_text().parse().ok()?),
+            input: span(input)?,
+            length: span(length)?,
             failures: failures.to_text().parse().ok()?,
             code: code.to_text().parse().ok()?,
             manners: if stubborn.to_text() == "1" {
@@ -310,6 +317,7 @@ mod tests {
             code: -7,
             manners: Manners::Stubborn,
             fate: Fate::UnfitOn(3),
+            input: Duration::from_secs(7),
         };
         assert_eq!(Plan::of(&plan.spec()), Some(plan));
         let only = Plan {

@@ -88,7 +88,10 @@ impl Trace {
                     RunEnd::TooLate => 2,
                     RunEnd::Unfit(_) => 3,
                     RunEnd::Impossible { .. } => 4,
-                    RunEnd::Misplaced(_) => 5,
+                    RunEnd::NoInput(_) => 5,
+                    RunEnd::Withdrawn => 6,
+                    RunEnd::Called(..) => 7,
+                    RunEnd::Misplaced(_) => 8,
                 });
             }
             Input::Persisted(token) => {
@@ -172,6 +175,10 @@ impl Trace {
             }
             Output::Kill(run) => {
                 self.head(37, at, host);
+                self.run(*run);
+            }
+            Output::Withdraw(run) => {
+                self.head(40, at, host);
                 self.run(*run);
             }
             Output::Reply(token, reply) => {

@@ -58,6 +58,9 @@ scenarios! {
     run_again_survives_power_cuts
     run_again_with_what_stands_behind
     memory_ladder
+    input_comes_later_than_a_lease
+    not_wanted_while_its_input_comes
+    claimant_cut_off_while_its_input_comes
     on_lost_wait_outlives_a_split
     on_lost_wait_for_a_dead_host
     on_lost_wait_needs_no_clock

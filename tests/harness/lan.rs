@@ -159,6 +159,11 @@ pub fn skip(what: &str, why: &str) {
         !(ci && is_root()),
         "{what} must be possible in continuous integration: {why}"
     );
+    tell_skipped(what, why);
+}
+
+/// Tells, past the capture of test output, that a test was skipped, of what may be missing anywhere.
+pub fn tell_skipped(what: &str, why: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     // If nobody reads it, nobody needs to know.
     let _told = writeln!(

@@ -2,13 +2,14 @@
 //!
 //! Each test has nodes and directories of its own, so all of them may run at once. Reading order: `cluster` (a mesh does its job),
 //! `cli` and `xargs` (the programs as scripts meet them), `demo`, `doctor`, `events`, `faults` (kill, stop, restart), `guard` (what outlives a
-//! node), `node_life` (what a node does by itself), `partition` (networks that split), `committees` (hosts that leave), `lives`, `again`, `arrays`, `queues`, `fit`, `places` and `limits`
+//! node), `node_life` (what a node does by itself), `partition` (networks that split), `committees` (hosts that leave), `lives`, `again`, `arrays`, `pipes`, `calls`, `queues`, `fit`, `places` and `limits`
 //! (when a task starts and ends, where, and what it may take), `policies` (what people choose for both), `chaos`
 //! (all of that at random), `bad_input` and `traitor` (who sends what nobody may).
 
 mod again;
 mod arrays;
 mod bad_input;
+mod calls;
 mod chaos;
 mod cli;
 mod cluster;
@@ -23,6 +24,7 @@ mod limits;
 mod lives;
 mod node_life;
 mod partition;
+mod pipes;
 mod places;
 mod policies;
 mod queues;

@@ -358,6 +358,9 @@ impl Replica {
         }
         if claim.phase == Phase::Running {
             self.end_run_if_due(ix, &claim, run);
+        } else if self.end_wanted(ix) || self.held_back(ix).is_some() {
+            // It may wait for what it reads, and that may take long.
+            self.outputs.push_back(Output::Withdraw(run));
         }
     }
 
@@ -580,13 +583,14 @@ impl Replica {
             self.stage(ix).live -= 1;
         }
         match end {
-            RunEnd::Exited(report) => self.exited(ix, report),
+            RunEnd::Exited(report) => self.exited(ix, report, None),
+            RunEnd::Called(report, said) => self.exited(ix, report, Some(said)),
             RunEnd::Expired => {
                 self.stage(ix).count(Total::Lost);
                 self.counters.runs_expired += 1;
                 match self.broken {
                     Some(Sabotage::StartsAgain) => self.hold_on(ix),
-                    Some(Sabotage::KillIsOutcome) => self.exited(ix, self.killed()),
+                    Some(Sabotage::KillIsOutcome) => self.exited(ix, self.killed(), None),
                     Some(_) | None => self.expired(ix),
                 }
             }
@@ -594,6 +598,7 @@ impl Replica {
                 self.counters.starts_too_late += 1;
                 self.give_up(ix);
             }
+            RunEnd::Withdrawn => self.give_up(ix),
             RunEnd::Unfit(why) => {
                 let unfit = &mut self.tasks[ix as usize].unfit;
                 let (first, longest) = MISSING_FOR;
@@ -609,12 +614,17 @@ impl Replica {
                 self.give_up(ix);
             }
             RunEnd::Impossible { code, why } => {
-                let text = format!("exit {code}: {why}");
-                let verdict = Verdict::Failure(Some(text));
-                let outcome = self.outcome(ix, run.epoch, verdict, None);
-                self.conclude(ix, outcome);
+                self.conclude_unstarted(ix, run.epoch, format!("exit {code}: {why}"));
             }
+            RunEnd::NoInput(why) => self.conclude_unstarted(ix, run.epoch, why),
         }
+    }
+
+    /// A run can be started nowhere: that is its task's outcome.
+    fn conclude_unstarted(&mut self, ix: TaskIx, epoch: Epoch, why: String) {
+        let verdict = Verdict::Failure(Some(why));
+        let outcome = self.outcome(ix, epoch, verdict, None);
+        self.conclude(ix, outcome);
     }
 
     /// A run was killed by its guard, or died with it. Where the task says so, that is its outcome; else nothing is (C7).

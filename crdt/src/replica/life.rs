@@ -10,9 +10,9 @@ use super::{Replica, rank};
 use crate::claim::Claim;
 use crate::config::Offer;
 use crate::entry::{Bid, Total};
-use crate::event::Output;
+use crate::event::{CallEnd, Output};
 use crate::fit::{self, Host, Misfit};
-use crate::graph::TaskIx;
+use crate::graph::{Dependent, TaskIx};
 use crate::ids::{Epoch, RunId, Tag, TaskId};
 use crate::resolve;
 use crate::task::{
@@ -277,15 +277,18 @@ impl Replica {
     pub(super) fn link(&mut self, ix: TaskIx, spec: &TaskSpec) {
         for (dependency, condition) in spec.dependencies() {
             let state = self.state_of(dependency);
-            if state.is_some_and(|state| condition.is_met(state)) {
-                continue;
-            }
+            let met = state.is_some_and(|state| condition.is_met(state));
             let task = &mut self.tasks[ix as usize];
-            task.unmet += 1;
+            task.unmet += u32::from(!met);
             if state.is_some_and(|state| condition.is_hopeless(state)) {
                 task.doomed = Some(dependency);
             }
-            self.graph.wait(ix, dependency, condition);
+            let dependent = Dependent {
+                task: ix,
+                condition,
+                met,
+            };
+            self.graph.depend(dependency, dependent);
         }
     }
 
@@ -293,18 +296,35 @@ impl Replica {
         self.ids.get(&id).map(|ix| self.known(*ix).state)
     }
 
-    /// Tells those that wait for a task what has become of it: it ended, or what it had ended as does not count any more.
+    /// Tells those that depend on a task what has become of it: it ended, or what it had ended as does not count any more. Then
+    /// what has not begun waits again; what runs, runs on.
     pub(super) fn tell_dependents(&mut self, id: TaskId, state: TaskState) {
-        let met = self.graph.release(id, |condition| condition.is_met(state));
-        for ix in &met {
-            let task = &mut self.tasks[*ix as usize];
-            task.unmet = task.unmet.saturating_sub(1);
+        let mut told = Vec::new();
+        for dependent in self.graph.dependents_mut(id) {
+            let before = *dependent;
+            dependent.met = before.condition.is_met(state);
+            told.push((before, dependent.met));
         }
-        self.free(&met);
-        // The others go on waiting: the outcome of a task that may run anywhere can give way to a better one.
-        let waiting: Vec<(TaskIx, Condition)> = self.graph.waiting(id).to_vec();
-        for (ix, condition) in waiting {
-            let doomed = self.known(ix).doomed;
+        self.counters.touched += told.len() as u64;
+        for (
+            Dependent {
+                task: ix,
+                condition,
+                met: was,
+            },
+            met,
+        ) in told
+        {
+            let task = &mut self.tasks[ix as usize];
+            if met != was {
+                task.unmet = if met {
+                    task.unmet.saturating_sub(1)
+                } else {
+                    task.unmet + 1
+                };
+            }
+            // Also the outcome of a task that may run anywhere can give way to a better one.
+            let doomed = task.doomed;
             let now = if condition.is_hopeless(state) {
                 doomed.or(Some(id))
             } else if doomed == Some(id) {
@@ -312,8 +332,8 @@ impl Replica {
             } else {
                 doomed
             };
-            if now != doomed {
-                self.tasks[ix as usize].doomed = now;
+            self.tasks[ix as usize].doomed = now;
+            if met != was || now != doomed {
                 self.free(&[ix]);
             }
         }
@@ -375,8 +395,8 @@ impl Replica {
         })
     }
 
-    /// A run ended by itself, or by a signal that it was sent.
-    pub(super) fn exited(&mut self, ix: TaskIx, report: RunReport) {
+    /// A run ended by itself, or by a signal that it was sent; a call may have `said` why.
+    pub(super) fn exited(&mut self, ix: TaskIx, report: RunReport, said: Option<CallEnd>) {
         let task = self.known(ix);
         let Some(claim) = task.claim else { return };
         let superseded = task.complete.is_some() && self.terms(ix) == Terms::Anywhere;
@@ -393,6 +413,7 @@ impl Replica {
             Exit::Code(_) | Exit::Signal(_) if report.limits.has(Limits::OUT_OF_MEMORY) => {
                 Some(Cause::Oom)
             }
+            Exit::Code(_) if matches!(said, Some(CallEnd::Refused(_))) => Some(Cause::Call),
             Exit::Code(code) => Some(Cause::Codes(code, code)),
             Exit::Signal(signal) => Some(Cause::Signal(Some(signal))),
         };
@@ -411,7 +432,12 @@ impl Replica {
             Some(cause @ (Cause::Timeout | Cause::Oom)) => {
                 Verdict::Failure(Some(cause.to_string()))
             }
-            Some(Cause::Codes(..) | Cause::Signal(_)) => Verdict::Failure(None),
+            Some(Cause::Codes(..) | Cause::Signal(_) | Cause::Call) => {
+                Verdict::Failure(said.map(|said| match said {
+                    CallEnd::Refused(why) => format!("{}: {why}", Verdict::CALL),
+                    CallEnd::Raised(why) => why,
+                }))
+            }
         };
         let total = if verdict == Verdict::Success {
             Total::Succeeded

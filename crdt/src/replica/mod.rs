@@ -7,7 +7,8 @@
 //!
 //! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `react` (what a touched task makes this node do),
 //! `claims` (bids, holds, runs), `resume` (those of an earlier start), `life` (when it may start, and when a run is too long), `places` (what it needs of file systems), `committees` (their
-//! replacement), `queues` (settings of the mesh, named queues), `flush` (writing), `gossip` (frames), `people` (submissions, wishes), `presence`, `views`.
+//! replacement), `queues` (settings of the mesh, named queues), `flush` (writing), `gossip` (frames), `people` (submissions, wishes), `links` (what a submission may
+//! name), `presence`, `views`.
 
 mod claims;
 mod committees;
@@ -15,6 +16,7 @@ mod flush;
 mod fold;
 mod gossip;
 mod life;
+mod links;
 mod people;
 mod places;
 mod presence;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::links::Tangle;
 use super::{Replica, SEGMENT_TASKS, Segment, Timer, index};
 use crate::entry::{Entry, Header};
 use crate::event::{Durability, NewTask, Output, Refusal, Reply, Token};
@@ -161,7 +162,10 @@ impl Replica {
                 return Err(Refusal::Unknown(id));
             }
         }
-        Ok(())
+        match self.tangle(tasks) {
+            Some(Tangle { place, why }) => wrong(place, &why),
+            None => Ok(()),
+        }
     }
 
     fn is_group(&self, id: TaskId) -> bool {
@@ -532,6 +536,14 @@ fn spec_problem(task: &NewTask) -> Option<&'static str> {
         return Some("its environment is larger than 128 KiB");
     }
     let options = &spec.options;
+    if let Some(source) = options.pipe_from {
+        if options.stdin.is_some() {
+            return Some("what it reads is stated twice");
+        }
+        if !spec.dependencies().any(|(id, _)| id == source) {
+            return Some("it reads the output of a task that it does not wait for");
+        }
+    }
     if !options.hosts.is_empty() && options.hosts.parse::<HostPatterns>().is_err() {
         return Some("the hosts that it asks for are no patterns");
     }

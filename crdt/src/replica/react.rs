@@ -18,6 +18,7 @@ use crate::witness::{Binding, Witness};
 
 impl Replica {
     pub(super) fn react(&mut self, ix: TaskIx) {
+        self.counters.touched += 1;
         self.observe(ix);
         self.witness(ix);
         self.press_claim(ix);
@@ -457,12 +458,6 @@ impl Replica {
         if let Some(outcome) = &task.complete {
             return ended_state(outcome);
         }
-        if let Some(dependency) = task.doomed {
-            return (
-                TaskState::Cancelled,
-                Some(format!("dependency {dependency}")),
-            );
-        }
         if task
             .claim
             .is_some_and(|claim| claim.phase == Phase::Running)
@@ -480,6 +475,12 @@ impl Replica {
         }
         if holder.is_some() {
             return (TaskState::Claimed, None);
+        }
+        if let Some(dependency) = task.doomed {
+            return (
+                TaskState::Cancelled,
+                Some(format!("dependency {dependency}")),
+            );
         }
         if task.registers.top() >= Epoch::LAST {
             let why = "its epochs are used up: a broken host has jumped ahead";

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Replica;
+use super::{Replica, Task};
 use crate::ballots::VoteRegister;
 use crate::claim::Phase;
-use crate::entry::{Total, Vote};
+use crate::entry::{DutyKind, Total, Vote};
 use crate::graph::TaskIx;
 use crate::history::{Attempt, Statements};
 use crate::ids::{DocId, PeerId, Tag, TaskId};
@@ -35,6 +35,8 @@ macro_rules! counters {
 counters! {
     /// Tasks taken from people.
     submitted,
+    /// Tasks looked at, for whatever happened.
+    touched,
     /// Bids written.
     bids,
     /// Bids given up for lack of answers.
@@ -235,6 +237,7 @@ impl Replica {
             reason: self
                 .why_nowhere(ix)
                 .or_else(|| task.reason.clone())
+                .or_else(|| self.why_without_input(task))
                 .or_else(|| self.why_queued(task)),
             progress: self.progress_of(ix),
             host: self.host_of(ix),
@@ -244,6 +247,38 @@ impl Replica {
             outcome: task.complete.clone(),
             members: self.graph.group(id).map(crate::graph::Group::counts),
         })
+    }
+
+    /// Says why a task that waits for a host will not find what it reads, if the host that has it is not heard of.
+    fn why_without_input(&self, task: &Task) -> Option<String> {
+        let source = task.spec.as_deref()?.options.pipe_from?;
+        if task.state != TaskState::Pending {
+            return None;
+        }
+        let read = self.known(*self.ids.get(&source)?);
+        let outcome = read.complete.as_ref()?;
+        outcome.report?.stdout.digest?;
+        let tag = outcome.origin.1;
+        if self.roster.is_alive(tag, self.now.mono) {
+            return None;
+        }
+        let name = self.host_name(tag);
+        Some(format!(
+            "no input: the output of {source} is on {name}, which is not heard of"
+        ))
+    }
+
+    /// Returns what people call a host; its tag if it has said nothing yet.
+    #[must_use]
+    pub fn host_name(&self, tag: Tag) -> String {
+        let name = self.roster.name(tag);
+        name.map_or_else(|| tag.to_string(), str::to_owned)
+    }
+
+    /// Says whether a person said of a host that it will not come back.
+    #[must_use]
+    pub fn is_given_up(&self, tag: Tag) -> bool {
+        self.roster.duty(tag).kind == DutyKind::Gone
     }
 
     /// What a run says of itself, as the host that runs it told last.

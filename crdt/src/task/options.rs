@@ -59,6 +59,8 @@ pub enum Cause {
     Timeout,
     /// The kernel killed a process of it for want of memory.
     Oom,
+    /// A call could not be made: its function is not there, say.
+    Call,
 }
 
 impl Cause {
@@ -68,13 +70,15 @@ impl Cause {
         match (self, other) {
             (Self::Codes(from, to), Self::Codes(code, _)) => (from..=to).contains(&code),
             (Self::Signal(any), Self::Signal(one)) => any.is_none() || any == one,
-            (Self::Timeout, Self::Timeout) | (Self::Oom, Self::Oom) => true,
+            (Self::Timeout, Self::Timeout) | (Self::Oom, Self::Oom) | (Self::Call, Self::Call) => {
+                true
+            }
             _ => false,
         }
     }
 }
 
-/// As people type them: `75`, `1-9`, `signal`, `signal:9`, `timeout`, `oom`.
+/// As people type them: `75`, `1-9`, `signal`, `signal:9`, `timeout`, `oom`, `call`.
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -84,6 +88,7 @@ impl fmt::Display for Cause {
             Self::Signal(Some(signal)) => write!(f, "signal:{signal}"),
             Self::Timeout => f.write_str(Verdict::TIMEOUT),
             Self::Oom => f.write_str(Verdict::OOM),
+            Self::Call => f.write_str(Verdict::CALL),
         }
     }
 }
@@ -91,7 +96,7 @@ impl fmt::Display for Cause {
 /// That a text names no [`Cause`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "neither an exit code from 1 to 255 (75), a range of them (1-9), signal, signal:N, timeout, nor oom"
+    "neither an exit code from 1 to 255 (75), a range of them (1-9), signal, signal:N, timeout, oom, nor call"
 )]
 pub struct NoCause;
 
@@ -106,6 +111,7 @@ impl FromStr for Cause {
         match (text, text.split_once(['-', ':'])) {
             (Verdict::TIMEOUT, _) => Ok(Self::Timeout),
             (Verdict::OOM, _) => Ok(Self::Oom),
+            (Verdict::CALL, _) => Ok(Self::Call),
             ("signal", _) => Ok(Self::Signal(None)),
             (_, Some(("signal", number))) => match number.parse() {
                 Ok(number @ 1..=64) => Ok(Self::Signal(Some(number))),
@@ -213,6 +219,10 @@ options! {
     20 duration: Duration,
     /// The mounts that it reads or writes much of; sorted. Tasks that share one are spread.
     21 io: Vec<String>,
+    /// Its runs read what this task wrote to its standard output; one of those that it waits for.
+    24 pipe_from: Option<TaskId>,
+    /// Its words are an interpreter, a function of it as MODULE:NAME, and perhaps the arguments as JSON: the function is called.
+    25 call: bool,
     /// Its processors were stated: a run gets no more of them, where that can be limited.
     26 cpu_limit: bool,
     /// Paths that its host must be able to read.
@@ -220,10 +230,12 @@ options! {
 }
 
 impl Options {
-    /// Says whether a run that failed so is tried again, if tries are left.
+    /// Says whether a run that failed so is tried again, if tries are left: of calls that could not be made, only where that is
+    /// stated.
     #[must_use]
     pub fn retries_after(&self, cause: Cause) -> bool {
-        self.retry_on.is_empty() || self.retry_on.iter().any(|of| of.covers(cause))
+        self.retry_on.is_empty() && cause != Cause::Call
+            || self.retry_on.iter().any(|of| of.covers(cause))
     }
 
     /// Returns how long after the failure number `failures`, from 1, the next run may start: from half of what exponential
@@ -275,6 +287,8 @@ impl Verdict {
     pub const TIMEOUT: &'static str = "timeout";
     /// The text of a failure for want of memory.
     pub const OOM: &'static str = "oom";
+    /// What the text of a failure of the call itself begins with.
+    pub const CALL: &'static str = "call";
 }
 
 #[cfg(test)]
@@ -360,7 +374,7 @@ mod tests {
 
     #[test]
     fn causes_are_read_as_they_are_shown() {
-        for text in ["75", "1-9", "signal", "signal:9", "timeout", "oom"] {
+        for text in ["75", "1-9", "signal", "signal:9", "timeout", "oom", "call"] {
             assert_eq!(text.parse::<Cause>().unwrap().to_string(), text);
         }
         for text in [
@@ -385,5 +399,19 @@ mod tests {
         assert!(Cause::Signal(None).covers(Cause::Signal(Some(9))));
         assert!(!Cause::Signal(Some(15)).covers(Cause::Signal(Some(9))));
         assert!(!Cause::Timeout.covers(nine) && Cause::Timeout.covers(Cause::Timeout));
+    }
+
+    #[test]
+    fn calls_that_cannot_be_made_are_retried_where_that_is_stated() {
+        let retries = |retry_on, cause| {
+            let options = Options {
+                retry_on,
+                ..Options::default()
+            };
+            options.retries_after(cause)
+        };
+        assert!(retries(vec![], Cause::Oom) && !retries(vec![], Cause::Call));
+        assert!(retries(vec![Cause::Call], Cause::Call));
+        assert!(!retries(vec![Cause::Codes(1, 255)], Cause::Call));
     }
 }

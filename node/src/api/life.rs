@@ -1,7 +1,8 @@
 //! What few tasks state: between the words of the API and the options of a spec.
 
+use crdt::ids::TaskId;
 use crdt::replica::Replica;
-use crdt::task::{Input, Options};
+use crdt::task::{Input, Options, Work};
 use crdt::time::Wall;
 
 use super::ids;
@@ -22,7 +23,12 @@ pub(super) fn options(
     let known = |texts: &[String]| ids::resolve(replica, texts, &caller.user);
     let causes = life.retry_on.iter().map(|text| text.parse());
     let retry_on: Result<_, _> = causes.collect();
+    let pipe_from = match &life.pipe_from {
+        Some(text) => Some(source(replica, text, caller, place)?),
+        None => None,
+    };
     Ok(Options {
+        pipe_from,
         after_any: known(&life.after_any)?,
         after_fail: known(&life.after_fail)?,
         not_before: life.not_before_ms.map(Wall),
@@ -53,6 +59,38 @@ pub(super) fn options(
         cpu_limit: requires.cpu_limit,
         ..Options::default()
     })
+}
+
+/// Returns the task whose output another is to read.
+fn source(
+    replica: &Replica,
+    text: &str,
+    caller: &Caller,
+    place: usize,
+) -> Result<TaskId, SubmissionError> {
+    let id = ids::one(replica, text, &caller.user)?;
+    let Some(view) = replica.task(id) else {
+        return Ok(id);
+    };
+    let label = view.label();
+    let refused = |why: String, hint: String| Err(SubmissionError::Pipe { place, why, hint });
+    if matches!(view.spec.work, Work::Group { .. }) {
+        let first = replica.tasks_of_group(id).first().copied();
+        let first = first.and_then(|id| replica.task(id));
+        let first = first.map_or_else(String::new, |view| format!(", such as {}", view.label()));
+        return refused(
+            format!("{label} is a group of tasks and has no output of its own"),
+            format!("name one of them{first}"),
+        );
+    }
+    if let Some(file) = &view.spec.options.stdout {
+        let file = file.to_text();
+        return refused(
+            format!("{label} writes its output to the file {file}"),
+            format!("read that with --stdin {file}"),
+        );
+    }
+    Ok(id)
 }
 
 /// Thousandths of an amount.
@@ -98,6 +136,7 @@ pub(super) fn life(options: &Options) -> Life {
             Input::File(path) => StdinWord::File(path),
             Input::Bytes(text) => StdinWord::Text(text),
         }),
+        pipe_from: options.pipe_from.map(|id| id.to_string()),
         stdout: options.stdout.clone(),
         stderr: options.stderr.clone(),
     }

@@ -21,6 +21,7 @@ use super::life::{life, options, requirements};
 use super::wire::{
     AttemptLine, Detail, LimitWords, NodeLine, Submission, TaskLine, TaskRequest, VoteLine,
 };
+use crate::call;
 
 /// Who asks, by the kernel's word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +163,7 @@ pub fn detail(replica: &Replica, view: &TaskView, names: &Names) -> Detail {
     Detail {
         line: task_line(view, names),
         argv,
+        call: view.spec.options.call,
         cwd: view.spec.cwd.clone(),
         needs: view.spec.needs,
         retries: view.spec.retries,
@@ -290,6 +292,27 @@ pub enum SubmissionError {
         /// What is wrong.
         why: String,
     },
+    /// It would read the output of something that has none.
+    #[error("task {place} of the submission: {why}")]
+    Pipe {
+        /// Its place, from 0.
+        place: usize,
+        /// What is wrong.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+impl SubmissionError {
+    /// Returns what to do about it, if that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Id(_) | Self::Task { .. } => None,
+            Self::Pipe { hint, .. } => Some(hint.clone()),
+        }
+    }
 }
 
 /// Returns a submission as the replica takes it.
@@ -337,11 +360,19 @@ fn new_task(
             size: (size > 0).then_some(size),
         },
         None if task.argv.is_empty() => return Err(wrong("there is no command")),
+        None if task.call && task.shell.is_some() => {
+            return Err(wrong("a call is made by no shell"));
+        }
         None => Work::Command {
             argv: task.argv,
             shell: task.shell,
         },
     };
+    if let Work::Command { argv, .. } = &work
+        && task.call
+    {
+        call::check(argv).map_err(|error| wrong(&error.to_string()))?;
+    }
     let mut links = Links {
         after: task.after_places,
         group: None,
@@ -370,7 +401,7 @@ fn new_task(
         Some(parent) => Some(ids::one(replica, parent, &caller.user)?),
         None => None,
     };
-    let spec = TaskSpec {
+    let mut spec = TaskSpec {
         work,
         name: task.name,
         cwd: if task.cwd.0.is_empty() {
@@ -394,6 +425,7 @@ fn new_task(
         on_lost: task.on_lost,
         on_partition: task.on_partition,
         options: Options {
+            call: task.call,
             parent,
             elements: task.elements,
             queue: turn_queue(replica, task.turn.queue),
@@ -402,6 +434,11 @@ fn new_task(
             ..options(replica, task.life, task.requires, caller, place)?
         },
     };
+    if let Some(source) = spec.options.pipe_from
+        && !spec.dependencies().any(|(id, _)| id == source)
+    {
+        spec.after.push(source);
+    }
     let env = env.filter(|_| task.inherit_env).map(Arc::clone);
     Ok(NewTask { spec, env, links })
 }

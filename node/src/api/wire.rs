@@ -195,6 +195,9 @@ pub struct TaskRequest {
     /// Run through this shell: `SHELL -c argv[0] SHELL argv[1..]`.
     #[serde(default)]
     pub shell: Option<Arg>,
+    /// The words are an interpreter, a function of it as MODULE:NAME, and perhaps the arguments as JSON: the function is called.
+    #[serde(default)]
+    pub call: bool,
     /// It is a group with so many members (0 = not known yet), not a command.
     #[serde(default)]
     pub group_size: Option<u32>,
@@ -313,7 +316,7 @@ pub struct Life {
     pub timeout: Option<Duration>,
     /// It waits for `release` from the start.
     pub held: bool,
-    /// Failures after which it is tried again: `75`, `1-9`, `signal`, `signal:9`, `timeout`, `oom`; none: all.
+    /// Failures after which it is tried again: `75`, `1-9`, `signal`, `signal:9`, `timeout`, `oom`, `call`; none: all but `call`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub retry_on: Vec<String>,
     /// The pause before the first retry; twice as long before each further one.
@@ -322,6 +325,9 @@ pub struct Life {
     /// What it reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdin: Option<StdinWord>,
+    /// It reads what this task wrote to its standard output, and waits for it: for its success, unless it is named above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pipe_from: Option<String>,
     /// The file that takes its output; a relative path starts at its directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout: Option<Arg>,
@@ -584,6 +590,9 @@ pub struct Detail {
     pub line: TaskLine,
     /// Program and arguments.
     pub argv: Vec<Arg>,
+    /// They are an interpreter, a function and its arguments.
+    #[serde(default)]
+    pub call: bool,
     /// Working directory.
     pub cwd: Arg,
     /// Needs.

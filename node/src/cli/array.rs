@@ -189,6 +189,7 @@ impl Array {
         let head = TaskRequest {
             argv: Vec::new(),
             shell: None,
+            call: false,
             group_size: Some(if in_one { whole } else { 0 }),
             name: Some(task.name.clone().unwrap_or_else(|| as_typed(&task.argv))),
             after: Vec::new(),

@@ -41,7 +41,7 @@ pub(crate) struct LifeOptions {
     /// Hold it until 'aque release'
     #[arg(long)]
     hold: bool,
-    /// Retry only these failures: exit codes and ranges (75,100-110), signal, signal:9, timeout, oom
+    /// Retry only these failures: exit codes and ranges (75,100-110), signal, signal:9, timeout, oom, call
     #[arg(long, value_name = "CAUSES", value_delimiter = ',')]
     retry_on: Vec<Cause>,
     /// Pause before the first retry; doubled for each further one, up to an hour [default: 1s]
@@ -53,6 +53,10 @@ pub(crate) struct LifeOptions {
     /// Read this text from standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stdin_text: Option<OsString>,
+    /// Read what this task wrote to standard output, from whichever host has it; runs after its success, unless it is named with
+    /// --after-any or --after-fail
+    #[arg(long, value_name = "ID", conflicts_with_all = ["stdin", "stdin_text"])]
+    pipe_from: Option<String>,
     /// Write standard output to this file where it runs, instead of keeping it for 'aque output'
     #[arg(long, value_name = "FILE")]
     stdout: Option<OsString>,
@@ -89,6 +93,7 @@ impl LifeOptions {
             retry_on: self.retry_on.iter().map(ToString::to_string).collect(),
             backoff: (retries > 0).then(|| self.backoff.unwrap_or(BACKOFF)),
             stdin: self.input()?,
+            pipe_from: self.pipe_from.clone(),
             stdout: file(&self.stdout),
             stderr: file(&self.stderr),
         })

@@ -7,7 +7,7 @@ use crdt::task::{Arg, Captured, OnLost, OnPartition};
 use super::parse::signal_name;
 use super::problem::Problem;
 use super::{Context, Form};
-use crate::api::wire::{AttemptLine, Detail, StdinWord, TaskLine};
+use crate::api::wire::{AttemptLine, Detail, Life, StdinWord, TaskLine};
 use crate::render::text::{
     command, duration, harmless, instant, painted, size, span, states, style,
 };
@@ -90,6 +90,7 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
             line.members.as_ref().map(states).unwrap_or_default(),
         ),
         ("command", command(&detail.argv)),
+        ("calls", function(detail)),
         ("directory", harmless(&detail.cwd.to_text()).into_owned()),
         ("group", text(&line.group)),
         ("parent", text(&line.parent)),
@@ -111,7 +112,7 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
         ("retries", retries(detail)),
         ("on lost", on_lost(detail.on_lost).to_owned()),
         ("on partition", on_partition(detail.on_partition).to_owned()),
-        ("stdin", input(detail.life.stdin.as_ref())),
+        ("stdin", input(&detail.life)),
         (
             "timeout",
             detail.life.timeout.map(duration).unwrap_or_default(),
@@ -143,6 +144,13 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// The function that is called, if one is.
+fn function(detail: &Detail) -> String {
+    let function = detail.argv.get(1).filter(|_| detail.call);
+    let text = function.map(|function| function.to_text());
+    text.map_or_else(String::new, |text| harmless(&text).into_owned())
+}
+
 /// Nothing is said where there is nothing to say.
 fn retries(detail: &Detail) -> String {
     if detail.retries == 0 {
@@ -160,8 +168,11 @@ fn retries(detail: &Detail) -> String {
     text
 }
 
-fn input(stdin: Option<&StdinWord>) -> String {
-    match stdin {
+fn input(life: &Life) -> String {
+    if let Some(source) = &life.pipe_from {
+        return format!("output of {}", harmless(source));
+    }
+    match &life.stdin {
         None => String::new(),
         Some(StdinWord::File(path)) => harmless(&path.to_text()).into_owned(),
         Some(StdinWord::Text(text)) => format!("{} of text", size(text.0.len() as u64)),
@@ -300,7 +311,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::api::wire::{Life, LimitWords, Requirements, VoteLine};
+    use crate::api::wire::{LimitWords, Requirements, VoteLine};
 
     #[test]
     fn show_one_task() {
@@ -318,6 +329,7 @@ mod tests {
                 ..line("k3v7qa-12", TaskState::Error)
             },
             argv: ["sh", "-c", "exit 3"].map(Arg::from).to_vec(),
+            call: false,
             cwd: Arg::from("/home/ann"),
             retries: 2,
             on_lost: Default::default(),

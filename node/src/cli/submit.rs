@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use super::array::ArrayOptions;
+use super::call::CallOptions;
 use super::interrupt::{left_alone, on_interrupt};
 use super::output::{Wanted, follow};
 use super::problem::Problem;
@@ -21,6 +22,8 @@ pub(crate) struct Options {
     #[command(flatten)]
     task: TaskOptions,
     #[command(flatten)]
+    call: CallOptions,
+    #[command(flatten)]
     array: ArrayOptions,
     /// Follow its output and exit with its exit status
     #[arg(short, long)]
@@ -29,7 +32,11 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with = "watch")]
     wait: bool,
     /// [KEY=VALUE...] CMD [ARG...]
-    #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
+    #[arg(
+        value_name = "CMD",
+        required_unless_present = "call",
+        trailing_var_arg = true
+    )]
     command: Vec<OsString>,
 }
 
@@ -46,6 +53,8 @@ Examples:
   aque submit --queue render --duration 2h ./frame   in a queue with slots, before shorter ones
   aque submit --array 1-1000%8 ./frame        a thousand tasks, $AQUE_ARRAY_INDEX in each, eight at once
   aque submit --each-line urls -s 'curl -O $AQUE_ARRAY_ENTRY'
+  aque submit -w --call frames:render '[1, 2]'   a Python function of frames.py; prints its result as JSON
+  aque submit --interpreter node ./job.js x   a script that is not executable
   id=$(aque submit ./a) && aque submit -a $id ./b";
 
 #[derive(serde::Serialize)]
@@ -58,8 +67,8 @@ struct Record<'a> {
 
 /// Queues the command, and waits for it or follows it if that was asked for.
 pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
-    let (assigned, argv) = split_assignments(options.command);
-    if argv.is_empty() {
+    let (assigned, own) = split_assignments(options.command);
+    if own.is_empty() && !options.call.is_call() {
         return Err(Problem::usage("variables are set, but there is no command")
             .hint("try 'aque submit --help'"));
     }
@@ -68,6 +77,7 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
             "--stdin - takes what is on standard input, and so do the entries",
         ));
     }
+    let argv = options.call.words(own)?;
     let array = options.array.array()?;
     if array.is_some() && options.watch {
         return Err(Problem::usage("-w follows one task, and this is an array")
@@ -76,6 +86,7 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
     let mut task = options.task.template(assigned)?;
     task.turn = options.task.turn.stated(&argv);
     task.argv = argv;
+    task.call = options.call.is_call();
     let mut client = context.connect()?;
     options.task.adopt(&mut client, &mut task)?;
     let mut submission = Submission {
@@ -206,9 +217,13 @@ mod tests {
             &["submit", "--cpus", "x", "ls"],
             &["submit", "--priority", "1.5", "ls"],
             &["submit", "--env-mode", "some", "ls"],
+            &["submit", "--call"],
+            &["submit", "--interpreter", "node"],
+            &["submit", "--call", "m:f", "--shell"],
         ] {
             assert!(Line::try_parse_from(words).is_err(), "{words:?}");
         }
         assert!(Line::try_parse_from(["submit", "--priority", "-5", "ls"]).is_ok());
+        assert!(Line::try_parse_from(["submit", "--call", "m:f"]).is_ok());
     }
 }

@@ -125,7 +125,7 @@ pub(crate) enum Durable {
 }
 
 /// Variables of a run, which a task submitted by that run must not inherit.
-const RUN_VARIABLES: [&str; 14] = [
+const RUN_VARIABLES: [&str; 15] = [
     "AQUE_TID",
     "AQUE_PARENT",
     "AQUE_EPOCH",
@@ -138,6 +138,7 @@ const RUN_VARIABLES: [&str; 14] = [
     "AQUE_ARRAY_ENTRY",
     "AQUE_QUEUE",
     "AQUE_PROGRESS",
+    "AQUE_CALL",
     "AQUE_RUN_MARK",
     "_",
 ];
@@ -157,6 +158,7 @@ impl TaskOptions {
         Ok(TaskRequest {
             argv: Vec::new(),
             shell: self.shell.then(shell),
+            call: false,
             group_size: None,
             name: self.name.clone(),
             cwd: self.directory()?,

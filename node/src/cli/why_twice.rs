@@ -105,6 +105,7 @@ mod tests {
     fn detail(attempts: Vec<AttemptLine>) -> Detail {
         Detail {
             line: line("k3v7qa-12", TaskState::Success),
+            call: false,
             argv: Vec::new(),
             cwd: "/".into(),
             retries: 0,

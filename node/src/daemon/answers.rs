@@ -83,11 +83,7 @@ impl Node {
             }
             Call::Output(query) => match ids::one(&self.replica, &query.task, &caller.user) {
                 Ok(task) => {
-                    let mesh = output::Mesh {
-                        store: self.store(),
-                        net: self.net.clone(),
-                        own: self.replica.own_peer(),
-                    };
+                    let mesh = self.output_mesh();
                     let names = Names::of(&self.replica);
                     tokio::spawn(output::answer(mesh, task, query, names, answers));
                 }
@@ -233,7 +229,10 @@ impl Node {
                     });
                 }
             }
-            Err(error) => answers.fail(FailureKind::Request, error.to_string(), None),
+            Err(error) => {
+                let hint = error.hint();
+                answers.fail(FailureKind::Request, error.to_string(), hint.as_deref());
+            }
         }
     }
 

@@ -111,6 +111,7 @@ impl Node {
                 self.end_succession();
                 self.leaving = Leaving::Draining(boottime() + grace);
                 self.feed_drain();
+                self.hand_back_waiting();
             }
             (Asked::Leave, Leaving::Draining(_) | Leaving::Ending) => {
                 info!("leaving at once: runs are killed");
@@ -147,6 +148,7 @@ impl Node {
 
     fn end_runs_within(&mut self, grace: Duration) {
         self.leaving = Leaving::Ending;
+        self.hand_back_waiting();
         self.runs.leave();
         let executor = Arc::clone(&self.executor);
         tokio::spawn(async move { executor.shutdown(grace).await });

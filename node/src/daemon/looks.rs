@@ -176,7 +176,7 @@ impl Node {
             };
             match &found {
                 Ok(()) => self.order_now(order),
-                Err(why) => self.run_never_began(key, RunEnd::Misplaced(why.clone())),
+                Err(why) => self.never_ran(key, RunEnd::Misplaced(why.clone())),
             }
         }
         if wanted.replica == Replica::Asks {

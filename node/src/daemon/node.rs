@@ -15,6 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::answers::Pending;
 use super::conduct::Blame;
+use super::inputs::{Come, Inputs};
 use super::leaving::{Leaving, Signals};
 use super::looks::{Looked, Looks};
 use super::news::News;
@@ -113,6 +114,8 @@ pub(super) struct Node {
     retry_at: Option<Duration>,
     pub(super) adopted: mpsc::Sender<Adopted>,
     adoptions: Option<mpsc::Receiver<Adopted>>,
+    pub(super) inputs: Inputs,
+    comes: Option<mpsc::Receiver<Come>>,
     pub(super) places: Places,
     pub(super) looks: Looks,
     looked: Option<mpsc::Receiver<Looked>>,
@@ -150,6 +153,7 @@ impl Node {
         let (adopted, adoptions) = mpsc::channel(1_024);
         let (asks, asked) = mpsc::channel(256);
         let (look, looked) = mpsc::channel(256);
+        let (come, comes) = mpsc::channel(64);
         Ok(Self {
             replica,
             net,
@@ -172,6 +176,8 @@ impl Node {
             retry_at: None,
             adopted,
             adoptions: Some(adoptions),
+            inputs: Inputs::new(come),
+            comes: Some(comes),
             places: Places::default(),
             looks: Looks::new(look),
             looked: Some(looked),
@@ -225,6 +231,15 @@ impl Node {
         sd_notify("READY=1");
     }
 
+    /// Returns what is needed to read any host's output.
+    pub(super) fn output_mesh(&self) -> output::Mesh {
+        output::Mesh {
+            store: self.store(),
+            net: self.net.clone(),
+            own: self.replica.own_peer(),
+        }
+    }
+
     /// Returns what is needed to read this host's output.
     pub(super) fn store(&self) -> Store {
         Store {
@@ -251,9 +266,12 @@ impl Node {
         self.carry_out();
         self.begin_news();
         let mut round = tokio::time::interval(ROUND_EVERY);
-        let (Some(mut adoptions), Some(mut asked), Some(mut looked)) =
-            (self.adoptions.take(), self.asked.take(), self.looked.take())
-        else {
+        let (Some(mut adoptions), Some(mut comes), Some(mut asked), Some(mut looked)) = (
+            self.adoptions.take(),
+            self.comes.take(),
+            self.asked.take(),
+            self.looked.take(),
+        ) else {
             return Err("a node runs once".into());
         };
         let listening = self.net.listen_addrs();
@@ -316,6 +334,7 @@ impl Node {
                         self.take_looked(found);
                     }
                 }
+                Some(come) = comes.recv() => self.take_come(come),
                 event = net_events.recv() => match event {
                     Some(event) => {
                         self.take_net_event(event);
@@ -380,6 +399,7 @@ impl Node {
         self.feed(Input::Load(load_average()));
         self.hear_progress();
         self.thin_outputs();
+        self.sweep_inputs();
         self.waits.sweep();
         self.news.sweep();
         self.sweep_places();
@@ -427,14 +447,15 @@ impl Node {
                     self.write_unconfirmed();
                 }
                 Output::Send { to, lane, bytes } => self.send(to, lane, bytes),
-                Output::Start(order) => self.start_run(&order),
+                Output::Start(order) => self.start_run(order),
                 Output::Look(place) => self.look_at(place),
-                Output::Extend(run, Mono(deadline)) => {
-                    if let Some(key) = self.runs.key(run) {
-                        let deadline = Duration::from_nanos(deadline);
-                        if !self.looks.extend(key, deadline) {
-                            self.executor.extend(key, deadline);
-                        }
+                Output::Extend(run, deadline) => {
+                    let on_time = Duration::from_nanos(deadline.0);
+                    if let Some(key) = self.runs.key(run)
+                        && !self.inputs.extend(key, deadline)
+                        && !self.looks.extend(key, on_time)
+                    {
+                        self.executor.extend(key, on_time);
                     }
                 }
                 Output::Signal(run, signo) => {
@@ -443,12 +464,14 @@ impl Node {
                     }
                 }
                 Output::Kill(run) => {
-                    if let Some(key) = self.runs.ask(run) {
-                        match self.looks.take_order(key) {
-                            Some(_) => self.run_never_began(key, RunEnd::TooLate),
-                            None => self.executor.kill(key),
-                        }
+                    if !self.stop_before_start(run, RunEnd::Withdrawn)
+                        && let Some(key) = self.runs.ask(run)
+                    {
+                        self.executor.kill(key);
                     }
+                }
+                Output::Withdraw(run) => {
+                    self.stop_before_start(run, RunEnd::Withdrawn);
                 }
                 Output::Reply(token, reply) => self.pass_reply(token, reply),
                 Output::Notice(notice) => self.take_notice(notice),
@@ -498,7 +521,10 @@ impl Node {
                 warn!(peer = %author.tag(), why, "peer broke a rule; its changes are refused");
                 self.blame.quarantined(author, why);
             }
-            Notice::HoldLost(run) => info!(task = %run.task, epoch = %run.epoch, "hold lost"),
+            Notice::HoldLost(run) => {
+                info!(task = %run.task, epoch = %run.epoch, "hold lost");
+                self.stop_before_start(run, RunEnd::TooLate);
+            }
             Notice::Skewed { peer, theirs } => {
                 debug!(peer = %peer.tag(), theirs_ms = theirs.0, "wall clock of a peer is far off");
             }

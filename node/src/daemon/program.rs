@@ -334,6 +334,7 @@ async fn run(
     } = Executor::start(exec_config).await?;
     reap_former(inherited.early.mind.guard, executor.guard().pid());
     outputs.sweep_live(&found.iter().map(|found| found.key).collect())?;
+    outputs.sweep_spool()?;
     let config = Config {
         keys: Box::new(Ed25519Keys::new(
             &mesh.identity.secret_bytes(),

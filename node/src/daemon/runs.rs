@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crdt::entry::Beat;
-use crdt::event::{Input, RunEnd, StartOrder};
+use crdt::event::{CallEnd, Input, RunEnd, StartOrder};
 use crdt::ids::{Digest, RunId, TaskId};
 use crdt::places::Place;
 use crdt::schedule::Demand;
@@ -17,6 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use super::found;
 use super::node::Node;
+use crate::call;
 use crate::clock::{boottime, wall_ms};
 use crate::config::Settings;
 use crate::executor::{Environment, ExecEvent, Order};
@@ -100,7 +101,12 @@ impl Runs {
         self.by_key.is_empty()
     }
 
-    fn add(&mut self, id: RunId) -> RunKey {
+    /// Says whether a run is under way.
+    pub(super) fn has(&self, key: RunKey) -> bool {
+        self.by_key.contains_key(&key)
+    }
+
+    pub(super) fn add(&mut self, id: RunId) -> RunKey {
         self.next += 1;
         let key = RunKey(self.next);
         self.by_key.insert(key, Run { id, asked: false });
@@ -165,27 +171,24 @@ fn bare_environment() -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 impl Node {
-    /// Tells the guard to start a run.
-    pub(super) fn start_run(&mut self, order: &StartOrder) {
+    /// Tells the guard to start a run that reads this.
+    pub(super) fn order_run(&mut self, key: RunKey, order: &StartOrder, stdin: Stdin) {
         let Work::Command { argv, shell } = &order.spec.work else {
-            return self.run_is_over(order.run, RunEnd::Unfit("not a command".to_owned()));
+            return self.never_ran(key, RunEnd::Unfit("not a command".to_owned()));
         };
-        let key = self.runs.add(order.run);
-        let mut words: Vec<Vec<u8>> = Vec::with_capacity(argv.len() + 3);
-        if let Some(shell) = shell {
-            words.extend([
-                shell.0.clone(),
-                b"-c".to_vec(),
-                argv[0].0.clone(),
-                shell.0.clone(),
-            ]);
-            words.extend(argv[1..].iter().map(|arg| arg.0.clone()));
-        } else {
-            words.extend(argv.iter().map(|arg| arg.0.clone()));
-        }
-        self.run_begins(order.run);
-        let Mono(deadline) = order.deadline;
         let options = &order.spec.options;
+        let words = match shell {
+            Some(shell) => in_shell(shell, argv),
+            None if options.call => match call::executed(argv) {
+                Some(words) => words,
+                None => {
+                    let why = "this host does not know how to call that".to_owned();
+                    return self.never_ran(key, RunEnd::Unfit(why));
+                }
+            },
+            None => argv.iter().map(|arg| arg.0.clone()).collect(),
+        };
+        let Mono(deadline) = order.deadline;
         let sink = |file: Option<&Arg>, stream| match file {
             Some(path) => Sink::File(path_of(&path.0)),
             None => Sink::Captured(self.outputs.live(key, stream)),
@@ -198,7 +201,7 @@ impl Node {
             env: self.runs.environment(order.env.as_ref()),
             extra: self.extra_variables(order, key),
             cwd: path_of(&order.spec.cwd.0),
-            stdin: input(options.stdin.as_ref()),
+            stdin,
             stdout: sink(options.stdout.as_ref(), Stream::Out),
             stderr: sink(options.stderr.as_ref(), Stream::Err),
             deadline: Duration::from_nanos(deadline),
@@ -220,12 +223,25 @@ impl Node {
                 warn!(?task, %problem, "run not ordered");
                 RunEnd::Unfit(problem.to_string())
             };
-            self.run_never_began(key, end);
+            self.never_ran(key, end);
         }
     }
 
-    /// Forgets a run of which the guard has never heard.
-    pub(super) fn run_never_began(&mut self, key: RunKey, end: RunEnd) {
+    /// Ends a run of which the guard has not heard yet: its input, or a look at its place, is still to come. Says whether it did.
+    pub(super) fn stop_before_start(&mut self, run: RunId, end: RunEnd) -> bool {
+        if self.stop_waiting(run, end.clone()) {
+            return true;
+        }
+        let key = self.runs.key(run);
+        let Some(key) = key.filter(|key| self.looks.take_order(*key).is_some()) else {
+            return false;
+        };
+        self.never_ran(key, end);
+        true
+    }
+
+    /// Tells the replica that a run is over of which the guard has heard nothing.
+    pub(super) fn never_ran(&mut self, key: RunKey, end: RunEnd) {
         if let Some(run) = self.runs.remove(key) {
             self.run_is_over(run.id, end);
         }
@@ -262,8 +278,14 @@ impl Node {
         let queue = queue.map(|queue| (b"AQUE_QUEUE".to_vec(), queue.clone().into_bytes()));
         let parent = spec.options.parent;
         let parent = parent.map(|id| (b"AQUE_PARENT".to_vec(), id.to_string().into_bytes()));
+        let told = self.outputs.call(key).into_os_string();
+        let told = (
+            call::VARIABLE.into(),
+            std::os::unix::ffi::OsStringExt::into_vec(told),
+        );
         own.chain(ours)
             .chain(parent)
+            .chain(spec.options.call.then_some(told))
             .chain(order.element.iter().flat_map(element_variables))
             .chain(queue)
             .chain(resource_variables(&order.units))
@@ -428,8 +450,29 @@ impl Node {
             limits: limits(&ended),
         };
         debug!(task = %run.id.task, epoch = %run.id.epoch, ?exit, "run ended");
-        self.run_is_over(run.id, RunEnd::Exited(report));
+        let end = match self.said_of_call(ended.key, run.id.task, exit) {
+            Some(said) => RunEnd::Called(report, said),
+            None => RunEnd::Exited(report),
+        };
+        self.run_is_over(run.id, end);
     }
+
+    /// What a call said that came to no result.
+    fn said_of_call(&self, key: RunKey, task: TaskId, exit: Exit) -> Option<CallEnd> {
+        let Exit::Code(code) = exit else {
+            return None;
+        };
+        let is_call = self.replica.task(task)?.spec.options.call;
+        (is_call && code != 0).then(|| call::end(&self.outputs.call(key), code))?
+    }
+}
+
+/// Returns what is executed for a script and its arguments.
+fn in_shell(shell: &Arg, argv: &[Arg]) -> Vec<Vec<u8>> {
+    let (script, rest) = argv.split_first().expect("a command is never empty");
+    let front = [shell, &Arg::from("-c"), script, shell].map(|word| word.0.clone());
+    let rest = rest.iter().map(|word| word.0.clone());
+    front.into_iter().chain(rest).collect()
 }
 
 fn adopt(outputs: &Outputs, key: RunKey, stream: Stream, bytes: u64) -> std::io::Result<Captured> {
@@ -492,7 +535,7 @@ fn limits(ended: &Ended) -> Limits {
 }
 
 /// What the guard lets a run read.
-fn input(stated: Option<&task::Input>) -> Stdin {
+pub(super) fn input(stated: Option<&task::Input>) -> Stdin {
     match stated {
         None => Stdin::Null,
         Some(task::Input::File(path)) => Stdin::File(path.0.clone()),

@@ -92,7 +92,17 @@ impl Node {
 
     /// Tells the replica that a run has ended or has not begun.
     pub(super) fn run_is_over(&mut self, run: RunId, end: RunEnd) {
-        let came_to_an_end = matches!(end, RunEnd::Exited(_) | RunEnd::Impossible { .. });
+        let came_to_an_end = match end {
+            RunEnd::Exited(_)
+            | RunEnd::Called(..)
+            | RunEnd::Impossible { .. }
+            | RunEnd::NoInput(_) => true,
+            RunEnd::Expired
+            | RunEnd::TooLate
+            | RunEnd::Withdrawn
+            | RunEnd::Unfit(_)
+            | RunEnd::Misplaced(_) => false,
+        };
         self.feed(Input::RunEnded(run, end));
         self.stay.idle = boottime();
         if self.stay.one != One::Runs(run) {

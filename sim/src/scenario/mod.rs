@@ -10,6 +10,7 @@ mod controls;
 mod crashes;
 mod directed;
 mod guards;
+mod inputs;
 mod large;
 mod lives;
 mod pauses;
@@ -131,6 +132,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         committees::SCENARIOS,
         large::SCENARIOS,
         lives::SCENARIOS,
+        inputs::SCENARIOS,
         policies::SCENARIOS,
     ]
     .into_iter()

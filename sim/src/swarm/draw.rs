@@ -80,6 +80,7 @@ pub fn draw(seed: u64) -> Drawn {
     let all_return = absent.is_empty() && !deeds.iter().any(identity_ends);
     draw_changes(&mut setup, &submitters, calm_at, &mut deeds);
     draw_policies(&setup, &mut work, all_return);
+    draw_inputs(&setup, &mut work);
     draw_rounds(&setup, calm_at, &mut deeds);
     let spite = if rng.bool() { 0 } else { rng.u32(20..200) };
     Drawn {
@@ -156,6 +157,7 @@ fn draw_plan(setup: &Setup, rng: &mut Rng) -> Plan {
         failures,
         code: rng.i32(1..9),
         manners,
+        input: Duration::ZERO,
     }
 }
 
@@ -277,6 +279,18 @@ fn draw_policies(setup: &Setup, work: &mut [(Duration, HostIx, Batch)], all_retu
             1 => task.spec.on_lost = OnLost::Fail,
             2 => task.spec.on_partition = OnPartition::Run,
             _ => {}
+        }
+    }
+}
+
+/// Some tasks wait on their hosts for what they read, around a lease, where it matters most.
+fn draw_inputs(setup: &Setup, work: &mut [(Duration, HostIx, Batch)]) {
+    let mut rng = chance::stream(setup.seed, Purpose::Work, 2, 0);
+    let tasks = work.iter_mut().flat_map(|(.., batch)| batch.tasks_mut());
+    for task in tasks {
+        if let Some(plan) = Plan::of(&task.spec).filter(|_| rng.u32(0..8) == 0) {
+            let input = chance::span(&mut rng, Duration::ZERO, setup.timing.lease * 2);
+            task.spec.work = Plan { input, ..plan }.spec().work;
         }
     }
 }

@@ -95,6 +95,7 @@ impl World {
                 | Output::Extend(..)
                 | Output::Signal(..)
                 | Output::Kill(_)
+                | Output::Withdraw(_)
                 | Output::Reply(..)
                 | Output::Notice(_) => {}
             }

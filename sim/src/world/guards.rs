@@ -62,7 +62,23 @@ impl World {
         };
         self.hosts[host].guards.insert(run, guard);
         let delay = self.latency(host, 300_000);
+        let delay = delay.saturating_add(chance::nanos(plan.input));
         self.after(delay, Event::Spawn { host, life, run });
+    }
+
+    /// A run that waits for its input waits no more; one that its guard knows of is not touched.
+    pub(super) fn stop_waiting(&mut self, host: HostIx, run: RunId, end: RunEnd) {
+        let guards = &mut self.hosts[host].guards;
+        let waits = |guard: &mut Guard| {
+            matches!(guard.phase, Phase::Ordered { .. }) && !guard.plan.input.is_zero()
+        };
+        if guards.get_mut(&run).is_some_and(waits) {
+            guards.remove(&run);
+            self.timeline.note(self.now, Some(host), Mark::TooLate, || {
+                format!("{} waits no more for its input", name(run))
+            });
+            self.tell_now(host, Input::RunEnded(run, end));
+        }
     }
 
     /// Draws how long something small takes on a host.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crdt::config::{Config, Offer};
-use crdt::event::{Input, Notice, Output, Reply};
+use crdt::event::{Input, Notice, Output, Reply, RunEnd};
 use crdt::ids::{Incarnation, TaskId};
 use crdt::registers::BidRegister;
 use crdt::replica::Replica;
@@ -171,6 +171,7 @@ impl World {
             Output::Extend(run, deadline) => self.tell_guard(host, run, RunEvent::Extend(deadline)),
             Output::Signal(run, signal) => self.tell_guard(host, run, RunEvent::Signal(signal)),
             Output::Kill(run) => self.tell_guard(host, run, RunEvent::Kill),
+            Output::Withdraw(run) => self.stop_waiting(host, run, RunEnd::Withdrawn),
             Output::Reply(token, reply) => self.answered(host, token, reply),
             Output::Notice(notice) => self.noticed(host, notice),
         }
@@ -193,6 +194,7 @@ impl World {
                     .note(self.now, Some(host), Mark::HoldLost, || {
                         format!("{}/{} hold lost", run.task, run.epoch)
                     });
+                self.stop_waiting(host, run, RunEnd::TooLate);
             }
             Notice::Quarantined { author, why } => {
                 // Nobody in this world writes what it must not.

@@ -395,6 +395,7 @@ impl Group {
         TaskRequest {
             argv: Vec::new(),
             shell: None,
+            call: false,
             group_size: Some(size),
             name: Some(self.plan.group_name.clone()),
             after: Vec::new(),

@@ -24,6 +24,7 @@ use clap::ArgMatches;
 use crdt::task::Arg;
 
 use super::Context;
+use super::call::CallOptions;
 use super::problem::Problem;
 use super::task::{TaskOptions, split_assignments};
 use crate::render::note;
@@ -113,6 +114,8 @@ pub(crate) struct Options {
     wait: bool,
     #[command(flatten)]
     task: TaskOptions,
+    #[command(flatten)]
+    call: CallOptions,
     /// [KEY=VALUE...] CMD [ARG...] [default: echo]
     #[arg(value_name = "CMD", trailing_var_arg = true)]
     command: Vec<OsString>,
@@ -146,10 +149,8 @@ pub(crate) fn run(
     if options.show_limits {
         limits::show(max_chars);
     }
-    let (assigned, mut own) = split_assignments(options.command.clone());
-    if own.is_empty() {
-        own.push(Arg::from("echo"));
-    }
+    let (assigned, own) = split_assignments(options.command.clone());
+    let own = own_words(&options, &grouping, own)?;
     let counted = grouping != Grouping::All;
     let implied = matches!(grouping, Grouping::Lines(_));
     let overflow = if counted && (options.exit || implied) {
@@ -162,10 +163,12 @@ pub(crate) fn run(
         .name
         .clone()
         .unwrap_or_else(|| format!("xargs {}", as_typed(&own)));
+    let show = show(&options);
     let packer = Packer::new(own, grouping, max_chars, overflow)
         .map_err(|error| Problem::failed(error.to_string()).hint("give a larger -s"))?;
     let mut template = options.task.template(assigned)?;
     template.name = None;
+    template.call = options.call.is_call();
     let mut client = context.connect()?;
     options.task.adopt(&mut client, &mut template)?;
     if options.open_tty {
@@ -196,8 +199,34 @@ pub(crate) fn run(
             (false, true) => Trace::Shown,
             (false, false) => Trace::Hidden,
         },
+        call: options.call,
     };
-    feeder.run(|events| reader.run(&events), show(&options))
+    feeder.run(|events| reader.run(&events), show)
+}
+
+/// The words of every command, before the items.
+fn own_words(
+    options: &Options,
+    grouping: &Grouping,
+    mut own: Vec<Arg>,
+) -> Result<Vec<Arg>, Problem> {
+    if !options.call.is_call() {
+        if own.is_empty() {
+            own.push(Arg::from("echo"));
+        }
+        return Ok(options.call.before(own));
+    }
+    if !own.is_empty() {
+        return Err(
+            Problem::usage("with --call the items alone are the arguments")
+                .hint("leave the words behind the options out"),
+        );
+    }
+    let mut own = options.call.words(own)?;
+    if let Grouping::Replace(text) = grouping {
+        own.push(Arg(text.clone()));
+    }
+    Ok(own)
 }
 
 /// Refuses what needs somebody who stays until all have ended.
@@ -319,6 +348,7 @@ struct Reader {
     packer: Packer,
     bare: Bare,
     trace: Trace,
+    call: CallOptions,
 }
 
 /// Nobody takes commands any more.
@@ -363,6 +393,14 @@ impl Reader {
         commands: impl IntoIterator<Item = Command>,
     ) -> Result<(), Unwanted> {
         for command in commands {
+            let command = match self.call.packed(command) {
+                Ok(command) => command,
+                Err(problem) => {
+                    // Nobody takes what comes after a failure.
+                    let _told = events.send(Event::Failed(problem));
+                    return Err(Unwanted);
+                }
+            };
             match &mut self.trace {
                 Trace::Hidden => {}
                 Trace::Shown => note(&as_typed(&command)),

@@ -60,8 +60,9 @@ impl Person {
 /// # Errors
 /// There is none, or their input and host were stated otherwise.
 pub(super) fn lend(task: &mut TaskRequest, tag: &str) -> Result<(), Problem> {
-    if task.life.stdin.is_some() {
-        return Err(Problem::usage("-o and --stdin both say what tasks read").hint("leave one out"));
+    if task.life.stdin.is_some() || task.life.pipe_from.is_some() {
+        let what = "-o says what tasks read, and so do --stdin and --pipe-from";
+        return Err(Problem::usage(what).hint("leave one out"));
     }
     if !task.requires.hosts.is_empty() {
         return Err(Problem::usage(

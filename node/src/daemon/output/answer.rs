@@ -21,11 +21,13 @@ use crate::api::wire::{Body, FailureKind, OutputPiece, OutputQuery, StreamName};
 use crate::daemon::places::Place;
 
 /// Pauses before a host that cannot be read from is tried again; they begin anew when something comes.
-type Pauses = [Duration; 4];
+pub(super) type Pauses = [Duration; 4];
 
 /// Reads streams of runs on any host.
 pub(super) trait Hosts: Sync {
     const PAUSES: Pauses;
+    /// A host that says nothing for so long in the middle of a stored output is not waited for.
+    const STALL: Duration = Duration::from_secs(10);
 
     /// Passes on what is wanted of a stream on `host`. Safe to drop.
     fn read(

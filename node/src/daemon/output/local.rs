@@ -9,7 +9,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{PIECE, Pieces, Wanted, What, pass, while_taken};
+use super::{GONE, PIECE, Pieces, Wanted, What, pass, while_taken};
 use crate::api::wire::StreamName;
 use crate::daemon::places::{Ask, Place};
 use crate::guard::RunKey;
@@ -49,7 +49,7 @@ impl Store {
     async fn read_stored(&self, digest: Digest, from: u64, to: &Pieces) -> io::Result<()> {
         let outputs = self.outputs.clone();
         let opened = tokio::task::spawn_blocking(move || outputs.read(outputs::Digest(digest.0)));
-        let gone = || io::Error::new(io::ErrorKind::NotFound, "it is not stored there any more");
+        let gone = || io::Error::new(io::ErrorKind::NotFound, GONE);
         let mut file = File::from_std(opened.await.map_err(io::Error::other)??.ok_or_else(gone)?);
         file.seek(io::SeekFrom::Start(from)).await?;
         copy(&mut file, to, u64::MAX).await.map(|_| ())

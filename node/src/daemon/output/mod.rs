@@ -1,9 +1,11 @@
 //! Captured output, from whichever host has it: stored streams by digest, live ones as they grow.
 //!
 //! `local` reads this host's files, `peer` carries a stream from one host to another, `answer` brings both streams of a run to a
-//! client, `tail` keeps the last lines. What has a digest is hashed by the node that the client asked, as it passes.
+//! client, `fetch` one of them into a file for a run that reads it, `tail` keeps the last lines. What has a digest is hashed by the
+//! node that takes it, as it passes.
 
 mod answer;
+mod fetch;
 mod local;
 mod peer;
 mod tail;
@@ -15,6 +17,7 @@ use std::io;
 use tokio::sync::mpsc;
 
 pub(super) use answer::{Mesh, answer};
+pub(super) use fetch::{Lack, Origin, part_of};
 pub(super) use local::Store;
 pub(super) use peer::serve;
 
@@ -22,6 +25,8 @@ use crate::api::wire::StreamName;
 
 /// The protocol on which peers ask for output.
 pub(super) const PROTOCOL: &str = "/aque/output/1";
+/// What a host says that does not have what is wanted of it, and will not.
+const GONE: &str = "it is not stored there any more";
 /// Pieces are at most this long, bytes.
 const PIECE: usize = 64 << 10;
 /// Pieces that wait for whoever takes them.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{PIECE, PIECES, Pieces, Store, Wanted, pass, while_taken};
+use super::{GONE, PIECE, PIECES, Pieces, Store, Wanted, pass, while_taken};
 
 /// The length that announces the reason for a failure.
 const FAILED: u32 = u32::MAX;
@@ -75,6 +75,7 @@ async fn read_reason(stream: &mut (impl AsyncRead + Unpin)) -> io::Error {
         Ok(text)
     };
     match text.await {
+        Ok(text) if text == GONE.as_bytes() => io::Error::new(io::ErrorKind::NotFound, GONE),
         Ok(text) => io::Error::other(String::from_utf8_lossy(&text).into_owned()),
         Err(error) => error,
     }
@@ -190,7 +191,9 @@ mod tests {
     async fn the_reason_of_a_failure_comes_over() {
         let rig = Rig::new(Place::Nothing);
         let (done, got) = fetched(&rig, wanted(What::Stored(Digest([3; 32])), 0)).await;
-        assert!(done.unwrap_err().to_string().contains("not stored") && got.is_empty());
+        let error = done.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("not stored") && got.is_empty());
     }
 
     #[tokio::test]
