@@ -261,14 +261,13 @@ fn touches_a_task(graph: &[Vec<usize>]) -> f64 {
 
 #[test]
 fn ten_times_the_tasks_are_ten_times_the_work() {
-    let shapes: [(&str, fn(usize) -> Vec<Vec<usize>>); 3] =
-        [("chain", chain), ("fan", fan), ("diamonds", diamonds)];
+    type Shape = fn(usize) -> Vec<Vec<usize>>;
+    let shapes: [(&str, Shape); 3] = [("chain", chain), ("fan", fan), ("diamonds", diamonds)];
     for (name, shape) in shapes {
         let (few, many) = (
             touches_a_task(&shape(1_000)),
             touches_a_task(&shape(10_000)),
         );
-        println!("{name}: {few:.2} tasks touched for each of 1000, {many:.2} of 10000");
         assert!(many < few * 1.1, "{name}: {few} and {many}");
         assert!(many < 40.0, "{name}: {many}");
     }
@@ -360,7 +359,7 @@ fn no_circle_is_ever_made() {
         ),
         // The window lets the first go first, and that waits for the second.
         (
-            2,
+            1,
             vec![
                 group(2),
                 member(Ok(0), 1, 1, &[]),

@@ -32,6 +32,7 @@ pub enum Told {
 #[derive(Debug)]
 pub struct Feed {
     sockets: Vec<PathBuf>,
+    node: String,
     query: EventsQuery,
     link: Link,
 }
@@ -54,9 +55,22 @@ impl Feed {
         Ok(Self {
             // The same node from now on, though another may be there as well.
             sockets: vec![client.socket().to_owned()],
+            node: client.hello().node.clone(),
             query,
             link: Link::Up(Box::new(client)),
         })
+    }
+
+    /// Returns the socket of the node that is read.
+    #[must_use]
+    pub fn sockets(&self) -> &[PathBuf] {
+        &self.sockets
+    }
+
+    /// Returns what people call that node, as it greeted first.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
     }
 
     /// Waits for more. After [`Told::Away`] it goes on trying.

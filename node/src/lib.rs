@@ -22,3 +22,4 @@ pub mod panics;
 pub mod render;
 pub mod signals;
 pub mod storage;
+mod top;

@@ -24,6 +24,7 @@ pub mod node;
 pub mod processes;
 pub mod programs;
 pub mod settle;
+pub mod tmux;
 
 pub use aque::{Aque, Outcome};
 pub use cluster::{Cluster, Plan};

@@ -1,6 +1,6 @@
 //! The node's side of its API: lines in, lines out. The event loop answers; nothing here decides.
 //!
-//! Reading order: `wire` (the words), `news` (those about what happens), `socket`, `server` (connections), `answers` (the way back), `codec` (bytes to lines), `ids`
+//! Reading order: `wire` (the words), `news` and `page` (those about what happens, and about what a screen shows), `socket`, `server` (connections), `answers` (the way back), `codec` (bytes to lines), `ids`
 //! and `lines` (from what people type to what a replica takes, and from its views to what people read).
 
 pub mod answers;
@@ -9,6 +9,7 @@ pub mod ids;
 mod life;
 pub mod lines;
 pub mod news;
+pub mod page;
 pub mod server;
 pub mod socket;
 pub mod wire;

@@ -15,6 +15,7 @@ use crdt::task::{
 use serde::{Deserialize, Serialize};
 
 use super::news::{EventList, EventsQuery};
+use super::page::{Page, PageQuery};
 
 /// The longest line, bytes.
 pub const MAX_LINE: usize = 8 << 20;
@@ -83,6 +84,8 @@ pub enum Call {
         #[serde(default)]
         each: bool,
     },
+    /// Part of a list of tasks. Answered by [`Page`].
+    Page(PageQuery),
     /// Tell what happens. Answered by [`EventList`]s.
     Events(EventsQuery),
     /// End tasks. Answered by [`Noted`].
@@ -435,6 +438,8 @@ pub enum Body {
     Output(OutputPiece),
     /// To `close`.
     Closed(Closed),
+    /// To `page`.
+    Page(Page),
     /// To `wait`.
     Progress(Progress),
     /// To `events`.

@@ -25,11 +25,15 @@ mod show;
 mod status;
 mod submit;
 mod task;
+mod top;
 mod tree;
 mod turn;
 mod wait;
 mod why_twice;
 mod xargs;
+
+#[cfg(test)]
+pub(crate) use task::tests::line as task_for_tests;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -113,6 +117,7 @@ enum Verb {
     Forget(drain::ForgetOptions),
     WhyTwice(why_twice::Options),
     Nodes(nodes::Options),
+    Top(top::Options),
     Events(events::Options),
     Queue(queue::Options),
     Settings(settings::Options),
@@ -250,7 +255,8 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
         Some(Verb::Hold(options)) => hold::hold(&context, options),
         Some(Verb::Release(options)) => hold::release(&context, options),
         Some(Verb::WhyTwice(options)) => why_twice::run(&context, options),
-        Some(Verb::Nodes(_)) => nodes::run(&context),
+        Some(Verb::Nodes(options)) => nodes::run(&context, &options),
+        Some(Verb::Top(options)) => top::run(&context, options),
         Some(Verb::Events(options)) => events::run(&context, options),
         Some(Verb::Queue(options)) => queue::run(&context, options),
         Some(Verb::Settings(options)) => settings::run(&context, options),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anstyle::AnsiColor;
 
 use super::problem::Problem;
-use super::{Context, Form};
+use super::{Context, Form, top};
 use crate::api::wire::NodeLine;
 use crate::render::table::{Align, table};
 use crate::render::text::{duration, faint, harmless, painted, size};
@@ -13,15 +13,23 @@ use crate::render::text::{duration, faint, harmless, painted, size};
 /// List the hosts of the mesh
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Options {}
+pub(crate) struct Options {
+    /// Go on, on the whole screen
+    #[arg(short, long)]
+    watch: bool,
+}
 
 const EXAMPLES: &str = "\
 Examples:
   aque nodes
+  aque nodes --watch                   as it changes
   aque nodes --json | jq -r '.[] | select(.alive) | .name'";
 
 /// Lists the hosts.
-pub(crate) fn run(context: &Context) -> Result<u8, Problem> {
+pub(crate) fn run(context: &Context, options: &Options) -> Result<u8, Problem> {
+    if options.watch {
+        return top::hosts(context);
+    }
     let nodes = context.connect()?.nodes()?.nodes;
     match context.form {
         Form::Json => context.json(&nodes)?,

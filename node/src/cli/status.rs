@@ -4,11 +4,13 @@ use crdt::task::TaskState;
 
 use super::problem::Problem;
 use super::tree::{Branch, grow};
-use super::{Context, Form};
+use super::{Context, Form, top};
+use crate::api::page::Which;
 use crate::api::wire::{StatusQuery, TaskLine};
 use crate::clock::wall_ms;
 use crate::render::table::{Align, table};
 use crate::render::text::{faint, harmless, painted, span, states, style};
+use crate::top::{Beginning, Tab};
 
 /// Show tasks: what waits, runs and has ended
 ///
@@ -28,6 +30,9 @@ pub(crate) struct Options {
     /// Tasks of all users
     #[arg(short = 'x', long)]
     all_users: bool,
+    /// Go on, on the whole screen, as 'aque top' does
+    #[arg(short, long, conflicts_with_all = ["depth", "limit"])]
+    watch: bool,
     /// At most so many, the newest; 0 = all [default: all, on a terminal 100]
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
@@ -50,8 +55,18 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         flat,
         depth,
         all_users,
+        watch,
         limit,
     } = options;
+    if watch {
+        let which = Which {
+            all_users: all_users || !ids.is_empty(),
+            ids,
+            filter: None,
+        };
+        let tab = Tab::Tasks;
+        return top::show(context, Beginning { tab, which, flat });
+    }
     let depth = depth.unwrap_or(1);
     let on_terminal = context.form == Form::Text && context.screen.width().is_some();
     let limit = limit.unwrap_or(if on_terminal && ids.is_empty() {

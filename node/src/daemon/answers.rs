@@ -100,6 +100,7 @@ impl Node {
                         .add(&self.replica, ids, Terms { any, state, each }, answers);
                 }
             }
+            Call::Page(query) => self.page(&query, &caller, answers),
             Call::Events(query) => self.read_news(&query, &caller, answers),
             Call::Kill {
                 ids,

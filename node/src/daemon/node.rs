@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::answers::Pending;
+use super::board::Boards;
 use super::conduct::Blame;
 use super::inputs::{Come, Inputs};
 use super::leaving::{Leaving, Signals};
@@ -107,6 +108,7 @@ pub(super) struct Node {
     pub(super) runs: Runs,
     pub(super) waits: Waits,
     pub(super) news: News,
+    pub(super) boards: Boards,
     pub(super) pending: BTreeMap<Token, Pending>,
     pub(super) next_token: Token,
     /// The batch that the disk has not confirmed, for another try; the replica has one at a time under way.
@@ -170,6 +172,7 @@ impl Node {
             secret: mesh.secret,
             waits: Waits::default(),
             news: News::new(early.mind.told),
+            boards: Boards::default(),
             pending: BTreeMap::new(),
             next_token: 1,
             unconfirmed: None,
@@ -402,6 +405,7 @@ impl Node {
         self.sweep_inputs();
         self.waits.sweep();
         self.news.sweep();
+        self.boards.sweep(boottime());
         self.sweep_places();
     }
 
@@ -498,6 +502,7 @@ impl Node {
             } => {
                 debug!(task = %id, %state, reason, "task changed");
                 self.waits.task_changed(&self.replica, id, state);
+                self.boards.task_changed(id);
                 self.task_moved(id);
             }
             Notice::Member {

@@ -38,6 +38,12 @@ impl Screen {
         self.width
     }
 
+    /// Says whether there are colours on standard output.
+    #[must_use]
+    pub fn has_colours(&self) -> bool {
+        anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never
+    }
+
     /// Writes text with colours, which are removed where they are not wanted.
     ///
     /// # Errors
