@@ -79,7 +79,13 @@ impl Queues {
             .flat_map(|active| active.tasks.iter().copied())
     }
 
-    /// Returns how many those are.
+    /// Returns the tasks of all queues that are claimed or run.
+    pub fn all_active(&self) -> impl Iterator<Item = TaskIx> + '_ {
+        let queues = self.active.values();
+        queues.flat_map(|active| active.tasks.iter().copied())
+    }
+
+    /// Returns how many of a queue those are.
     #[must_use]
     pub fn active_count(&self, queue: &str) -> usize {
         self.active

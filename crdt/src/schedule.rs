@@ -94,7 +94,9 @@ impl Room {
         }
     }
 
-    fn of(&self, resource: &str) -> u64 {
+    /// Returns how much of a resource.
+    #[must_use]
+    pub fn of(&self, resource: &str) -> u64 {
         self.resources.get(resource).copied().unwrap_or(0)
     }
 }

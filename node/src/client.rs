@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use crate::api::select::Selection;
 use crate::api::wire::{
     Assigned, Body, Call, Checkup, Closed, Details, DutyWord, Failure, FailureKind, Hello,
     Invitation, MAX_LINE, Nodes, Noted, QueueList, Reply, Request, SCHEMA, SettingLine,
@@ -296,8 +297,9 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn show(&mut self, ids: Vec<String>) -> Result<Details, ClientError> {
-        match self.ask(Call::Show { ids })? {
+    pub fn show(&mut self, which: impl Into<Selection>) -> Result<Details, ClientError> {
+        let which = which.into();
+        match self.ask(Call::Show { which })? {
             Body::Details(details) => Ok(details),
             other => Err(strange("show", &other)),
         }
@@ -412,7 +414,7 @@ impl Client {
     /// [`ClientError`].
     pub fn wait_for(&mut self, id: &str) -> Result<TaskLine, ClientError> {
         let call = Call::Wait {
-            ids: vec![id.to_owned()],
+            which: vec![id.to_owned()].into(),
             any: false,
             state: None,
             each: false,

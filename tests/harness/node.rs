@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use crdt::task::Environment;
+use node::api::select::Selection;
 use node::api::wire::{
     Body, Call, DurableWord, Nodes, StatusQuery, Submission, TaskLine, TaskRequest,
 };
@@ -407,14 +408,17 @@ impl Node {
         self.client()?.nodes()
     }
 
-    /// Returns all tasks as it sees them, groups among them.
+    /// Returns all tasks as it sees them, but for groups.
     ///
     /// # Errors
     /// If it does not answer.
     pub fn tasks(&self) -> Result<Vec<TaskLine>, ClientError> {
         let query = StatusQuery {
+            which: Selection {
+                all_users: true,
+                ..Selection::default()
+            },
             flat: true,
-            all_users: true,
             ..StatusQuery::default()
         };
         Ok(self.client()?.status(query)?.tasks)
@@ -426,8 +430,7 @@ impl Node {
     /// If it does not answer, or does not know the task.
     pub fn task(&self, id: &str) -> Result<TaskLine, String> {
         let query = StatusQuery {
-            ids: vec![id.to_owned()],
-            all_users: true,
+            which: vec![id.to_owned()].into(),
             ..StatusQuery::default()
         };
         let answer = self.client().and_then(|mut client| client.status(query));

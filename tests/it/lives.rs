@@ -42,7 +42,7 @@ fn conditions_decide_what_runs() {
     );
     let behind = node.submit(&["--after", &success], &["true"]);
     for id in [&success, &any, &fail] {
-        wait_reason(&cluster[1], id, "blocked", "waits for other tasks");
+        wait_reason(&cluster[1], id, "blocked", &fails);
     }
     node.ok(&["release", &fails]);
     wait_state(&cluster[1], &any, "success");
@@ -226,7 +226,7 @@ fn retries_follow_named_failures_alone() {
     // A pause is seen as such.
     let options = ["--retries", "1", "--backoff", "1h"];
     let id = node.submit(&options, &["false"]);
-    wait_reason(&cluster[1], &id, "blocked", "waits before retry 1 of 1");
+    wait_reason(&cluster[1], &id, "blocked", "before retry 1 of 1");
     node.ok(&["kill", &id]);
     wait_state(node, &id, "cancelled");
 }

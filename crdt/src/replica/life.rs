@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::{Replica, rank};
 use crate::claim::Claim;
-use crate::config::Offer;
 use crate::entry::{Bid, Total};
 use crate::event::{CallEnd, Output};
 use crate::fit::{self, Host, Misfit};
@@ -17,7 +16,7 @@ use crate::ids::{Epoch, RunId, Tag, TaskId};
 use crate::resolve;
 use crate::task::{
     Cause, Condition, Exit, Limits, Options, Outcome, OutcomeDigest, RunReport, TaskSpec,
-    TaskState, Verdict, Wish, Work,
+    TaskState, Verdict, Wish,
 };
 use crate::terms::Terms;
 use crate::time::{Mono, Now, Wall};
@@ -27,8 +26,6 @@ const STEP_MS: u64 = 500;
 /// What a run that takes too long is sent first, and how long that gets before SIGKILL.
 const SIGTERM: i32 = 15;
 const GRACE: Duration = Duration::from_secs(10);
-/// So many hosts are told of when none can run a task.
-const HOSTS_TOLD: usize = 4;
 /// What a guard sends in the end.
 const SIGKILL: i32 = 9;
 
@@ -111,70 +108,23 @@ impl Replica {
         fit::misfit(spec, task.registers.ooms, &own)
     }
 
-    /// Says, as it goes on after this host's name, why it cannot run a task as things are, if it cannot.
-    fn why_not_here(&self, ix: TaskIx) -> Option<String> {
-        let misfit = self.misfit(ix).map(|misfit| format!(" {misfit}"));
-        let unfit = || {
-            let unfit = self.known(ix).unfit.as_ref()?;
-            Some(format!(": {}", unfit.why))
-        };
-        let missing = || Some(format!(": {}", self.what_is_missing(ix)?));
-        misfit.or_else(missing).or_else(unfit)
-    }
-
-    /// Says why no host that is heard of can run a task that waits for one, if none can.
-    pub(super) fn why_nowhere(&self, ix: TaskIx) -> Option<String> {
-        let task = self.known(ix);
-        let spec = task.spec.as_deref()?;
-        let waits = task.state == TaskState::Pending && !matches!(spec.work, Work::Group { .. });
-        let own = self.why_not_here(ix).filter(|_| waits)?;
-        let mut reasons = Vec::new();
-        for member in self.members() {
-            let why = if member.own {
-                own.clone()
-            } else {
-                if !member.alive {
-                    continue;
-                }
-                // What has not been told may fit.
-                let beat = member.beat.as_ref()?;
-                let offer = Offer {
-                    cpu_milli: beat.cpu_milli,
-                    memory_bytes: beat.memory_bytes,
-                    resources: beat.resources.clone(),
-                };
-                let host = Host {
-                    name: &member.name,
-                    tag: member.peer.tag(),
-                    addresses: &member.addresses,
-                    platform: &beat.platform,
-                    offer: &offer,
-                };
-                let misfit = fit::misfit(spec, task.registers.ooms, &host);
-                let misfit = misfit.map(|misfit| format!(" {misfit}"));
-                misfit.or_else(|| Some(format!(": {}", self.what_misses(ix, beat)?)))?
-            };
-            reasons.push(format!("{}{why}", member.name));
-        }
-        let more = reasons.len().saturating_sub(HOSTS_TOLD);
-        reasons.truncate(HOSTS_TOLD);
-        if more > 0 {
-            reasons.push(format!("and {more} more"));
-        }
-        Some(format!("fits no host: {}", reasons.join(", ")))
-    }
-
     /// The instant before which it does not start: the one that it states, or the end of the pause after a failure.
     pub(super) fn due_at(&self, ix: TaskIx) -> Mono {
         let Some(options) = self.options(ix) else {
             return Mono(0);
         };
-        let stated = options.not_before.filter(|wall| *wall > self.now.wall);
-        let stated = stated.map_or(Mono(0), |wall| self.instant_of(wall));
-        stated.max(self.tried_again_at(ix, options))
+        self.stated_start(options)
+            .max(self.tried_again_at(ix, options))
     }
 
-    fn tried_again_at(&self, ix: TaskIx, options: &Options) -> Mono {
+    /// The instant that it states.
+    pub(super) fn stated_start(&self, options: &Options) -> Mono {
+        let stated = options.not_before.filter(|wall| *wall > self.now.wall);
+        stated.map_or(Mono(0), |wall| self.instant_of(wall))
+    }
+
+    /// The end of the pause after a failure.
+    pub(super) fn tried_again_at(&self, ix: TaskIx, options: &Options) -> Mono {
         if options.backoff.is_zero() {
             return Mono(0);
         }

@@ -8,7 +8,7 @@
 //! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `react` (what a touched task makes this node do),
 //! `claims` (bids, holds, runs), `resume` (those of an earlier start), `life` (when it may start, and when a run is too long), `places` (what it needs of file systems), `committees` (their
 //! replacement), `queues` (settings of the mesh, named queues), `flush` (writing), `gossip` (frames), `people` (submissions, wishes), `links` (what a submission may
-//! name), `presence`, `views`.
+//! name), `presence`, `views`, `outlook` (why a task waits).
 
 mod claims;
 mod committees;
@@ -17,6 +17,7 @@ mod fold;
 mod gossip;
 mod life;
 mod links;
+mod outlook;
 mod people;
 mod places;
 mod presence;
@@ -47,8 +48,9 @@ use crate::settings::Settings;
 use crate::task::{Element, Environment, Membership, Outcome, TaskSpec, TaskState};
 use crate::time::{Hlc, Mono, Now, Timing};
 
+pub use outlook::{Delay, Lack, Obstacle, Outlook};
 pub use queues::QueueView;
-pub use views::{Counters, Memory};
+pub use views::{Counters, Glance, Memory};
 
 use self::flush::{Flight, Staged};
 use self::people::{Open, Parked, Unanswered};

@@ -185,19 +185,6 @@ impl Replica {
         before.count() < rule.slots as usize
     }
 
-    /// Says why a task waits for its queue, if it does.
-    pub(super) fn why_queued(&self, task: &Task) -> Option<String> {
-        let queue = &task.spec.as_deref()?.options.queue;
-        if task.state != TaskState::Pending || self.queues.has_room(queue) {
-            return None;
-        }
-        let rule = self.queues.rule(queue);
-        Some(match rule.paused {
-            true => format!("queue {queue} is paused"),
-            false => format!("waits for one of {} slots of queue {queue}", rule.slots),
-        })
-    }
-
     /// Notes that a task is claimed here, or not any more, on the mounts that it uses much.
     pub(super) fn use_mounts(&mut self, ix: TaskIx, on: bool) {
         if let Some(spec) = self.known(ix).spec.clone() {

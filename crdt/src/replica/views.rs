@@ -1,19 +1,23 @@
 //! What can be read of a replica: tasks, members, figures. Reading changes nothing that anyone else sees.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use super::{Replica, Task};
 use crate::ballots::VoteRegister;
 use crate::claim::Phase;
 use crate::entry::{DutyKind, Total, Vote};
-use crate::graph::TaskIx;
+use crate::graph::{Group, TaskIx};
 use crate::history::{Attempt, Statements};
-use crate::ids::{DocId, PeerId, Tag, TaskId};
+use crate::ids::{DocId, Epoch, PeerId, Tag, TaskId};
 use crate::ledger::LedgerStats;
 use crate::offences::Offences;
 use crate::registers::BidRegister;
-use crate::task::{OutcomeDigest, TaskSpec, TaskState, TaskView, Verdict, Work};
+use crate::task::{
+    Membership, Outcome, OutcomeDigest, TaskSpec, TaskState, TaskView, Verdict, Work,
+};
+use crate::time::Wall;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
@@ -132,6 +136,121 @@ pub struct Memory {
     pub claims: usize,
 }
 
+/// A task that is looked at in passing: nothing is copied.
+#[derive(Clone, Copy)]
+pub struct Glance<'a> {
+    replica: &'a Replica,
+    ix: TaskIx,
+    task: &'a Task,
+    spec: &'a Arc<TaskSpec>,
+}
+
+impl fmt::Debug for Glance<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Glance").field(&self.task.id).finish()
+    }
+}
+
+impl<'a> Glance<'a> {
+    /// Returns which task it is.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.task.id
+    }
+
+    /// Returns its id as people type it: `TAG-N`, or `TAG-N.I` for an element of an array.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let array = self.member_of().map(|member| member.group);
+        let element = self.task.element().zip(array);
+        element.map_or_else(
+            || self.id().to_string(),
+            |(element, array)| element.label(array),
+        )
+    }
+
+    /// Returns what was submitted.
+    #[must_use]
+    pub fn spec(&self) -> &'a TaskSpec {
+        self.spec
+    }
+
+    /// Returns where it stands.
+    #[must_use]
+    pub fn state(&self) -> TaskState {
+        self.task.state
+    }
+
+    /// Says in few words why it stands there; [`super::Outlook`] says more of those that wait.
+    #[must_use]
+    pub fn reason(&self) -> Option<&'a str> {
+        self.task.reason.as_deref()
+    }
+
+    /// Returns the group that it belongs to, and its place there.
+    #[must_use]
+    pub fn member_of(&self) -> Option<Membership> {
+        self.task.is_member_of()
+    }
+
+    /// Returns the host that holds or held it last.
+    #[must_use]
+    pub fn host(&self) -> Option<PeerId> {
+        self.replica.host_of(self.ix)
+    }
+
+    /// Returns the highest epoch at which it was claimed.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.task.registers.top()
+    }
+
+    /// Returns how many runs were started, as far as is known here.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.task.registers.starts
+    }
+
+    /// Returns when its latest run started, by its host's wall clock.
+    #[must_use]
+    pub fn started(&self) -> Option<Wall> {
+        let mark = self.task.registers.mark();
+        mark.and_then(|(_, mark)| mark.started)
+    }
+
+    /// Returns the committed outcome.
+    #[must_use]
+    pub fn outcome(&self) -> Option<&'a Outcome> {
+        self.task.complete.as_deref()
+    }
+
+    /// Returns what its run said of itself last.
+    #[must_use]
+    pub fn progress(&self) -> Option<String> {
+        self.replica.progress_of(self.ix)
+    }
+
+    /// Returns all of it.
+    #[must_use]
+    pub fn view(&self) -> TaskView {
+        TaskView {
+            id: self.id(),
+            spec: Arc::clone(self.spec),
+            member_of: self.member_of(),
+            element: self.task.element(),
+            state: self.state(),
+            reason: self.task.reason.clone(),
+            progress: self.progress(),
+            host: self.host(),
+            epoch: self.epoch(),
+            attempts: self.attempts(),
+            started: self.started(),
+            outcome: self.task.complete.clone(),
+            members: self.replica.graph.group(self.id()).map(Group::counts),
+        }
+    }
+}
+
 impl Replica {
     /// Returns this node's tag.
     #[must_use]
@@ -162,11 +281,7 @@ impl Replica {
     /// Returns the members of a group, in the order of input.
     #[must_use]
     pub fn tasks_of_group(&self, id: TaskId) -> Vec<TaskId> {
-        let members = self
-            .graph
-            .group(id)
-            .into_iter()
-            .flat_map(crate::graph::Group::members);
+        let members = self.graph.group(id).into_iter().flat_map(Group::members);
         members.map(|ix| self.known(ix).id).collect()
     }
 
@@ -225,47 +340,29 @@ impl Replica {
     /// Returns what a status line shows of a task; `None` if its spec is not here.
     #[must_use]
     pub fn task(&self, id: TaskId) -> Option<TaskView> {
-        let ix = *self.ids.get(&id)?;
-        let task = self.known(ix);
-        let started = task.registers.mark().and_then(|(_, mark)| mark.started);
-        Some(TaskView {
-            id,
-            spec: Arc::clone(task.spec.as_ref()?),
-            member_of: task.is_member_of(),
-            element: task.element(),
-            state: task.state,
-            reason: self
-                .why_nowhere(ix)
-                .or_else(|| task.reason.clone())
-                .or_else(|| self.why_without_input(task))
-                .or_else(|| self.why_queued(task)),
-            progress: self.progress_of(ix),
-            host: self.host_of(ix),
-            epoch: task.registers.top(),
-            attempts: task.registers.starts,
-            started,
-            outcome: task.complete.clone(),
-            members: self.graph.group(id).map(crate::graph::Group::counts),
-        })
+        self.glance(id).map(|task| task.view())
     }
 
-    /// Says why a task that waits for a host will not find what it reads, if the host that has it is not heard of.
-    fn why_without_input(&self, task: &Task) -> Option<String> {
-        let source = task.spec.as_deref()?.options.pipe_from?;
-        if task.state != TaskState::Pending {
-            return None;
-        }
-        let read = self.known(*self.ids.get(&source)?);
-        let outcome = read.complete.as_ref()?;
-        outcome.report?.stdout.digest?;
-        let tag = outcome.origin.1;
-        if self.roster.is_alive(tag, self.now.mono) {
-            return None;
-        }
-        let name = self.host_name(tag);
-        Some(format!(
-            "no input: the output of {source} is on {name}, which is not heard of"
-        ))
+    /// Returns a task to be looked at; `None` if its spec is not here.
+    #[must_use]
+    pub fn glance(&self, id: TaskId) -> Option<Glance<'_>> {
+        self.glance_at(*self.ids.get(&id)?)
+    }
+
+    /// Returns every task whose spec is here, in order of their ids.
+    pub fn glances(&self) -> impl Iterator<Item = Glance<'_>> + '_ {
+        self.ids.values().filter_map(|ix| self.glance_at(*ix))
+    }
+
+    fn glance_at(&self, ix: TaskIx) -> Option<Glance<'_>> {
+        let task = self.known(ix);
+        let spec = task.spec.as_ref()?;
+        Some(Glance {
+            replica: self,
+            ix,
+            task,
+            spec,
+        })
     }
 
     /// Returns what people call a host; its tag if it has said nothing yet.

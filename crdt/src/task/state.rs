@@ -118,7 +118,7 @@ pub struct TaskView {
     pub element: Option<Element>,
     /// Where it stands.
     pub state: TaskState,
-    /// Why it stands there: `exit 3`, `signal 9`, `dependency ID`, …
+    /// Why it stands there, in few words: `exit 3`, `signal 9`, `dependency ID`, …
     pub reason: Option<String>,
     /// What its run said of itself last, some seconds ago: for people.
     pub progress: Option<String>,

@@ -51,7 +51,7 @@ impl Book for Replica {
     }
 
     fn knows(&self, id: TaskId) -> bool {
-        self.task(id).is_some()
+        self.glance(id).is_some()
     }
 
     fn all(&self) -> impl Iterator<Item = TaskId> {
@@ -64,15 +64,15 @@ impl Book for Replica {
 
     fn last(&self, user: &str) -> Option<TaskId> {
         let newest = |tag: Tag| {
-            let views = self.tasks_of(tag).filter_map(|id| self.task(id));
-            views.into_iter().find(|view| view.spec.user == user)
+            let mut tasks = self.tasks_of(tag).filter_map(|id| self.glance(id));
+            tasks.find(|task| task.spec().user == user)
         };
-        let views = self
+        let tasks = self
             .members()
             .into_iter()
             .filter_map(|member| newest(member.peer.tag()));
-        let view = views.max_by_key(|view| (view.spec.created, view.id))?;
-        Some(view.spec.member_of.map_or(view.id, |member| member.group))
+        let task = tasks.max_by_key(|task| (task.spec().created, task.id()))?;
+        Some(task.member_of().map_or(task.id(), |member| member.group))
     }
 }
 
@@ -195,8 +195,8 @@ fn begins_with(mut n: u64, digits: u64) -> bool {
 #[must_use]
 pub fn is_group(replica: &Replica, id: TaskId) -> bool {
     replica
-        .task(id)
-        .is_some_and(|view| matches!(view.spec.work, Work::Group { .. }))
+        .glance(id)
+        .is_some_and(|task| matches!(task.spec().work, Work::Group { .. }))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crdt::entry::DutyKind;
 use crdt::event::{Links, NewTask};
 use crdt::history::{Attempt, Freed};
 use crdt::ids::{PeerId, Tag, TaskId};
-use crdt::replica::Replica;
+use crdt::replica::{Glance, Outlook, Replica};
 use crdt::roster::MemberView;
 use crdt::settings::Settings;
 use crdt::task::{
@@ -74,10 +74,51 @@ impl Names {
     }
 }
 
-/// Returns the status line of a task.
+/// What the lines of many tasks are made with.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    names: Names,
+    outlook: Outlook<'a>,
+}
+
+impl<'a> Lines<'a> {
+    /// Looks at the hosts once.
+    #[must_use]
+    pub fn of(replica: &'a Replica) -> Self {
+        Self {
+            names: Names::of(replica),
+            outlook: replica.outlook(),
+        }
+    }
+
+    /// Returns the names of the hosts.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Returns the status line of a task, with the reason why it does not run now.
+    #[must_use]
+    pub fn line(&self, task: &Glance<'_>) -> TaskLine {
+        TaskLine {
+            reason: self.reason(task),
+            ..task_line(&task.view(), &self.names)
+        }
+    }
+
+    /// Says why a task stands where it stands.
+    #[must_use]
+    pub fn reason(&self, task: &Glance<'_>) -> Option<String> {
+        let known = self.outlook.reason(task);
+        known.or_else(|| absence(task.spec(), task.state(), || task.host(), &self.names))
+    }
+}
+
+/// Returns the status line of a task, with what its state says of the reason.
 #[must_use]
 pub fn task_line(view: &TaskView, names: &Names) -> TaskLine {
     let spec = &view.spec;
+    let is_group = matches!(spec.work, Work::Group { .. });
     let report = view.outcome.as_ref().and_then(|outcome| outcome.report);
     let (exit, signal) = match report.map(|report| report.exit) {
         Some(Exit::Code(code)) => (Some(code), None),
@@ -91,7 +132,10 @@ pub fn task_line(view: &TaskView, names: &Names) -> TaskLine {
         name: spec.name.clone(),
         command: command_text(&spec.work),
         state: view.state,
-        reason: view.reason.clone().or_else(|| absence(view, names)),
+        reason: view
+            .reason
+            .clone()
+            .or_else(|| absence(spec, view.state, || view.host, names)),
         progress: view.progress.clone(),
         host: view.host.map(|host| names.name(host)),
         epoch: view.epoch.0,
@@ -99,7 +143,7 @@ pub fn task_line(view: &TaskView, names: &Names) -> TaskLine {
         priority: spec.priority,
         queue: Some(spec.options.queue.clone()).filter(|queue| !queue.is_empty()),
         user: spec.user.clone(),
-        after: spec.after.iter().map(ToString::to_string).collect(),
+        after: spec.dependencies().map(|(id, _)| id.to_string()).collect(),
         created_ms: spec.created.0,
         started_ms: report
             .map(|report| report.started)
@@ -108,19 +152,27 @@ pub fn task_line(view: &TaskView, names: &Names) -> TaskLine {
         ended_ms: report.map(|report| report.ended.0),
         exit,
         signal,
-        members: view
-            .members
-            .filter(|_| matches!(spec.work, Work::Group { .. }))
-            .map(by_name),
+        members: view.members.filter(|_| is_group).map(by_name),
+        below: None,
+        cpus: (!is_group).then(|| f64::from(spec.needs.cpu_milli) / 1_000.0),
+        memory_bytes: Some(spec.needs.memory_bytes).filter(|bytes| !is_group && *bytes > 0),
+        rss_bytes: report.map(|report| report.usage.max_rss_kib.saturating_mul(1_024)),
     }
 }
 
 /// Says what a task is up to whose host is not heard of.
-fn absence(view: &TaskView, names: &Names) -> Option<String> {
-    let claimed = matches!(view.state, TaskState::Running | TaskState::Claimed);
-    let host = view.host.filter(|host| claimed && names.is_away(*host))?;
+fn absence(
+    spec: &TaskSpec,
+    state: TaskState,
+    host: impl FnOnce() -> Option<PeerId>,
+    names: &Names,
+) -> Option<String> {
+    if !matches!(state, TaskState::Running | TaskState::Claimed) {
+        return None;
+    }
+    let host = host().filter(|host| names.is_away(*host))?;
     let name = names.name(host);
-    Some(match (view.spec.on_partition, view.spec.on_lost) {
+    Some(match (spec.on_partition, spec.on_lost) {
         (OnPartition::Wait, OnLost::Wait) => {
             format!("{name} is not heard of: waits for it, or for 'aque retry'")
         }
@@ -144,7 +196,7 @@ fn by_name(counts: [u32; 11]) -> BTreeMap<String, u32> {
 }
 
 /// Returns the command as one would type it.
-fn command_text(work: &Work) -> String {
+pub(super) fn command_text(work: &Work) -> String {
     match work {
         Work::Command { argv, .. } => crate::render::text::command(argv),
         Work::Group { .. } => String::new(),
@@ -153,7 +205,8 @@ fn command_text(work: &Work) -> String {
 
 /// Returns everything known of a task.
 #[must_use]
-pub fn detail(replica: &Replica, view: &TaskView, names: &Names) -> Detail {
+pub fn detail(replica: &Replica, task: &Glance<'_>, lines: &Lines<'_>) -> Detail {
+    let (view, names) = (task.view(), lines.names());
     let report = view.outcome.as_ref().and_then(|outcome| outcome.report);
     let argv = match &view.spec.work {
         Work::Command { argv, .. } => argv.clone(),
@@ -161,7 +214,7 @@ pub fn detail(replica: &Replica, view: &TaskView, names: &Names) -> Detail {
     };
     let committee = replica.committee(view.id).unwrap_or_default();
     Detail {
-        line: task_line(view, names),
+        line: lines.line(task),
         argv,
         call: view.spec.options.call,
         cwd: view.spec.cwd.clone(),

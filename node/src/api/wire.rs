@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::news::{EventList, EventsQuery};
 use super::page::{Page, PageQuery};
+use super::select::Selection;
 
 /// The longest line, bytes.
 pub const MAX_LINE: usize = 8 << 20;
@@ -57,8 +58,9 @@ pub enum Call {
     Status(StatusQuery),
     /// Everything known of some tasks. Answered by [`Details`].
     Show {
-        /// Ids as people type them: `TAG-N`, `N`, a unique prefix, `last`, `A..B`.
-        ids: Vec<String>,
+        /// Which.
+        #[serde(flatten)]
+        which: Selection,
     },
     /// The output of one task. Answered by [`OutputPiece`]s.
     Output(OutputQuery),
@@ -72,7 +74,8 @@ pub enum Call {
     /// Wait until tasks have ended. Answered by [`Progress`] lines. A group has ended when it is closed and all its members have.
     Wait {
         /// Which.
-        ids: Vec<String>,
+        #[serde(flatten)]
+        which: Selection,
         /// One is enough.
         #[serde(default)]
         any: bool,
@@ -91,7 +94,8 @@ pub enum Call {
     /// End tasks. Answered by [`Noted`].
     Kill {
         /// Which.
-        ids: Vec<String>,
+        #[serde(flatten)]
+        which: Selection,
         /// The first signal.
         signal: i32,
         /// How long it gets before SIGKILL.
@@ -107,7 +111,8 @@ pub enum Call {
     /// Answered by [`Noted`].
     Retry {
         /// Which; with `failed`, none means all of the caller's.
-        ids: Vec<String>,
+        #[serde(flatten)]
+        which: Selection,
         /// Only those that failed or were lost.
         #[serde(default)]
         failed: bool,
@@ -128,12 +133,14 @@ pub enum Call {
     /// Keep tasks from starting. Answered by [`Noted`].
     Hold {
         /// Which.
-        ids: Vec<String>,
+        #[serde(flatten)]
+        which: Selection,
     },
     /// Let tasks start that were held. Answered by [`Noted`].
     Release {
         /// Which.
-        ids: Vec<String>,
+        #[serde(flatten)]
+        which: Selection,
     },
     /// The hosts of the mesh. Answered by [`Nodes`].
     Nodes {},
@@ -368,21 +375,28 @@ pub struct MemberRequest {
 /// Which tasks to list.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StatusQuery {
-    /// Only these and what belongs to them; empty = all.
-    #[serde(default)]
-    pub ids: Vec<String>,
-    /// Members of groups are listed too.
+    /// Only these and what belongs to them; nothing named = all.
+    #[serde(flatten)]
+    pub which: Selection,
+    /// Members of groups are listed too, without the groups.
     #[serde(default)]
     pub flat: bool,
-    /// Tasks of all users, not only the caller's.
+    /// As a tree: with what belongs to the tasks that are named, and what those belong to that are listed.
     #[serde(default)]
-    pub all_users: bool,
-    /// Only these states; empty = all.
-    #[serde(default)]
-    pub states: Vec<TaskState>,
+    pub tree: Option<Tree>,
     /// At most so many, the newest; 0 = all.
     #[serde(default)]
     pub limit: u32,
+}
+
+/// How much of a tree of tasks is listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tree {
+    /// Members of groups, and what they submitted, are counted only.
+    Closed,
+    /// All of it.
+    Open,
 }
 
 /// Which output.
@@ -559,7 +573,7 @@ pub struct TaskLine {
     pub queue: Option<String>,
     /// The submitting user.
     pub user: String,
-    /// Dependencies.
+    /// What it depends on, whatever must have become of that.
     #[serde(default)]
     pub after: Vec<String>,
     /// Wall clock, milliseconds since 1970.
@@ -578,7 +592,19 @@ pub struct TaskLine {
     pub signal: Option<i32>,
     /// For a group: members by state name (only states that occur).
     #[serde(default)]
-    pub members: Option<std::collections::BTreeMap<String, u32>>,
+    pub members: Option<BTreeMap<String, u32>>,
+    /// In a closed tree: what the members of a group submitted, by state name.
+    #[serde(default)]
+    pub below: Option<BTreeMap<String, u32>>,
+    /// Processors that it needs; nothing for a group.
+    #[serde(default)]
+    pub cpus: Option<f64>,
+    /// Memory that it needs, bytes.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// The most memory that its run had, bytes.
+    #[serde(default)]
+    pub rss_bytes: Option<u64>,
 }
 
 /// Details of tasks.

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::problem::{Kind, Problem};
-use super::{Context, Form, life, parse};
+use super::{Context, Form, parse};
 use crate::api::news::{EventLine, EventsQuery};
 use crate::client::{ClientError, Limit};
 use crate::clock::wall_ms;
@@ -138,7 +138,7 @@ fn since(text: &str) -> Result<u64, String> {
     };
     parse::duration(text)
         .map(ago)
-        .or_else(|_| life::instant_before(text))
+        .or_else(|_| parse::instant_before(text))
         .map_err(|_| {
             "write how long ago, as 10m or 1h30m, or when: 18:30, '2026-12-24 18:30' or 2026-12-24T18:30:00Z"
                 .to_owned()

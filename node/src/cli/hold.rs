@@ -1,8 +1,9 @@
 //! `aque hold` and `aque release`: keep tasks from starting, and let them go.
 
 use super::problem::Problem;
+use super::select::{InStates, Which, named};
 use super::{Context, Form};
-use crate::api::wire::Call;
+use crate::api::wire::{Call, TaskLine};
 use crate::render::text::count;
 
 /// Keep tasks from starting until they are released
@@ -11,9 +12,10 @@ use crate::render::text::count;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HOLD)]
 pub(crate) struct HoldOptions {
-    /// Task ids; a group's id means all its members
-    #[arg(value_name = "ID", required = true)]
-    ids: Vec<String>,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    states: InStates,
 }
 
 const HOLD: &str = "\
@@ -28,27 +30,30 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = RELEASE)]
 pub(crate) struct ReleaseOptions {
-    /// Task ids; a group's id means all its members
-    #[arg(value_name = "ID", required = true)]
-    ids: Vec<String>,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    states: InStates,
 }
 
 const RELEASE: &str = "\
 Examples:
   aque release k3v7qa-12
-  aque release last";
+  aque release last
+  aque release --state held              all that you hold";
 
 /// Holds tasks.
 pub(crate) fn hold(context: &Context, options: HoldOptions) -> Result<u8, Problem> {
-    let named = options.ids.join(" ");
-    want(context, Call::Hold { ids: options.ids }, &named, "held")
+    let which = options.which.some(options.states)?;
+    let named = named(&which);
+    want(context, Call::Hold { which }, &named, "held")
 }
 
 /// Lets tasks go.
 pub(crate) fn release(context: &Context, options: ReleaseOptions) -> Result<u8, Problem> {
-    let named = options.ids.join(" ");
-    let call = Call::Release { ids: options.ids };
-    want(context, call, &named, "released")
+    let which = options.which.some(options.states)?;
+    let named = named(&which);
+    want(context, Call::Release { which }, &named, "released")
 }
 
 fn want(context: &Context, call: Call, named: &str, done: &str) -> Result<u8, Problem> {
@@ -60,9 +65,22 @@ fn want(context: &Context, call: Call, named: &str, done: &str) -> Result<u8, Pr
         let what = format!("nothing in {named} was {done}: it has ended");
         return Err(Problem::failed(what).hint("see 'aque status'"));
     }
-    for line in &noted.ended {
-        context.remark(&format!("aque: {} had ended: {}", line.id, line.state));
-    }
+    tell_ended(context, &noted.ended);
     context.remark(&format!("aque: {} {done}", count(noted.asked, "task")));
     Ok(0)
 }
+
+/// Tells for which tasks a wish came too late: each, or how many if that would be many lines.
+pub(crate) fn tell_ended(context: &Context, ended: &[TaskLine]) {
+    if ended.len() > MOST_TOLD {
+        let tasks = count(ended.len() as u64, "task");
+        return context.remark(&format!("aque: {tasks} had ended before"));
+    }
+    for line in ended {
+        let (id, state) = (&line.id, line.state);
+        context.remark(&format!("aque: {id} had ended before: {state}"));
+    }
+}
+
+/// From so many on they are counted. A guess.
+const MOST_TOLD: usize = 10;

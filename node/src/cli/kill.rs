@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::hold::tell_ended;
 use super::parse::{self, signal_name};
 use super::problem::Problem;
+use super::select::{InStates, Which, named};
 use super::{Context, Form};
 use crate::api::wire::Call;
 use crate::render::text::count;
@@ -12,9 +14,10 @@ use crate::render::text::count;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Task ids; a group's id means all its members
-    #[arg(value_name = "ID", required = true)]
-    ids: Vec<String>,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    states: InStates,
     /// First signal, by name or number
     #[arg(short, long, value_name = "SIG", default_value = "TERM", value_parser = parse::signal)]
     signal: i32,
@@ -34,20 +37,23 @@ Examples:
   aque kill k3v7qa-12
   aque kill -s INT --grace 1m k3v7qa-12
   aque kill -r k3v7qa-12                with its children and all that waits for it
-  aque kill --reason 'wrong input' last";
+  aque kill --reason 'wrong input' last
+  aque kill --state READY -f 'name ~ render*'   what of that has not started";
 
 /// Ends the named tasks.
 pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
     let Options {
-        ids,
+        which,
+        states,
         signal,
         grace,
         reason,
         recursive,
     } = options;
-    let named = ids.join(" ");
+    let which = which.some(states)?;
+    let named = named(&which);
     let killed = context.connect()?.want(Call::Kill {
-        ids,
+        which,
         signal,
         grace,
         reason,
@@ -56,12 +62,7 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
     if context.form == Form::Json {
         context.json(&killed)?;
     }
-    for line in &killed.ended {
-        context.remark(&format!(
-            "aque: {} had ended before: {}",
-            line.id, line.state
-        ));
-    }
+    tell_ended(context, &killed.ended);
     if killed.asked == 0 && killed.ended.is_empty() {
         return Err(
             Problem::failed(format!("nothing to kill in {named}")).hint("see 'aque status'")

@@ -5,7 +5,7 @@ use std::io::{Read, Write as _};
 use std::time::Duration;
 
 use crdt::task::{Arg, Cause};
-use jiff::{Timestamp, ToSpan, ZonedDateTime, civil};
+use jiff::Timestamp;
 
 use super::parse;
 use super::problem::Problem;
@@ -27,7 +27,7 @@ pub(crate) struct LifeOptions {
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     after_fail: Vec<String>,
     /// Do not start before: 18:30, '2026-12-24 18:30', 2026-12-24T18:30:00Z
-    #[arg(long, value_name = "TIME", value_parser = instant, conflicts_with = "delay")]
+    #[arg(long, value_name = "TIME", value_parser = parse::instant, conflicts_with = "delay")]
     at: Option<u64>,
     /// Do not start before this has passed
     #[arg(long, value_name = "DUR", value_parser = parse::duration)]
@@ -129,56 +129,6 @@ fn read_all(from: impl Read) -> Result<Arg, Problem> {
     Ok(Arg(text))
 }
 
-/// Which of the days a time of day means.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Day {
-    /// The one on which it comes next.
-    Next,
-    /// The one on which it was last.
-    Last,
-}
-
-/// Parses an instant: with its zone, or of this machine's; a time of day is the next one.
-fn instant(text: &str) -> Result<u64, String> {
-    instant_near(text, Day::Next, &ZonedDateTime::now())
-}
-
-/// The same; a time of day is the last one.
-pub(crate) fn instant_before(text: &str) -> Result<u64, String> {
-    instant_near(text, Day::Last, &ZonedDateTime::now())
-}
-
-fn instant_near(text: &str, day: Day, now: &ZonedDateTime) -> Result<u64, String> {
-    let wrong = || "write 18:30, '2026-12-24 18:30' or 2026-12-24T18:30:00Z".to_owned();
-    let zone = || now.time_zone().clone();
-    let at = if let Ok(at) = text.parse::<Timestamp>() {
-        at
-    } else if let Ok(local) = text.parse::<civil::DateTime>() {
-        local
-            .to_zoned_datetime(zone())
-            .map_err(|_| wrong())?
-            .timestamp()
-    } else {
-        let time: civil::Time = text.parse().map_err(|_| wrong())?;
-        let on = |day: civil::Date| day.to_datetime(time).to_zoned_datetime(zone());
-        let today = on(now.date()).map_err(|_| wrong())?;
-        let near = match day {
-            Day::Next if today > *now => today,
-            Day::Last if today <= *now => today,
-            Day::Next => on(beside(now.date(), 1)?).map_err(|_| wrong())?,
-            Day::Last => on(beside(now.date(), -1)?).map_err(|_| wrong())?,
-        };
-        near.timestamp()
-    };
-    u64::try_from(at.as_millisecond()).map_err(|_| "that was before 1970".to_owned())
-}
-
-/// The day that is so many days later.
-fn beside(day: civil::Date, days: i64) -> Result<civil::Date, String> {
-    day.checked_add(days.days())
-        .map_err(|_| "no calendar goes so far".to_owned())
-}
-
 /// Variables whose names say that they hold a secret: not passed on unless they are named. Upper case; `*` at an end stands for
 /// anything there.
 const SECRETS: [&str; 14] = [
@@ -229,36 +179,6 @@ pub(crate) fn tell_withheld(names: &[String]) {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use super::*;
-
-    #[test]
-    fn instant_table() {
-        let now: ZonedDateTime = "2026-11-24T12:00:00+01:00[Europe/Berlin]".parse().unwrap();
-        let at = |text: &str| {
-            let ms = instant_near(text, Day::Next, &now)?;
-            let at = Timestamp::from_millisecond(i64::try_from(ms).unwrap()).unwrap();
-            Ok::<String, String>(at.to_string())
-        };
-        for (text, utc) in [
-            ("18:30", "2026-11-24T17:30:00Z"),
-            ("11:59", "2026-11-25T10:59:00Z"),
-            ("12:00", "2026-11-25T11:00:00Z"),
-            ("2026-12-24 18:30", "2026-12-24T17:30:00Z"),
-            ("2026-07-01T06:00:05", "2026-07-01T04:00:05Z"),
-            ("2026-12-24", "2026-12-23T23:00:00Z"),
-            ("2026-12-24T18:30:00Z", "2026-12-24T18:30:00Z"),
-            ("2026-12-24T18:30:00+05:30", "2026-12-24T13:00:00Z"),
-        ] {
-            assert_eq!(at(text).as_deref(), Ok(utc), "{text}");
-        }
-        for text in ["", "now", "25:00", "1960-01-01", "2026-13-01", "tomorrow"] {
-            assert!(at(text).is_err(), "{text}");
-        }
-        let last = |text| instant_near(text, Day::Last, &now).unwrap();
-        let next = |text| instant_near(text, Day::Next, &now).unwrap();
-        let day = 24 * 3_600_000;
-        assert_eq!(last("12:00") + day, next("12:00"));
-        assert_eq!(last("18:30") + day, next("18:30"));
-    }
 
     #[test]
     fn secrets_are_known_by_their_names() {

@@ -5,6 +5,7 @@
 
 mod array;
 mod call;
+mod columns;
 mod demo;
 mod doctor;
 mod drain;
@@ -16,10 +17,11 @@ mod kill;
 mod life;
 mod nodes;
 mod output;
-mod parse;
+pub(crate) mod parse;
 mod problem;
 mod queue;
 mod retry;
+mod select;
 mod settings;
 mod show;
 mod status;
@@ -188,6 +190,13 @@ impl Context {
             .map_err(|error| Problem::output(&error))
     }
 
+    /// Passes text for programs on, as it is unless a terminal shows it.
+    pub(crate) fn pass(&self, text: &[u8]) -> Result<(), Problem> {
+        self.screen
+            .pass(text)
+            .map_err(|error| Problem::output(&error))
+    }
+
     /// Prints a JSON document.
     pub(crate) fn json(&self, value: &impl serde::Serialize) -> Result<(), Problem> {
         self.screen
@@ -249,7 +258,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
         }
         Some(Verb::Status(options)) => status::run(&context, options),
         Some(Verb::Show(options)) => show::run(&context, options),
-        Some(Verb::Output(options)) => output::run(&context, &options),
+        Some(Verb::Output(options)) => output::run(&context, options),
         Some(Verb::Wait(options)) => wait::run(&context, options),
         Some(Verb::Kill(options)) => kill::run(&context, options),
         Some(Verb::Retry(options)) => retry::run(&context, options),
@@ -376,8 +385,8 @@ mod tests {
             "aque: unrecognized subcommand 'statsu'; some similar subcommands exist: 'settings', 's', 'st', 'status'; try 'aque --help'"
         );
         assert_eq!(
-            refused(&["aque", "wait"]),
-            "aque: the following required arguments were not provided: <ID>...; try 'aque wait --help'"
+            refused(&["aque", "forget"]),
+            "aque: the following required arguments were not provided: <NODE>; try 'aque forget --help'"
         );
         let line = refused(&["aque", "submit", "--pirority", "3", "true"]);
         assert!(

@@ -4,8 +4,10 @@ use std::io::{self, Write};
 
 use super::interrupt::{left_alone, on_interrupt};
 use super::problem::Problem;
+use super::select::{InStates, Which, named};
 use super::task::exit_status;
 use super::{Context, Form};
+use crate::api::select::Selection;
 use crate::api::wire::{Body, Call, OutputPiece, OutputQuery, StatusQuery, StreamName};
 use crate::client::{Client, Heard, Limit, strange};
 use crate::render::note;
@@ -14,9 +16,10 @@ use crate::render::note;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Task ids, or ranges of them: A..B; 'last' is the newest
-    #[arg(value_name = "ID", required = true)]
-    ids: Vec<String>,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    states: InStates,
     /// Follow it to the end and exit with the task's exit status
     #[arg(short, long)]
     watch: bool,
@@ -36,7 +39,8 @@ Examples:
   aque output last                what the newest task printed
   aque output -w k3v7qa-12        follow it while it runs
   aque output -n 20 --stderr 12   the last lines of its errors
-  aque output 12..15              that of several tasks, one after the other";
+  aque output 12..15              that of several tasks, one after the other
+  aque output --failed --stderr   what those that failed had to say";
 
 /// Which part of a task's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +57,8 @@ pub(crate) enum Wanted {
 }
 
 /// Prints the outputs of the named tasks, one after the other.
-pub(crate) fn run(context: &Context, options: &Options) -> Result<u8, Problem> {
+pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
+    let which = options.which.some(options.states)?;
     let mut client = context.connect()?;
     let only = match (options.stdout, options.stderr) {
         (true, _) => Some(StreamName::Stdout),
@@ -65,11 +70,11 @@ pub(crate) fn run(context: &Context, options: &Options) -> Result<u8, Problem> {
         lines: options.lines,
     };
     if options.watch {
-        let text = left_alone(&options.ids.join(" "));
+        let text = left_alone(&named(&which));
         on_interrupt(move || note(&text))?;
     }
     let mut status = 0;
-    for id in &singly(&mut client, &options.ids)? {
+    for id in &singly(&mut client, which)? {
         match (context.form, options.watch) {
             (Form::Text, false) => copy(&mut client, id, wanted, Until::Now)?,
             (Form::Text, true) => copy(&mut client, id, wanted, Until::End)?,
@@ -83,18 +88,29 @@ pub(crate) fn run(context: &Context, options: &Options) -> Result<u8, Problem> {
     Ok(status)
 }
 
-/// Returns the ids with every range spelled out.
-fn singly(client: &mut Client, ids: &[String]) -> Result<Vec<String>, Problem> {
-    let mut single = Vec::with_capacity(ids.len());
-    for id in ids {
+/// Returns the ids, with every range and whatever is described spelled out.
+fn singly(client: &mut Client, which: Selection) -> Result<Vec<String>, Problem> {
+    let mut listed = |which: Selection| -> Result<Vec<String>, Problem> {
+        let query = StatusQuery {
+            which,
+            ..StatusQuery::default()
+        };
+        let tasks = client.status(query)?.tasks.into_iter();
+        Ok(tasks.map(|line| line.id).collect())
+    };
+    if which.narrows() {
+        let fitting = listed(which)?;
+        if fitting.is_empty() {
+            return Err(Problem::failed("no task fits").hint("see 'aque status'"));
+        }
+        return Ok(fitting);
+    }
+    let mut single = Vec::with_capacity(which.ids.len());
+    for id in which.ids {
         if id.contains("..") {
-            let query = StatusQuery {
-                ids: vec![id.clone()],
-                ..StatusQuery::default()
-            };
-            single.extend(client.status(query)?.tasks.into_iter().map(|line| line.id));
+            single.extend(listed(vec![id].into())?);
         } else {
-            single.push(id.clone());
+            single.push(id);
         }
     }
     Ok(single)

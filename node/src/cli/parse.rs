@@ -1,4 +1,4 @@
-//! Words of the command line as values: sizes, durations, signals, processors, `KEY=VALUE`.
+//! Words of the command line as values: sizes, durations, instants, signals, processors, `KEY=VALUE`.
 //!
 //! Each function's error is a phrase that fits behind "invalid value 'X' for '--option': ".
 
@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use crdt::task::Arg;
+use jiff::{Span, Timestamp, ToSpan, ZonedDateTime, civil};
 
 /// Parses a duration: `500ms`, `1h 30m`, or a bare number of seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -17,6 +18,55 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         None => humantime::parse_duration(text)
             .map_err(|_| "write a length of time as 500ms, 10s, 5m or 1h30m".to_owned()),
     }
+}
+
+/// Parses an instant: with its zone, or of this machine's; a time of day is the next one.
+pub(crate) fn instant(text: &str) -> Result<u64, String> {
+    instant_after(text, &ZonedDateTime::now())
+}
+
+fn instant_after(text: &str, now: &ZonedDateTime) -> Result<u64, String> {
+    instant_near(text, now, |today| (today <= now).then(|| 1.day()))
+}
+
+/// Parses an instant; a time of day is the last one.
+pub(crate) fn instant_before(text: &str) -> Result<u64, String> {
+    instant_last(text, &ZonedDateTime::now())
+}
+
+fn instant_last(text: &str, now: &ZonedDateTime) -> Result<u64, String> {
+    instant_near(text, now, |today| (today > now).then(|| -1.day()))
+}
+
+/// Parses an instant; of a time of day that of today, or so many days away from it.
+fn instant_near(
+    text: &str,
+    now: &ZonedDateTime,
+    away: impl Fn(&ZonedDateTime) -> Option<Span>,
+) -> Result<u64, String> {
+    let wrong = || "write 18:30, '2026-12-24 18:30' or 2026-12-24T18:30:00Z".to_owned();
+    let zone = || now.time_zone().clone();
+    let at = if let Ok(at) = text.parse::<Timestamp>() {
+        at
+    } else if let Ok(local) = text.parse::<civil::DateTime>() {
+        local
+            .to_zoned_datetime(zone())
+            .map_err(|_| wrong())?
+            .timestamp()
+    } else {
+        let time: civil::Time = text.parse().map_err(|_| wrong())?;
+        let on = |day: civil::Date| day.to_datetime(time).to_zoned_datetime(zone());
+        let today = on(now.date()).map_err(|_| wrong())?;
+        let meant = match away(&today) {
+            None => today,
+            Some(days) => {
+                let day = now.date().checked_add(days).map_err(|_| wrong())?;
+                on(day).map_err(|_| wrong())?
+            }
+        };
+        meant.timestamp()
+    };
+    u64::try_from(at.as_millisecond()).map_err(|_| "that was before 1970".to_owned())
 }
 
 /// Parses a size in bytes: `512M`, `4G`, `1.5GiB`.
@@ -165,6 +215,7 @@ pub(crate) fn arg(word: OsString) -> Arg {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use super::*;
 
     #[test]
@@ -181,6 +232,50 @@ mod tests {
         }
         for text in ["", "x", "-1", "10 parsecs", "NaN", "inf", "1e300"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn instant_table() {
+        let now: ZonedDateTime = "2026-11-24T12:00:00+01:00[Europe/Berlin]".parse().unwrap();
+        let at = |text: &str| {
+            let ms = instant_after(text, &now)?;
+            let at = Timestamp::from_millisecond(i64::try_from(ms).unwrap()).unwrap();
+            Ok::<String, String>(at.to_string())
+        };
+        for (text, utc) in [
+            ("18:30", "2026-11-24T17:30:00Z"),
+            ("11:59", "2026-11-25T10:59:00Z"),
+            ("12:00", "2026-11-25T11:00:00Z"),
+            ("2026-12-24 18:30", "2026-12-24T17:30:00Z"),
+            ("2026-07-01T06:00:05", "2026-07-01T04:00:05Z"),
+            ("2026-12-24", "2026-12-23T23:00:00Z"),
+            ("2026-12-24T18:30:00Z", "2026-12-24T18:30:00Z"),
+            ("2026-12-24T18:30:00+05:30", "2026-12-24T13:00:00Z"),
+        ] {
+            assert_eq!(at(text).as_deref(), Ok(utc), "{text}");
+        }
+        for text in ["", "now", "25:00", "1960-01-01", "2026-13-01", "tomorrow"] {
+            assert!(at(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_day_is_the_next_one_or_the_last_one() {
+        let now: ZonedDateTime = "2026-11-24T12:00:00+01:00[Europe/Berlin]".parse().unwrap();
+        let last = |text: &str| {
+            let ms = instant_last(text, &now).unwrap();
+            Timestamp::from_millisecond(i64::try_from(ms).unwrap())
+                .unwrap()
+                .to_string()
+        };
+        for (text, utc) in [
+            ("18:30", "2026-11-23T17:30:00Z"),
+            ("12:00", "2026-11-24T11:00:00Z"),
+            ("11:59", "2026-11-24T10:59:00Z"),
+            ("2026-12-24 18:30", "2026-12-24T17:30:00Z"),
+        ] {
+            assert_eq!(last(text), utc, "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! `aque retry`: tasks that have ended run again, and tasks that wait for a lost host run elsewhere.
 
 use super::problem::Problem;
+use super::select::{InStates, Which};
 use super::{Context, Form};
 use crate::api::wire::Call;
 use crate::render::text::count;
@@ -15,12 +16,10 @@ use crate::render::text::count;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Task ids; a group's id means those of its members that did not succeed
-    #[arg(value_name = "ID", required_unless_present = "failed")]
-    ids: Vec<String>,
-    /// Only what failed or was lost; without an ID: all of yours
-    #[arg(long)]
-    failed: bool,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    states: InStates,
     /// Also what has succeeded
     #[arg(short, long, conflicts_with = "failed")]
     succeeded: bool,
@@ -34,14 +33,21 @@ Examples:
   aque retry k3v7qa-12                 once more, with all its retries
   aque retry --failed k3v7qa-40        the members of a group that failed
   aque retry --failed                  whatever of yours has failed
+  aque retry -f 'exit = 75'            what of yours ended so
   aque retry -s -r k3v7qa-12           it and all that came after, whatever became of it
   aque retry k3v7qa-12                 its host has burnt down (--on-lost wait): run it elsewhere";
 
 /// Says so.
-pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
+pub(crate) fn run(context: &Context, mut options: Options) -> Result<u8, Problem> {
+    // The node knows what it means where nothing is named.
+    let failed = std::mem::take(&mut options.which.failed);
+    let which = match failed {
+        true => options.which.any(options.states),
+        false => options.which.some(options.states)?,
+    };
     let retried = context.connect()?.want(Call::Retry {
-        ids: options.ids,
-        failed: options.failed,
+        which,
+        failed,
         succeeded: options.succeeded,
         recursive: options.recursive,
     })?;

@@ -6,6 +6,7 @@ use crdt::task::{Arg, Captured, OnLost, OnPartition};
 
 use super::parse::signal_name;
 use super::problem::Problem;
+use super::select::{InStates, Which};
 use super::{Context, Form};
 use crate::api::wire::{AttemptLine, Detail, Life, StdinWord, TaskLine};
 use crate::render::text::{
@@ -18,9 +19,10 @@ use crate::render::text::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Task ids; 'last' is the newest
-    #[arg(value_name = "ID", required = true)]
-    ids: Vec<String>,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    states: InStates,
 }
 
 const EXAMPLES: &str = "\
@@ -30,7 +32,8 @@ Examples:
 
 /// Shows tasks.
 pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
-    let details = context.connect()?.show(options.ids)?.tasks;
+    let which = options.which.some(options.states)?;
+    let details = context.connect()?.show(which)?.tasks;
     match context.form {
         Form::Json => context.json(&details)?,
         Form::Text => {
@@ -94,7 +97,7 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
         ("directory", harmless(&detail.cwd.to_text()).into_owned()),
         ("group", text(&line.group)),
         ("parent", text(&line.parent)),
-        ("after", harmless(&line.after.join(" ")).into_owned()),
+        ("after", after(detail)),
         (
             "after any",
             harmless(&detail.life.after_any.join(" ")).into_owned(),
@@ -149,6 +152,15 @@ fn function(detail: &Detail) -> String {
     let function = detail.argv.get(1).filter(|_| detail.call);
     let text = function.map(|function| function.to_text());
     text.map_or_else(String::new, |text| harmless(&text).into_owned())
+}
+
+/// What must have succeeded first.
+fn after(detail: &Detail) -> String {
+    let life = &detail.life;
+    let other = |id: &&String| life.after_any.contains(id) || life.after_fail.contains(id);
+    let own = detail.line.after.iter().filter(|id| !other(id));
+    let own: Vec<&str> = own.map(String::as_str).collect();
+    harmless(&own.join(" ")).into_owned()
 }
 
 /// Nothing is said where there is nothing to say.
@@ -325,7 +337,7 @@ mod tests {
                 ended_ms: Some(1_700_000_003_500),
                 epoch: 1,
                 attempts: 1,
-                after: vec!["k3v7qa-1".into()],
+                after: vec!["k3v7qa-1".into(), "k3v7qa-2".into()],
                 ..line("k3v7qa-12", TaskState::Error)
             },
             argv: ["sh", "-c", "exit 3"].map(Arg::from).to_vec(),

@@ -2,37 +2,72 @@
 
 use crdt::task::TaskState;
 
+use super::columns::{self, Pattern, Shown};
 use super::problem::Problem;
-use super::tree::{Branch, grow};
+use super::select::{InStates, Which};
+use super::tree::{Branch, Count, Counts, Tree};
 use super::{Context, Form, top};
-use crate::api::page::Which;
-use crate::api::wire::{StatusQuery, TaskLine};
+use crate::api::page;
+use crate::api::wire::{self, StatusQuery, TaskLine};
 use crate::clock::wall_ms;
-use crate::render::table::{Align, table};
+use crate::filter::Field;
+use crate::render::table::{Align, table, table_without};
 use crate::render::text::{faint, harmless, painted, span, states, style};
 use crate::top::{Beginning, Tab};
 
 /// Show tasks: what waits, runs and has ended
 ///
-/// Groups are one line with their members counted by state.
+/// As a tree: below a group its members, below a task what it submitted, and behind a task ('→') what depends on it. Groups are one
+/// line with their members counted by state, unless -d opens them, or a filter chooses some.
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Only these tasks and what belongs to them
-    #[arg(value_name = "ID")]
-    ids: Vec<String>,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    states: InStates,
     /// Every task by itself, members of groups too, without the groups
     #[arg(long)]
     flat: bool,
-    /// Levels of the tree: 1 = groups only, 2 = their members, 0 = all
+    /// So many levels of the tree, members of groups among them; 0 = all [default: all but members of groups]
     #[arg(short, long, value_name = "N", conflicts_with = "flat")]
     depth: Option<usize>,
-    /// Tasks of all users
-    #[arg(short = 'x', long)]
-    all_users: bool,
     /// Go on, on the whole screen, as 'aque top' does
-    #[arg(short, long, conflicts_with_all = ["depth", "limit"])]
+    #[arg(
+        short,
+        long,
+        conflicts_with_all = ["depth", "limit", "failed", "state", "filter", "columns", "csv", "pattern"]
+    )]
     watch: bool,
+    /// These columns (the fields of 'aque help filters')
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FIELDS",
+        value_delimiter = ',',
+        value_parser = columns::field,
+        conflicts_with = "json"
+    )]
+    columns: Vec<Field>,
+    /// As CSV with these fields: sizes in bytes, lengths of time in seconds, instants in UTC
+    #[arg(
+        short,
+        long,
+        value_name = "FIELDS",
+        value_delimiter = ',',
+        value_parser = columns::field,
+        conflicts_with_all = ["columns", "pattern", "depth", "json"]
+    )]
+    csv: Vec<Field>,
+    /// A line for each task, such as '{id:<14} {state} {name}'; {{ and }} are braces
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        value_parser = columns::pattern,
+        conflicts_with_all = ["columns", "depth", "json"]
+    )]
+    pattern: Option<Pattern>,
     /// At most so many, the newest; 0 = all [default: all, on a terminal 100]
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
@@ -43,80 +78,165 @@ Examples:
   aque                            the same as 'aque status'
   aque status -d 2 k3v7qa-1       one group with its members
   aque status --flat -x           every task of every user
+  aque status --failed            which of yours have failed
+  aque status -f 'state = running and wall > 10m' -o id,host,wall,command
+  aque status -f 'name ~ render*' -p '{id}'
+  aque status -xc id,user,state,wall,rss > tasks.csv
   aque status --flat --json | jq -r '.[] | select(.state == \"error\") | .id'";
 
 /// The most lines on a terminal unless a person asks for more: some screens full. A guess.
 const TERMINAL_LIMIT: u32 = 100;
+/// Further from the margin nothing is moved.
+const MOST_INDENT: usize = 8;
+/// Columns that a narrow terminal does without, the first of them first.
+const SPARE: [&str; 4] = ["AGE", "RUNS", "TIME", "HOST"];
+
+/// How tasks are written.
+#[derive(Debug)]
+enum Style {
+    Json,
+    Pattern(Pattern),
+    Csv(Vec<Field>),
+    Columns(Vec<Field>),
+    Usual,
+}
+
+impl Style {
+    /// Says whether tasks are shown as a tree, if they are not asked for one by one.
+    fn is_tree(&self) -> bool {
+        match self {
+            Self::Columns(_) | Self::Usual => true,
+            Self::Json | Self::Pattern(_) | Self::Csv(_) => false,
+        }
+    }
+}
 
 /// Lists tasks.
 pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
     let Options {
-        ids,
+        which,
+        states,
         flat,
         depth,
-        all_users,
         watch,
+        columns,
+        csv,
+        pattern,
         limit,
     } = options;
+    let which = which.any(states);
     if watch {
-        let which = Which {
-            all_users: all_users || !ids.is_empty(),
-            ids,
+        let which = page::Which {
+            all_users: which.all_users || !which.ids.is_empty(),
+            ids: which.ids,
             filter: None,
         };
         let tab = Tab::Tasks;
         return top::show(context, Beginning { tab, which, flat });
     }
-    let depth = depth.unwrap_or(1);
-    let on_terminal = context.form == Form::Text && context.screen.width().is_some();
-    let limit = limit.unwrap_or(if on_terminal && ids.is_empty() {
-        TERMINAL_LIMIT
-    } else {
-        0
-    });
-    let query = StatusQuery {
-        flat: flat || depth != 1,
-        all_users: all_users || !ids.is_empty(),
-        ids,
-        states: Vec::new(),
-        limit,
+    let style = match (context.form, pattern) {
+        (Form::Json, _) => Style::Json,
+        (Form::Text, Some(pattern)) => Style::Pattern(pattern),
+        (Form::Text, None) if !csv.is_empty() => Style::Csv(csv),
+        (Form::Text, None) if !columns.is_empty() => Style::Columns(columns),
+        (Form::Text, None) => Style::Usual,
     };
-    let mut list = context.connect()?.status(query)?;
-    if flat {
-        list.tasks.retain(|line| line.members.is_none());
+    let on_terminal = context.form == Form::Text && context.screen.width().is_some();
+    let many = on_terminal && which.ids.is_empty();
+    let as_tree = !flat && style.is_tree();
+    let form = match depth {
+        None => wire::Tree::Closed,
+        Some(_) => wire::Tree::Open,
+    };
+    let count = match which.narrows() {
+        true => Count::Listed,
+        false => Count::All,
+    };
+    let query = StatusQuery {
+        which,
+        flat,
+        tree: as_tree.then_some(form),
+        limit: limit.unwrap_or(if many { TERMINAL_LIMIT } else { 0 }),
+    };
+    let wire::Tasks { tasks, more } = context.connect()?.status(query)?;
+    let now_ms = wall_ms();
+    if as_tree {
+        let tree = Tree::grow(tasks, count);
+        show(context, &style, &tree.branches(depth.unwrap_or(0)), now_ms)?;
+    } else {
+        list(context, &style, &tasks, now_ms)?;
     }
-    match context.form {
-        Form::Json => context.json(&list.tasks)?,
-        Form::Text => {
-            let rows = match flat {
-                true => list
-                    .tasks
-                    .iter()
-                    .map(|line| row(line, "", None, wall_ms()))
-                    .collect(),
-                false => tree(&grow(list.tasks), depth, wall_ms()),
-            };
-            show(context, rows)?;
-        }
-    }
-    if list.more > 0 {
+    if more > 0 {
         context.remark(&format!(
-            "{} older not shown; 'aque status --limit 0' shows all",
-            list.more
+            "{more} older not shown; 'aque status --limit 0' shows all"
         ));
     }
     Ok(0)
 }
 
-fn show(context: &Context, rows: Vec<Vec<String>>) -> Result<(), Problem> {
-    if rows.is_empty() {
+/// Writes tasks one after the other.
+fn list(context: &Context, style: &Style, tasks: &[TaskLine], now_ms: u64) -> Result<(), Problem> {
+    let shown = |line| Shown { line, now_ms };
+    match style {
+        Style::Json => context.json(&tasks),
+        Style::Pattern(pattern) => {
+            let lines = tasks.iter().map(|line| pattern.line(&shown(line)) + "\n");
+            context.print(&lines.collect::<String>())
+        }
+        Style::Csv(fields) => {
+            let text = columns::csv(fields, tasks.iter().map(shown));
+            let text = text.map_err(|error| Problem::failed(error.to_string()))?;
+            context.pass(&text)
+        }
+        Style::Columns(_) | Style::Usual => {
+            let branches: Vec<Branch<'_>> = tasks.iter().map(Branch::alone).collect();
+            show(context, style, &branches, now_ms)
+        }
+    }
+}
+
+/// Shows a table.
+fn show(
+    context: &Context,
+    style: &Style,
+    branches: &[Branch<'_>],
+    now_ms: u64,
+) -> Result<(), Problem> {
+    if branches.is_empty() {
         context.remark("no tasks; 'aque submit CMD' queues one");
         return Ok(());
     }
-    context.print(&render(rows, context.screen.width()))
+    let width = context.screen.width();
+    let text = match style {
+        Style::Columns(fields) => custom(fields, branches, now_ms, width),
+        Style::Json | Style::Pattern(_) | Style::Csv(_) | Style::Usual => {
+            usual(branches, now_ms, width)
+        }
+    };
+    context.print(&text)
 }
 
-fn render(rows: Vec<Vec<String>>, width: Option<u16>) -> String {
+/// The columns that a person asked for.
+fn custom(fields: &[Field], branches: &[Branch<'_>], now_ms: u64, width: Option<u16>) -> String {
+    let names: Vec<String> = fields.iter().map(|of| of.name().to_uppercase()).collect();
+    let header = names.iter().zip(fields);
+    let header: Vec<(&str, Align)> = header
+        .map(|(name, field)| (name.as_str(), columns::align(*field)))
+        .collect();
+    let row = |branch: &Branch<'_>| {
+        let line = branch.line;
+        let shown = Shown { line, now_ms };
+        let cell = |field: &Field| match field {
+            Field::Id => format!("{}{}", margin(branch), shown.pretty(*field)),
+            Field::State => painted(style(line.state), line.state.name()),
+            _ => shown.pretty(*field),
+        };
+        fields.iter().map(cell).collect()
+    };
+    table(&header, branches.iter().map(row).collect(), width)
+}
+
+fn usual(branches: &[Branch<'_>], now_ms: u64, width: Option<u16>) -> String {
     let header = [
         ("ID", Align::Left),
         ("STATE", Align::Left),
@@ -126,32 +246,22 @@ fn render(rows: Vec<Vec<String>>, width: Option<u16>) -> String {
         ("TIME", Align::Right),
         ("COMMAND", Align::Left),
     ];
-    table(&header, rows, width)
+    let rows = branches.iter().map(|branch| row(branch, now_ms)).collect();
+    table_without(&SPARE, &header, rows, width)
 }
 
-/// The rows of a tree down to `depth` levels; 0 = all.
-fn tree(roots: &[Branch], depth: usize, now_ms: u64) -> Vec<Vec<String>> {
-    let mut rows = Vec::new();
-    // Depth first without recursion: a tree may be as deep as a list is long.
-    let mut open: Vec<(usize, &Branch)> = roots.iter().rev().map(|root| (1, root)).collect();
-    while let Some((level, branch)) = open.pop() {
-        let indent = "  ".repeat(level - 1);
-        let counts = branch.counts.as_ref().map(states);
-        rows.push(row(&branch.line, &indent, counts.as_deref(), now_ms));
-        if depth == 0 || level < depth {
-            open.extend(
-                branch
-                    .members
-                    .iter()
-                    .rev()
-                    .map(|member| (level + 1, member)),
-            );
-        }
+/// What stands before an id: how deep it is, and whether it follows another.
+fn margin(branch: &Branch<'_>) -> String {
+    let indent = branch.indent.min(MOST_INDENT);
+    match branch.follows {
+        true => format!("{}→ ", "  ".repeat(indent.saturating_sub(1))),
+        false => "  ".repeat(indent),
     }
-    rows
 }
 
-fn row(line: &TaskLine, indent: &str, counts: Option<&str>, now_ms: u64) -> Vec<String> {
+fn row(branch: &Branch<'_>, now_ms: u64) -> Vec<String> {
+    let line = branch.line;
+    let is_group = line.members.is_some();
     let time = line.started_ms.map(|from| match line.ended_ms {
         Some(to) => span(from, to),
         None if line.state == TaskState::Running => span(from, now_ms),
@@ -161,37 +271,30 @@ fn row(line: &TaskLine, indent: &str, counts: Option<&str>, now_ms: u64) -> Vec<
         .host
         .as_deref()
         .map_or_else(|| faint("-"), |host| harmless(host).into_owned());
-    let runs = if counts.is_some() {
-        String::new()
-    } else {
-        line.attempts.to_string()
-    };
+    let of_task = |text: String| if is_group { String::new() } else { text };
     vec![
-        format!("{indent}{}", harmless(&line.id)),
+        format!("{}{}", margin(branch), harmless(&line.id)),
         painted(style(line.state), line.state.name()),
-        if counts.is_some() {
-            String::new()
-        } else {
-            host
-        },
-        runs,
+        of_task(host),
+        of_task(line.attempts.to_string()),
         span(line.created_ms, now_ms),
         time.unwrap_or_default(),
-        what(line, counts),
+        what(line, branch.counts),
     ]
 }
 
-/// The last column: counts of a group, or why it stands where it stands, then the name, then the command.
-fn what(line: &TaskLine, counts: Option<&str>) -> String {
+/// The last column: counts of what is below, or why it stands where it stands, then the name, then the command.
+fn what(line: &TaskLine, counts: Option<&Counts>) -> String {
     let mut parts = Vec::new();
-    match counts {
-        Some("") => parts.push(faint("(no members)")),
-        Some(counts) => parts.push(format!("({counts})")),
-        None => {}
+    let counted = counts.map(states);
+    match (counted.as_deref(), line.members.is_some()) {
+        (None | Some(""), true) => parts.push(faint("(no members)")),
+        (Some(counts), true) => parts.push(format!("({counts})")),
+        (None | Some(""), false) => {}
+        (Some(counts), false) => parts.push(format!("(below: {counts})")),
     }
     if let Some(reason) = &line.reason
         && line.state != TaskState::Success
-        && counts.is_none()
     {
         parts.push(painted(
             style(line.state),
@@ -237,6 +340,7 @@ mod tests {
                 started_ms: Some(1_000),
                 ended_ms: Some(3_500),
                 reason: Some("exit 0".into()),
+                exit: Some(0),
                 ..line("k3v7qa-1", TaskState::Success)
             },
             group,
@@ -251,43 +355,97 @@ mod tests {
             },
             TaskLine {
                 name: Some("last".into()),
-                reason: Some("dependency k3v7qa-1".into()),
+                reason: Some("waits for k3v7qa-1".into()),
+                after: vec!["k3v7qa-1".into()],
                 ..line("k3v7qa-5", TaskState::Blocked)
+            },
+            TaskLine {
+                parent: Some("k3v7qa-1".into()),
+                ..line("k3v7qa-6", TaskState::Success)
             },
         ]
     }
 
-    fn shown(depth: usize) -> String {
-        let text = render(tree(&grow(lines()), depth, 10_000), None);
+    fn shown(lines: Vec<TaskLine>, depth: usize, width: Option<u16>) -> String {
+        let tree = Tree::grow(lines, Count::All);
+        let text = usual(&tree.branches(depth), 10_000, width);
         anstream::adapter::strip_str(&text).to_string()
     }
 
     #[test]
-    fn groups_are_one_line() {
+    fn members_are_listed_at_depth() {
         assert_eq!(
-            shown(1),
+            shown(lines(), 1, None),
             "\
-ID        STATE    HOST   RUNS  AGE  TIME  COMMAND
-k3v7qa-1  success  alpha     2  10s  2.5s  true
-k3v7qa-2  running               10s        (1 running, 1 error) pictures
-k3v7qa-5  blocked  -         0  10s        (dependency k3v7qa-1) last: true
+ID          STATE    HOST   RUNS  AGE  TIME  COMMAND
+k3v7qa-1    success  alpha     2  10s  2.5s  (below: 1 success) true
+→ k3v7qa-5  blocked  -         0  10s        (waits for k3v7qa-1) last: true
+k3v7qa-2    running               10s        (1 running, 1 error) pictures
+"
+        );
+        assert_eq!(
+            shown(lines(), 0, None),
+            "\
+ID          STATE    HOST   RUNS  AGE  TIME  COMMAND
+k3v7qa-1    success  alpha     2  10s  2.5s  (below: 1 success) true
+  k3v7qa-6  success  -         0  10s        true
+→ k3v7qa-5  blocked  -         0  10s        (waits for k3v7qa-1) last: true
+k3v7qa-2    running               10s        (1 running, 1 error) pictures
+  k3v7qa-3  error    beta      0  10s        (exit 3) true
+  k3v7qa-4  running  -         0  10s  1.0s  true
 "
         );
     }
 
     #[test]
-    fn members_are_listed_at_depth() {
-        assert_eq!(shown(0), shown(2));
+    fn narrow_terminals_see_what_matters_most() {
         assert_eq!(
-            shown(2),
+            shown(lines(), 1, Some(44)),
             "\
-ID          STATE    HOST   RUNS  AGE  TIME  COMMAND
-k3v7qa-1    success  alpha     2  10s  2.5s  true
-k3v7qa-2    running               10s        (1 running, 1 error) pictures
-  k3v7qa-3  error    beta      0  10s        (exit 3) true
-  k3v7qa-4  running  -         0  10s  1.0s  true
-k3v7qa-5    blocked  -         0  10s        (dependency k3v7qa-1) last: true
+ID          STATE    HOST   COMMAND
+k3v7qa-1    success  alpha  (below: 1…
+→ k3v7qa-5  blocked  -      (waits for…
+k3v7qa-2    running         (1 running, 1…
 "
+        );
+        assert_eq!(
+            shown(lines(), 1, Some(20)),
+            "\
+ID          STATE  …
+k3v7qa-1    success…
+→ k3v7qa-5  blocked…
+k3v7qa-2    running…
+"
+        );
+    }
+
+    #[test]
+    fn columns_are_those_asked_for() {
+        let tree = Tree::grow(lines(), Count::All);
+        let fields = [Field::Wall, Field::Id, Field::State, Field::Exit];
+        let text = custom(&fields, &tree.branches(0)[..3], 10_000, None);
+        assert_eq!(
+            anstream::adapter::strip_str(&text).to_string(),
+            "\
+WALL  ID          STATE    EXIT
+2.5s  k3v7qa-1    success     0
+        k3v7qa-6  success
+      → k3v7qa-5  blocked
+"
+        );
+    }
+
+    #[test]
+    fn what_is_deep_stays_on_the_screen() {
+        let chain = (0..40).map(|n| TaskLine {
+            parent: Some(format!("x-{}", n - 1)),
+            ..line(&format!("x-{n}"), TaskState::Success)
+        });
+        let text = shown(chain.collect(), 0, None);
+        let last = text.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with(&format!("{}x-39 ", "  ".repeat(MOST_INDENT))),
+            "{last}"
         );
     }
 

@@ -144,8 +144,7 @@ fn record(
     submitted: &Submitted,
 ) -> Result<(), Problem> {
     let query = StatusQuery {
-        ids: vec![id.to_owned()],
-        all_users: true,
+        which: vec![id.to_owned()].into(),
         ..StatusQuery::default()
     };
     let list = client.status(query)?;

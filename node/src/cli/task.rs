@@ -428,6 +428,10 @@ pub(crate) mod tests {
             exit: None,
             signal: None,
             members: None,
+            below: None,
+            cpus: Some(1.0),
+            memory_bytes: None,
+            rss_bytes: None,
         }
     }
 

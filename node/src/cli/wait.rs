@@ -6,7 +6,9 @@ use crdt::task::TaskState;
 
 use super::interrupt::{left_alone, on_interrupt};
 use super::problem::{Kind, Problem};
+use super::select::{InStates, Which, named};
 use super::{Context, Form, Talk, parse};
+use crate::api::select::Selection;
 use crate::api::wire::{Body, Call, Progress};
 use crate::client::{Client, Heard, Limit, strange};
 use crate::render::note;
@@ -18,9 +20,8 @@ use crate::render::progress::Meter;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Task ids; 'last' is the newest
-    #[arg(value_name = "ID", required = true)]
-    ids: Vec<String>,
+    #[command(flatten)]
+    which: Which,
     /// One that has ended is enough
     #[arg(long)]
     any: bool,
@@ -37,11 +38,12 @@ Examples:
   aque wait last
   aque wait --any k3v7qa-12 k3v7qa-13
   aque wait --timeout 10m k3v7qa-12 || aque kill k3v7qa-12
-  aque wait --state running k3v7qa-12";
+  aque wait --state running k3v7qa-12
+  aque wait -f 'name ~ render*'";
 
 /// What is waited for.
 struct Wish {
-    ids: Vec<String>,
+    which: Selection,
     any: Any,
     state: Option<TaskState>,
     limit: Limit,
@@ -56,12 +58,13 @@ enum Any {
 
 /// Waits, and shows how far it is.
 pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
+    let which = options.which.some(InStates::default())?;
     let mut client = context.connect()?;
-    let text = left_alone(&options.ids.join(" "));
+    let text = left_alone(&named(&which));
     on_interrupt(move || note(&text))?;
     let wanted = options.state;
     let wish = Wish {
-        ids: options.ids,
+        which,
         any: if options.any { Any::One } else { Any::All },
         state: wanted,
         limit: options.timeout.map_or(Limit::Never, Limit::within),
@@ -92,7 +95,7 @@ pub(crate) fn wait_with_meter(
     ids: Vec<String>,
 ) -> Result<(), Problem> {
     let wish = Wish {
-        ids,
+        which: ids.into(),
         any: Any::All,
         state: None,
         limit: Limit::Never,
@@ -103,14 +106,14 @@ pub(crate) fn wait_with_meter(
 /// Returns the last progress; `None` when the limit came first.
 fn watch(context: &Context, client: &mut Client, wish: Wish) -> Result<Option<Progress>, Problem> {
     let Wish {
-        ids,
+        which,
         any,
         state,
         limit,
     } = wish;
     let any = any == Any::One;
     let mut replies = client.start(Call::Wait {
-        ids,
+        which,
         any,
         state,
         each: false,

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crdt::task::OnPartition;
 
 use super::problem::Problem;
+use super::select::{InStates, Which};
 use super::{Context, Form};
 use crate::api::wire::{AttemptLine, Detail};
 use crate::render::text::{count, harmless, instant};
@@ -16,14 +17,16 @@ use crate::render::text::{count, harmless, instant};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Task ids; 'last' is the newest
-    #[arg(value_name = "ID", required = true)]
-    ids: Vec<String>,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    states: InStates,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   aque why-twice k3v7qa-12
+  aque why-twice -f 'attempts > 1'
   aque why-twice --json last | jq '.[0].runs'";
 
 /// Explains the runs of tasks.
@@ -33,7 +36,8 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         id: &'a str,
         runs: Vec<&'a AttemptLine>,
     }
-    let details = context.connect()?.show(options.ids)?.tasks;
+    let which = options.which.some(options.states)?;
+    let details = context.connect()?.show(which)?.tasks;
     match context.form {
         Form::Json => {
             let runs = details.iter().map(|detail| Runs {

@@ -5,7 +5,7 @@ use crdt::ids::TaskId;
 use crdt::replica::QueueView;
 use crdt::roster::MemberView;
 use crdt::settings::Stated;
-use crdt::task::{TaskView, Wish, Work};
+use crdt::task::Wish;
 use net::PeerKey;
 use tracing::debug;
 
@@ -14,17 +14,15 @@ use super::output;
 use super::program::now;
 use super::retry::Wanted;
 use super::waits::Terms;
-use crate::api::answers::{Answers, Question, Taken, failure};
+use crate::api::answers::{Answers, Question, failure};
 use crate::api::ids;
-use crate::api::lines::{Caller, Names, detail, new_tasks, node_line, task_line};
+use crate::api::lines::{Caller, Lines, Names, detail, new_tasks, node_line, task_line};
+use crate::api::select::Selection;
 use crate::api::wire::{
     Assigned, Body, Call, Closed, Details, DutyWord, FailureKind, Invitation, Nodes, Noted,
-    QueueLine, QueueList, SettingLine, SettingList, Stats, StatusQuery, Submission, Submitted,
-    TaskLine, Tasks,
+    QueueLine, QueueList, SettingLine, SettingList, Stats, Submission, Submitted, TaskLine,
 };
 
-/// One line of a status lists at most so many tasks.
-const TASKS_A_LINE: usize = 500;
 /// Requests that wait for the replica's reply.
 const PENDING_LIMIT: usize = 20_000;
 
@@ -71,13 +69,12 @@ impl Node {
         match call {
             Call::Submit(submission) => self.submit(submission, &caller, answers),
             Call::Status(query) => self.status(&query, &caller, answers),
-            Call::Show { ids } => {
-                if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
-                    let names = Names::of(&self.replica);
-                    let views = ids.iter().filter_map(|id| self.replica.task(*id));
-                    let tasks = views
-                        .map(|view| detail(&self.replica, &view, &names))
-                        .collect();
+            Call::Show { which } => {
+                if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
+                    let lines = Lines::of(&self.replica);
+                    let tasks = ids.iter().filter_map(|id| self.replica.glance(*id));
+                    let tasks = tasks.map(|task| detail(&self.replica, &task, &lines));
+                    let tasks = tasks.collect();
                     answers.end(Body::Details(Details { tasks }));
                 }
             }
@@ -90,12 +87,12 @@ impl Node {
                 Err(error) => answers.fail(FailureKind::Request, error.to_string(), LOOK),
             },
             Call::Wait {
-                ids,
+                which,
                 any,
                 state,
                 each,
             } => {
-                if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
+                if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
                     self.waits
                         .add(&self.replica, ids, Terms { any, state, each }, answers);
                 }
@@ -103,13 +100,13 @@ impl Node {
             Call::Page(query) => self.page(&query, &caller, answers),
             Call::Events(query) => self.read_news(&query, &caller, answers),
             Call::Kill {
-                ids,
+                which,
                 signal,
                 grace,
                 reason,
                 recursive,
             } => {
-                if let Some((mut ids, answers)) = self.resolve(&ids, &caller, answers) {
+                if let Some((mut ids, answers)) = self.resolve(&which, &caller, answers) {
                     if recursive {
                         ids = self.replica.family(&ids);
                     }
@@ -122,27 +119,28 @@ impl Node {
                 }
             }
             Call::Retry {
-                ids,
+                which,
                 failed,
                 succeeded,
                 recursive,
             } => {
-                if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
+                if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
                     let wanted = Wanted {
                         failed,
                         succeeded,
                         recursive,
+                        all_users: which.all_users,
                     };
                     self.retry(ids, wanted, &caller, answers);
                 }
             }
-            Call::Hold { ids } => {
-                if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
+            Call::Hold { which } => {
+                if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
                     self.want(ids, &caller, Wish::Hold, answers);
                 }
             }
-            Call::Release { ids } => {
-                if let Some((ids, answers)) = self.resolve(&ids, &caller, answers) {
+            Call::Release { which } => {
+                if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
                     // The replica puts in what is forgiven.
                     let wish = Wish::Release { forgiven: 0 };
                     self.want(ids, &caller, wish, answers);
@@ -187,20 +185,20 @@ impl Node {
         }
     }
 
-    /// Returns the tasks that are meant, and the way back; or answers that there is one that is not known.
+    /// Returns the tasks that are meant, and the way back; or answers that there are none.
     pub(super) fn resolve(
         &self,
-        texts: &[String],
+        which: &Selection,
         caller: &Caller,
         answers: Answers,
     ) -> Option<(Vec<TaskId>, Answers)> {
-        match ids::resolve(&self.replica, texts, &caller.user) {
-            Ok(ids) => Some((ids, answers)),
-            Err(error) => {
-                answers.fail(FailureKind::Request, error.to_string(), LOOK);
-                None
-            }
-        }
+        let why = match which.choose(&self.replica, caller, now().wall) {
+            Ok(chosen) if chosen.is_empty() && which.narrows() => "no task fits".to_owned(),
+            Ok(chosen) => return Some((chosen, answers)),
+            Err(error) => error.to_string(),
+        };
+        answers.fail(FailureKind::Request, why, LOOK);
+        None
     }
 
     fn expect_reply(&mut self, pending: Pending) -> Option<Token> {
@@ -410,56 +408,6 @@ impl Node {
         values.extend(sizes.map(|(name, value)| (name.to_owned(), value as u64)));
         Stats { values }
     }
-
-    fn status(&self, query: &StatusQuery, caller: &Caller, answers: Answers) {
-        let Some((ids, answers)) = self.listed(query, caller, answers) else {
-            return;
-        };
-        let limit = match query.limit {
-            0 => usize::MAX,
-            limit => limit as usize,
-        };
-        let fits = |view: &TaskView| {
-            (query.states.is_empty() || query.states.contains(&view.state))
-                && (query.all_users || !query.ids.is_empty() || view.spec.user == caller.user)
-                && (query.flat || !query.ids.is_empty() || view.spec.member_of.is_none())
-                && !(query.flat && matches!(view.spec.work, Work::Group { .. }))
-        };
-        let mut views: Vec<TaskView> = ids
-            .into_iter()
-            .filter_map(|id| self.replica.task(id))
-            .filter(fits)
-            .collect();
-        views.sort_by_key(|view| (view.spec.created, view.id));
-        let more = views.len().saturating_sub(limit);
-        views.drain(..more);
-        let names = Names::of(&self.replica);
-        let lines: Vec<TaskLine> = views.iter().map(|view| task_line(view, &names)).collect();
-        tokio::spawn(send_in_lines(lines, more as u64, answers));
-    }
-
-    /// The tasks that a status is about: all, or those named with the members of groups among them.
-    fn listed(
-        &self,
-        query: &StatusQuery,
-        caller: &Caller,
-        answers: Answers,
-    ) -> Option<(Vec<TaskId>, Answers)> {
-        if query.ids.is_empty() {
-            return Some((self.replica.task_ids().collect(), answers));
-        }
-        let (named, answers) = self.resolve(&query.ids, caller, answers)?;
-        let mut listed = Vec::new();
-        for id in named {
-            listed.push(id);
-            if query.flat {
-                listed.extend(self.replica.tasks_of_group(id));
-            }
-        }
-        listed.sort_unstable();
-        listed.dedup();
-        Some((listed, answers))
-    }
 }
 
 pub(super) const LOOK: Option<&str> = Some("aque status -x lists the tasks that are known here");
@@ -483,18 +431,6 @@ fn queue_line(view: QueueView) -> QueueLine {
         active: view.active as u64,
         waiting: view.waiting as u64,
     }
-}
-
-async fn send_in_lines(mut lines: Vec<TaskLine>, more: u64, answers: Answers) {
-    while lines.len() > TASKS_A_LINE {
-        let rest = lines.split_off(TASKS_A_LINE);
-        let tasks = std::mem::replace(&mut lines, rest);
-        let page = Body::Tasks(Tasks { tasks, more: 0 });
-        if answers.push(page).await != Taken::Yes {
-            return;
-        }
-    }
-    answers.end(Body::Tasks(Tasks { tasks: lines, more }));
 }
 
 fn refused(refusal: &Refusal) -> Body {

@@ -16,7 +16,7 @@ use crdt::task::{TaskState, TaskView, Work};
 use super::node::Node;
 use crate::api::answers::Answers;
 use crate::api::ids;
-use crate::api::lines::{Caller, Names, task_line};
+use crate::api::lines::{Caller, Lines, Names, task_line};
 use crate::api::page::{Page, PageQuery, SortBy};
 use crate::api::wire::{Body, TaskLine};
 use crate::clock::boottime;
@@ -93,7 +93,7 @@ impl Boards {
         let names = Names::of(replica);
         let mut board = self.take(replica, &names, terms, now);
         board.catch_up(replica, &names);
-        let page = board.page(replica, &names, part);
+        let page = board.page(replica, part);
         self.0.push(board);
         page
     }
@@ -169,7 +169,7 @@ impl Board {
         }
     }
 
-    fn page(&self, replica: &Replica, names: &Names, part: &Part) -> Page {
+    fn page(&self, replica: &Replica, part: &Part) -> Page {
         let total = self.rows.len();
         let offset = part.anchor.and_then(|anchor| self.offset_for(anchor, part));
         let offset = offset
@@ -182,7 +182,10 @@ impl Board {
                 rows.skip(offset).take(part.limit).collect()
             }
         };
-        let tasks = rows.into_iter().filter_map(|key| replica.task(key.task()));
+        let lines = Lines::of(replica);
+        let tasks = rows
+            .into_iter()
+            .filter_map(|key| replica.glance(key.task()));
         let counts = TaskState::ALL.iter().zip(self.counts);
         let counts = counts.filter(|(_, count)| *count > 0);
         Page {
@@ -191,7 +194,7 @@ impl Board {
             counts: counts
                 .map(|(state, count)| (state.name().to_owned(), count))
                 .collect(),
-            tasks: tasks.map(|task| task_line(&task, names)).collect(),
+            tasks: tasks.map(|task| lines.line(&task)).collect(),
         }
     }
 
@@ -319,7 +322,8 @@ fn has_text(line: &TaskLine, text: &str) -> bool {
 impl Node {
     /// Answers a client that shows part of a list of tasks.
     pub(super) fn page(&mut self, query: &PageQuery, caller: &Caller, answers: Answers) {
-        let Some((named, answers)) = self.resolve(&query.which.ids, caller, answers) else {
+        let ids = query.which.ids.clone();
+        let Some((named, answers)) = self.resolve(&ids.into(), caller, answers) else {
             return;
         };
         let anyone = query.which.all_users || !named.is_empty();

@@ -11,6 +11,7 @@ mod doctor;
 mod found;
 mod inputs;
 mod leaving;
+mod listing;
 mod looks;
 mod news;
 mod node;

@@ -556,7 +556,7 @@ impl Node {
             let text = format!("{READERS} clients read events, which is the limit");
             return answers.fail(FailureKind::Busy, text, Some("end one of them"));
         }
-        if let Some((only, answers)) = self.resolve(&query.ids, caller, answers) {
+        if let Some((only, answers)) = self.resolve(&query.ids.clone().into(), caller, answers) {
             self.news
                 .add_reader(query, only.into_iter().collect(), answers);
         }

@@ -28,6 +28,7 @@ pub(super) struct Terms {
 /// What there is to know of tasks.
 pub(super) trait Tasks {
     fn view(&self, id: TaskId) -> Option<TaskView>;
+    fn group(&self, id: TaskId) -> Option<TaskId>;
     fn members(&self, group: TaskId) -> Vec<TaskId>;
     fn names(&self) -> Names;
 }
@@ -35,6 +36,10 @@ pub(super) trait Tasks {
 impl Tasks for Replica {
     fn view(&self, id: TaskId) -> Option<TaskView> {
         self.task(id)
+    }
+
+    fn group(&self, id: TaskId) -> Option<TaskId> {
+        self.glance(id)?.member_of().map(|member| member.group)
     }
 
     fn members(&self, group: TaskId) -> Vec<TaskId> {
@@ -82,10 +87,7 @@ impl Waits {
         if self.waits.is_empty() {
             return;
         }
-        let group = tasks
-            .view(id)
-            .and_then(|view| view.spec.member_of)
-            .map(|member| member.group);
+        let group = tasks.group(id);
         for named in [Some(id), group].into_iter().flatten() {
             for key in self.watched.get(&named).cloned().unwrap_or_default() {
                 let Some(wait) = self.waits.get_mut(&key) else {
@@ -390,6 +392,10 @@ mod tests {
                 outcome: None,
                 members: Some(counts),
             })
+        }
+
+        fn group(&self, id: TaskId) -> Option<TaskId> {
+            self.view(id)?.member_of.map(|member| member.group)
         }
 
         fn members(&self, group: TaskId) -> Vec<TaskId> {

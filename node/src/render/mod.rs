@@ -19,9 +19,6 @@ pub struct Screen {
     width: Option<u16>,
 }
 
-/// The narrowest table that is tried; a narrower terminal wraps.
-const NARROWEST: u16 = 40;
-
 impl Screen {
     /// Looks at standard output, and settles when there are colours: `choice`, else by terminal and `NO_COLOR`.
     #[must_use]
@@ -51,6 +48,23 @@ impl Screen {
     pub fn print(&self, text: &str) -> io::Result<()> {
         let mut out = anstream::AutoStream::auto(io::stdout()).lock();
         out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    /// Writes text for programs as it is; on a terminal, which it must not steer, as people can see it.
+    ///
+    /// # Errors
+    /// The kernel's, a closed pipe among them.
+    pub fn pass(&self, text: &[u8]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        match self.width {
+            None => out.write_all(text)?,
+            Some(_) => {
+                for line in String::from_utf8_lossy(text).lines() {
+                    writeln!(out, "{}", text::harmless(line))?;
+                }
+            }
+        }
         out.flush()
     }
 
@@ -84,9 +98,5 @@ fn terminal_width(stdout: &io::Stdout) -> u16 {
             .ok()
             .map(|size| size.ws_col)
     };
-    asked
-        .or_else(size)
-        .filter(|width| *width > 0)
-        .unwrap_or(80)
-        .max(NARROWEST)
+    asked.or_else(size).filter(|width| *width > 0).unwrap_or(80)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use crdt::task::{Arg, TaskState};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Says whether a character may steer a terminal, or turn the text around it.
 #[must_use]
@@ -30,6 +31,41 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(safe)
+}
+
+/// Returns how wide text is on a terminal; its colours are not.
+#[must_use]
+pub fn width(text: &str) -> usize {
+    let parts = anstream::adapter::strip_str(text);
+    parts.map(UnicodeWidthStr::width).sum()
+}
+
+/// Returns a line with colours that is at most so wide; what is cut off is told by `…`.
+#[must_use]
+pub fn cut(line: &str, most: usize) -> Cow<'_, str> {
+    if width(line) <= most {
+        return Cow::Borrowed(line);
+    }
+    let (mut kept, mut wide, mut painted) = (String::new(), 0, false);
+    let mut rest = line;
+    while let Some(c) = rest.chars().next() {
+        // Our own colours are all that begins so.
+        let code = rest.strip_prefix("\u{1b}[").and_then(|code| code.find('m'));
+        let (part, own) = match code {
+            Some(end) => (&rest[..end + 3], 0),
+            None => (&rest[..c.len_utf8()], c.width().unwrap_or(0)),
+        };
+        if code.is_none() && wide + own >= most {
+            break;
+        }
+        painted |= code.is_some();
+        wide += own;
+        kept.push_str(part);
+        rest = &rest[part.len()..];
+    }
+    kept.push_str(if most > 0 { "…" } else { "" });
+    kept.push_str(if painted { "\u{1b}[0m" } else { "" });
+    Cow::Owned(kept)
 }
 
 /// Returns a command as one would type it.
@@ -162,6 +198,23 @@ mod tests {
         assert_eq!(harmless("grün ✓"), "grün ✓");
         let argv = ["echo", "it's", "", "a b"].map(Arg::from);
         assert_eq!(command(&argv), r#"echo "it's" '' 'a b'"#);
+    }
+
+    #[test]
+    fn lines_are_cut_by_what_is_seen_of_them() {
+        let red = |text: &str| format!("\u{1b}[31m{text}\u{1b}[0m");
+        for (line, most, shown) in [
+            ("abc", 3, "abc".to_owned()),
+            ("abcd", 3, "ab…".to_owned()),
+            ("漢字x", 4, "漢…".to_owned()),
+            ("abcd", 0, String::new()),
+            (&red("abcd"), 4, red("abcd")),
+            (&red("abcd"), 3, red("ab…")),
+            (&format!("a{}", red("bcd")), 1, "…".to_owned()),
+        ] {
+            assert_eq!(cut(line, most), shown, "{line}");
+            assert!(width(&cut(line, most)) <= most);
+        }
     }
 
     #[test]

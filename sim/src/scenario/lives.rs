@@ -128,8 +128,9 @@ fn poisoned(seed: u64) -> Setup {
 
 /// What a host says of a task.
 fn seen(world: &World, host: HostIx, task: TaskId) -> Option<(TaskState, Option<String>)> {
-    let view = world.replica(host)?.task(task)?;
-    Some((view.state, view.reason))
+    let replica = world.replica(host)?;
+    let task = replica.glance(task)?;
+    Some((task.state(), replica.outlook().reason(&task)))
 }
 
 /// Says whether every host says so of a task.

@@ -16,6 +16,7 @@ use rustix::process::Signal;
 
 use super::problem::Problem;
 use super::{Context, Form, Talk};
+use crate::api::select::Selection;
 use crate::api::wire::{MemberRequest, StatusQuery, Submission, TaskLine, TaskRequest};
 use crate::client::Client;
 use crate::clock::boottime;
@@ -428,8 +429,7 @@ fn command(audit: &std::path::Path, index: u32) -> Vec<Arg> {
 
 fn one(client: &mut Client, id: &str) -> Result<TaskLine, Problem> {
     let query = StatusQuery {
-        ids: vec![id.to_owned()],
-        all_users: true,
+        which: vec![id.to_owned()].into(),
         ..StatusQuery::default()
     };
     let line = client.status(query)?.tasks.into_iter().next();
@@ -438,13 +438,14 @@ fn one(client: &mut Client, id: &str) -> Result<TaskLine, Problem> {
 
 fn members(client: &mut Client) -> Result<Vec<TaskLine>, Problem> {
     let query = StatusQuery {
+        which: Selection {
+            all_users: true,
+            ..Selection::default()
+        },
         flat: true,
-        all_users: true,
         ..StatusQuery::default()
     };
-    let mut lines = client.status(query)?.tasks;
-    lines.retain(|line| line.members.is_none());
-    Ok(lines)
+    Ok(client.status(query)?.tasks)
 }
 
 fn ended(line: &TaskLine) -> u64 {

@@ -14,6 +14,7 @@ use crdt::task::{Arg, Environment, TaskState};
 use super::pack::Command;
 use super::slots::{Slots, Taken};
 use super::watch::{Batch, Show, Watcher};
+use crate::api::select::Selection;
 use crate::api::wire::{
     Call, DurableWord, Life, MemberRequest, Requirements, StatusQuery, Submission, Submitted,
     TaskRequest,
@@ -420,22 +421,18 @@ impl Group {
     /// Cancels the members that have not started.
     fn cancel_waiting(&mut self, id: &str) -> Result<(), Problem> {
         let query = StatusQuery {
-            ids: vec![id.to_owned()],
-            flat: true,
-            all_users: true,
-            states: vec![TaskState::Pending, TaskState::Blocked],
-            limit: 0,
+            which: Selection {
+                ids: vec![id.to_owned()],
+                states: vec![TaskState::Pending, TaskState::Blocked],
+                ..Selection::default()
+            },
+            ..StatusQuery::default()
         };
         let waiting = self.client.status(query)?.tasks;
-        let waits = |state| matches!(state, TaskState::Pending | TaskState::Blocked);
-        let ids: Vec<String> = waiting
-            .into_iter()
-            .filter(|line| line.members.is_none() && line.id != id && waits(line.state))
-            .map(|line| line.id)
-            .collect();
+        let ids: Vec<String> = waiting.into_iter().map(|line| line.id).collect();
         for ids in ids.chunks(BATCH_TASKS) {
             self.client.want(Call::Kill {
-                ids: ids.to_vec(),
+                which: ids.to_vec().into(),
                 signal: libc::SIGTERM,
                 grace: Duration::from_secs(10),
                 reason: Some("xargs stopped".to_owned()),

@@ -143,7 +143,7 @@ impl Slots {
 
 fn hear(client: &mut Client, group: &str, tell: &Sender<News>) -> Result<(), Problem> {
     let mut replies = client.start(Call::Wait {
-        ids: vec![group.to_owned()],
+        which: vec![group.to_owned()].into(),
         any: false,
         state: None,
         each: true,

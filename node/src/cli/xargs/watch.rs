@@ -158,7 +158,7 @@ impl Watch {
 
     fn as_they_end(&mut self, group: String) -> Result<(), Problem> {
         let call = Call::Wait {
-            ids: vec![group.clone()],
+            which: vec![group.clone()].into(),
             any: false,
             state: None,
             each: true,

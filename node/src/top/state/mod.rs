@@ -554,12 +554,12 @@ impl State {
     }
 
     fn question(&mut self, letter: char, id: &str, what: &str) {
-        let ids = vec![id.to_owned()];
+        let which = vec![id.to_owned()].into();
         let (verb, call) = match letter {
             'K' => (
                 "kill",
                 Call::Kill {
-                    ids,
+                    which,
                     signal: libc::SIGTERM,
                     grace: GRACE,
                     reason: None,
@@ -569,14 +569,14 @@ impl State {
             'R' => (
                 "retry",
                 Call::Retry {
-                    ids,
+                    which,
                     failed: false,
                     succeeded: true,
                     recursive: false,
                 },
             ),
-            'H' => ("hold", Call::Hold { ids }),
-            _ => ("release", Call::Release { ids }),
+            'H' => ("hold", Call::Hold { which }),
+            _ => ("release", Call::Release { which }),
         };
         let id = harmless(id);
         let gap = if what.is_empty() { "" } else { " " };

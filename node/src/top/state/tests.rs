@@ -195,11 +195,11 @@ fn nothing_is_done_without_a_yes() {
         };
         let ids = match &act.call {
             Call::Kill {
-                ids, signal: 15, ..
-            } if letter == 'K' => ids,
-            Call::Retry { ids, .. } if letter == 'R' => ids,
-            Call::Hold { ids } if letter == 'H' => ids,
-            Call::Release { ids } if letter == 'L' => ids,
+                which, signal: 15, ..
+            } if letter == 'K' => &which.ids,
+            Call::Retry { which, .. } if letter == 'R' => &which.ids,
+            Call::Hold { which } if letter == 'H' => &which.ids,
+            Call::Release { which } if letter == 'L' => &which.ids,
             other => panic!("{other:?}"),
         };
         assert_eq!(ids, &["k3v7qa-1"]);
