@@ -58,6 +58,7 @@ scenarios! {
     run_again_survives_power_cuts
     run_again_with_what_stands_behind
     memory_ladder
+    options_of_a_newer_version
     input_comes_later_than_a_lease
     not_wanted_while_its_input_comes
     claimant_cut_off_while_its_input_comes

@@ -94,6 +94,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         script: settings,
     },
     Scenario {
+        name: "options_of_a_newer_version",
+        about: "a task states what no host knows: it passes through one that lies between two others, and its disk, as it was",
+        setup: three,
+        script: newer,
+    },
+    Scenario {
         name: "ended_and_run_again",
         about: "a failure, a success and a kill are wanted again, at two hosts at once: each runs once more",
         setup: three,
@@ -626,6 +632,41 @@ fn again_with_dependents(world: &mut World) -> Course {
     expect(
         all_say(world, group[0], TaskState::Success, ""),
         "one by one the members run again",
+    )
+}
+
+fn newer(world: &mut World) -> Course {
+    warm(world);
+    world.cut(0, 2);
+    // A number that nobody knows, and one whose value is not understood, beside one that is.
+    let stated: Vec<(u16, Vec<u8>)> =
+        vec![(2, vec![0xff; 9]), (8, vec![1, 0]), (60_000, vec![7; 300])];
+    let encoded = postcard::to_stdvec(&stated).map_err(|_| super::Missed("it is encoded"))?;
+    let mut batch = Batch::default();
+    let task = batch.add(Plan::succeed(SECOND));
+    task.spec.options =
+        postcard::from_bytes(&encoded).map_err(|_| super::Missed("it is understood"))?;
+    let ids = submit(world, 0, batch)?;
+    let is_whole = |world: &World, host: HostIx| {
+        let view = world.replica(host).and_then(|of| of.task(ids[0]));
+        view.is_some_and(|view| {
+            view.spec.options.backoff == SECOND
+                && postcard::to_stdvec(&view.spec.options) == Ok(encoded.clone())
+        })
+    };
+    until(world, SOON, "it comes through", |world| is_whole(world, 2))?;
+    for host in 0..3 {
+        world.crash_host(host, Some(SECOND), Unsynced::Drawn);
+    }
+    world.heal_links();
+    world.finish();
+    expect(
+        (0..3).all(|host| is_whole(world, host)),
+        "every host has it as it was",
+    )?;
+    expect(
+        all_say(world, ids[0], TaskState::Success, ""),
+        "and it has run",
     )
 }
 
