@@ -322,6 +322,15 @@ pub enum Notice {
         /// The highest epoch at which it was claimed.
         epoch: Epoch,
     },
+    /// A task that has ended was removed, or is there again after that.
+    Sight {
+        /// Which.
+        id: TaskId,
+        /// Its id as people type it.
+        label: String,
+        /// Nobody is to see it any more.
+        removed: bool,
+    },
     /// A person stated something for the whole mesh, or took it back.
     Setting {
         /// Of [`crate::settings::Settings`].

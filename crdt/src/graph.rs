@@ -18,6 +18,8 @@ pub type TaskIx = u32;
 pub struct Group {
     members: BTreeMap<u32, TaskIx>,
     counts: [u32; 11],
+    /// Of these: members that were removed.
+    removed: [u32; 11],
     /// Members before this index may run, as far as the window goes.
     released: u32,
     ended_before: u32,
@@ -32,6 +34,27 @@ impl Group {
     #[must_use]
     pub fn counts(&self) -> [u32; 11] {
         self.counts
+    }
+
+    /// Returns the same without those that were removed.
+    #[must_use]
+    pub fn shown(&self) -> [u32; 11] {
+        let mut shown = self.counts;
+        for (count, removed) in shown.iter_mut().zip(self.removed) {
+            *count = count.saturating_sub(removed);
+        }
+        shown
+    }
+
+    /// Notes that a member in this state was removed.
+    pub fn remove(&mut self, state: TaskState) {
+        self.removed[state as usize] += 1;
+    }
+
+    /// Notes that a member in this state, which was removed, is to be seen after all.
+    pub fn restore(&mut self, state: TaskState) {
+        let count = &mut self.removed[state as usize];
+        *count = count.saturating_sub(1);
     }
 
     /// Returns the members in order.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::ballots::{Ballots, Basis, Lineage, Past, VoteRegister};
 use crate::config::Sabotage;
 use crate::entry::ClaimMark;
-use crate::ids::{Epoch, Generation, Tag};
+use crate::ids::{Digest, Epoch, Generation, Tag};
 use crate::task::{About, Outcome, OutcomeDigest, Verdict, Want, Wish};
 use crate::terms::Terms;
 use crate::time::Hlc;
@@ -44,7 +44,8 @@ pub struct Registers {
     /// Votes of the present committee.
     ballots: Ballots,
     outcomes: Vec<(Tag, OutcomeRegister)>,
-    /// Final outcomes that their writers followed with others: a member may have accepted one, and then it must be taken up.
+    /// Outcomes that their writers followed with others: a member may have accepted a final one, and then it must be taken up; of
+    /// any there may be output.
     earlier: Vec<(OutcomeDigest, Arc<Outcome>)>,
     /// Votes of other committees, once the first was replaced.
     lineage: Option<Box<Lineage>>,
@@ -54,6 +55,8 @@ pub struct Registers {
     pub hold: Option<Box<Want>>,
     /// That people wanted it to run again.
     again: Option<Box<Again>>,
+    /// That people wanted nobody to see it any more.
+    removal: Option<Box<Removal>>,
     /// The newest entry of each writer in the claim register.
     marks: Vec<(Tag, ClaimMark)>,
     /// How many runs were marked as started.
@@ -76,6 +79,17 @@ struct Again {
     losses: u32,
     /// The outcomes that count no more, by all of them.
     void: BTreeSet<OutcomeDigest>,
+}
+
+/// What people said who wanted nobody to see a task any more that had ended.
+#[derive(Clone, Debug, Default)]
+struct Removal {
+    /// The newest word.
+    stamp: Hlc,
+    /// The outcomes with which it had ended, by all words.
+    ended: BTreeSet<OutcomeDigest>,
+    /// It had ended without any.
+    without: bool,
 }
 
 /// That a run may have been lost with its host.
@@ -278,6 +292,7 @@ impl Registers {
         let stamps = wants.into_iter().flatten().map(|want| want.stamp);
         stamps
             .chain(self.again.as_ref().map(|again| again.stamp))
+            .chain(self.removal.as_ref().map(|removal| removal.stamp))
             .max()
     }
 
@@ -293,6 +308,27 @@ impl Registers {
         self.again
             .as_ref()
             .is_some_and(|again| again.void.contains(&outcome))
+    }
+
+    /// Says whether a person wanted nobody to see it any more if it ended so: with this outcome, or without any.
+    #[must_use]
+    pub fn is_removed_as(&self, outcome: Option<OutcomeDigest>) -> bool {
+        self.removal.as_ref().is_some_and(|removal| match outcome {
+            Some(outcome) => removal.ended.contains(&outcome),
+            None => removal.without,
+        })
+    }
+
+    /// Returns what was captured of the output of `writer`'s runs, as far as they had outcomes.
+    pub fn captured_by(&self, writer: Tag) -> impl Iterator<Item = Digest> + '_ {
+        let newest = self.outcomes.iter().map(|(_, register)| &register.outcome);
+        let earlier = self.earlier.iter().map(|(_, outcome)| outcome);
+        let own = newest
+            .chain(earlier)
+            .filter(move |outcome| outcome.origin.1 == writer);
+        own.filter_map(|outcome| outcome.report)
+            .flat_map(|report| [report.stdout.digest, report.stderr.digest])
+            .flatten()
     }
 
     /// Returns the outcomes that count no more.
@@ -431,7 +467,8 @@ impl Registers {
         };
         let followed = new.digest;
         let old = std::mem::replace(slot(&mut self.outcomes, writer, &new), new);
-        if old.digest != followed && old.outcome.verdict.is_final() {
+        let kept = old.outcome.verdict.is_final() || old.outcome.report.is_some();
+        if old.digest != followed && kept {
             self.earlier.push((old.digest, old.outcome));
         }
         Ok(())
@@ -514,6 +551,7 @@ impl Registers {
             About::Hold => &mut self.hold,
             About::End => &mut self.want,
             About::Again => return self.fold_again(want),
+            About::Removal => return self.fold_removal(want),
         };
         let newer = register.as_ref().is_none_or(|old| want.stamp > old.stamp);
         if newer {
@@ -539,6 +577,18 @@ impl Registers {
             (again.stamp, again.tries, again.losses) = (want.stamp, tries, losses);
         }
         newer || again.void.len() > known
+    }
+
+    fn fold_removal(&mut self, want: Want) -> bool {
+        let Wish::Remove { ended } = want.wish else {
+            return false;
+        };
+        let removal = self.removal.get_or_insert_default();
+        let known = (removal.ended.len(), removal.without);
+        removal.without |= ended.is_empty();
+        removal.ended.extend(ended);
+        removal.stamp = removal.stamp.max(want.stamp);
+        known != (removal.ended.len(), removal.without)
     }
 }
 

@@ -15,13 +15,14 @@
 //! by [`Outputs::adopt`], for one that comes again); the outcome of its run, which names the
 //! digest, is not touched by that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use rustix::fs::{FallocateFlags, fallocate};
@@ -114,6 +115,8 @@ pub struct Outputs {
     dir: PathBuf,
     /// How much of an output is kept.
     limit: Option<u64>,
+    /// Those that were adopted and that no outcome names yet, and how often: they are not removed.
+    pinned: Arc<Mutex<BTreeMap<Digest, u32>>>,
 }
 
 impl Outputs {
@@ -126,7 +129,11 @@ impl Outputs {
         private_dir(&dir)?;
         private_dir(&dir.join("live"))?;
         private_dir(&dir.join("spool"))?;
-        Ok(Self { dir, limit })
+        Ok(Self {
+            dir,
+            limit,
+            pinned: Arc::default(),
+        })
     }
 
     /// Where a run's output is while it is being written; absolute, as the guard wants it.
@@ -293,7 +300,8 @@ impl Outputs {
 
     /// Takes a file that nobody writes any more into the store, under the digest of its bytes. It
     /// keeps its old name as well, until [`Outputs::release`]: what is adopted twice is there twice.
-    /// A file that is missing counts as empty: the guard removes empty ones. Of one that is too long a part is taken.
+    /// A file that is missing counts as empty: the guard removes empty ones. Of one that is too long a part is taken. What is stored
+    /// is not [removed](Self::remove) until it is [unpinned](Self::unpin), once for each time that it was adopted.
     ///
     /// # Errors
     /// The kernel's; the file is then where it was.
@@ -315,9 +323,11 @@ impl Outputs {
         if bytes == 0 {
             return Ok(Adopted::Empty);
         }
+        let mut pinned = self.pinned();
         if self.size(digest)? != Some(bytes) {
             self.place(live, &self.path(digest))?;
         }
+        *pinned.entry(digest).or_default() += 1;
         Ok(Adopted::Stored { digest, bytes })
     }
 
@@ -367,12 +377,31 @@ impl Outputs {
         })
     }
 
-    /// Removes a stored output, if it is there. Who has it open reads on.
+    /// Nothing panics while this is held; what a poisoned one guards is whole all the same.
+    fn pinned(&self) -> MutexGuard<'_, BTreeMap<Digest, u32>> {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that an outcome names an output that was adopted, or that none ever will.
+    pub fn unpin(&self, digest: Digest) {
+        let mut pinned = self.pinned();
+        if let Some(times) = pinned.get_mut(&digest) {
+            *times -= 1;
+            if *times == 0 {
+                pinned.remove(&digest);
+            }
+        }
+    }
+
+    /// Removes a stored output, if it is there and not just being adopted. Who has it open reads on.
     ///
     /// # Errors
     /// The kernel's.
     pub fn remove(&self, digest: Digest) -> io::Result<()> {
-        missing_is_none(fs::remove_file(self.path(digest)))?;
+        let pinned = self.pinned();
+        if !pinned.contains_key(&digest) {
+            missing_is_none(fs::remove_file(self.path(digest)))?;
+        }
         Ok(())
     }
 
@@ -461,6 +490,16 @@ mod tests {
         assert_eq!(outputs.adopt(&path).unwrap(), adopted, "a second time");
         outputs.release(RunKey(key)).unwrap();
         assert!(!path.exists());
+        if let Adopted::Stored { digest, .. } = adopted {
+            outputs.remove(digest).unwrap();
+            outputs.unpin(digest);
+            outputs.remove(digest).unwrap();
+            assert!(
+                outputs.size(digest).unwrap().is_some(),
+                "no outcome names it yet"
+            );
+            outputs.unpin(digest);
+        }
         adopted
     }
 

@@ -57,6 +57,9 @@ scenarios! {
     run_again_in_a_split
     run_again_survives_power_cuts
     run_again_with_what_stands_behind
+    removed_and_gone
+    removed_while_wanted_again
+    removed_with_what_stands_behind
     memory_ladder
     options_of_a_newer_version
     input_comes_later_than_a_lease

@@ -398,7 +398,9 @@ fn check_want(want: &Want) -> Result<(), Rule> {
     check_text(Some(&want.by))?;
     match &want.wish {
         Wish::Kill { reason, .. } => check_text(reason.as_deref()),
-        Wish::Again { void, .. } => within(void.len() <= Wish::MOST_VOID, Rule::Length),
+        Wish::Again { void: named, .. } | Wish::Remove { ended: named } => {
+            within(named.len() <= Wish::MOST_VOID, Rule::Length)
+        }
         Wish::Close { .. } | Wish::Retry { .. } | Wish::Hold | Wish::Release { .. } => Ok(()),
     }
 }

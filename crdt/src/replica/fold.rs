@@ -275,6 +275,7 @@ impl Replica {
             unfit: None,
             wake: None,
             active: false,
+            removed: false,
         });
         fresh
     }

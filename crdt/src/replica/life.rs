@@ -80,7 +80,11 @@ impl Replica {
             Some(Wish::Hold) => return wish.map(|want| format!("by {}", want.by)),
             Some(Wish::Release { forgiven }) => *forgiven,
             Some(
-                Wish::Kill { .. } | Wish::Close { .. } | Wish::Retry { .. } | Wish::Again { .. },
+                Wish::Kill { .. }
+                | Wish::Close { .. }
+                | Wish::Retry { .. }
+                | Wish::Again { .. }
+                | Wish::Remove { .. },
             )
             | None => {
                 if self.options(ix).is_some_and(|options| options.held) {

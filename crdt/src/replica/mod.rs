@@ -7,8 +7,8 @@
 //!
 //! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `react` (what a touched task makes this node do),
 //! `claims` (bids, holds, runs), `resume` (those of an earlier start), `life` (when it may start, and when a run is too long), `places` (what it needs of file systems), `committees` (their
-//! replacement), `queues` (settings of the mesh, named queues), `flush` (writing), `gossip` (frames), `people` (submissions, wishes), `links` (what a submission may
-//! name), `presence`, `views`, `outlook` (why a task waits).
+//! replacement), `queues` (settings of the mesh, named queues), `removal` (tasks that nobody is to see any more), `flush` (writing), `gossip` (frames), `people` (submissions, wishes),
+//! `links` (what a submission may name), `presence`, `views`, `outlook` (why a task waits).
 
 mod claims;
 mod committees;
@@ -23,6 +23,7 @@ mod places;
 mod presence;
 mod queues;
 mod react;
+mod removal;
 mod resume;
 mod views;
 
@@ -89,6 +90,8 @@ struct Task {
     wake: Option<Mono>,
     /// It is counted among those that are claimed or run.
     active: bool,
+    /// Nobody is to see it any more.
+    removed: bool,
 }
 
 /// That a host could not start a task.
@@ -113,6 +116,16 @@ impl Task {
     fn element(&self) -> Option<Element> {
         let elements = self.spec.as_ref()?.options.elements.as_ref()?;
         elements.at(self.offset)
+    }
+
+    /// Its id as people type it.
+    fn label(&self) -> String {
+        let array = self.is_member_of().map(|member| member.group);
+        let element = self.element().zip(array);
+        element.map_or_else(
+            || self.id.to_string(),
+            |(element, array)| element.label(array),
+        )
     }
 }
 
@@ -249,6 +262,8 @@ pub struct Replica {
     dirty: BTreeSet<TaskIx>,
     /// Those that wait for an instant of the wall clock, and some that did.
     clocked: BTreeSet<TaskIx>,
+    /// Those that were removed, and whose output was not asked for since.
+    discarded: BTreeSet<TaskIx>,
 
     claims: BTreeSet<TaskIx>,
     heartbeat_due: bool,
@@ -341,6 +356,7 @@ impl Replica {
             unsettled: BTreeSet::new(),
             dirty: BTreeSet::new(),
             clocked: BTreeSet::new(),
+            discarded: BTreeSet::new(),
             claims: BTreeSet::new(),
             heartbeat_due: false,
             deadlines: BTreeSet::new(),

@@ -8,7 +8,7 @@ use super::{Replica, SEGMENT_TASKS, Segment, Timer, index};
 use crate::entry::{Entry, Header};
 use crate::event::{Durability, NewTask, Output, Refusal, Reply, Token};
 use crate::fit::HostPatterns;
-use crate::graph::TaskIx;
+use crate::graph::{Group, TaskIx};
 use crate::ids::{DocId, PeerId, SegmentId, TaskId};
 use crate::settings::Settings;
 use crate::task::{
@@ -158,7 +158,7 @@ impl Replica {
             }
             let dependencies = task.spec.dependencies().map(|(id, _)| id);
             let mut named = dependencies.chain(task.spec.options.parent);
-            if let Some(id) = named.find(|id| !self.ids.contains_key(id)) {
+            if let Some(id) = named.find(|id| !self.is_shown(*id)) {
                 return Err(Refusal::Unknown(id));
             }
         }
@@ -322,7 +322,7 @@ impl Replica {
         if self.unanswered.len() >= UNANSWERED_LIMIT {
             return self.reply(token, Reply::Refused(Refusal::Busy));
         }
-        if let Some(id) = tasks.iter().find(|id| !self.ids.contains_key(id)) {
+        if let Some(id) = tasks.iter().find(|id| !self.is_shown(**id)) {
             return self.reply(token, Reply::Refused(Refusal::Unknown(*id)));
         }
         let (mut ended, mut flush) = (Vec::new(), 0);
@@ -330,6 +330,7 @@ impl Replica {
             let task = self.known(ix);
             let fits = match wish.about() {
                 About::Again => task.complete.is_some(),
+                About::Removal => self.may_be_removed(ix),
                 About::End | About::Hold => !task.state.is_complete(),
             };
             if !fits {
@@ -343,15 +344,15 @@ impl Replica {
         self.answer_submissions();
     }
 
-    /// The tasks that a wish about these is about: a group's members for all but its end.
+    /// The tasks that a wish about these is about: a group's members for all but its end; with a removal, the group as well.
     fn meant_by(&self, tasks: &[TaskId], wish: &Wish) -> Vec<TaskIx> {
         let mut meant = Vec::new();
         for id in tasks {
-            match self.graph.group(*id) {
-                Some(group) if !matches!(wish, Wish::Close { .. }) => {
-                    meant.extend(group.members());
-                }
-                Some(_) | None => meant.extend(self.ids.get(id)),
+            let group = self.graph.group(*id);
+            let members = group.filter(|_| !matches!(wish, Wish::Close { .. }));
+            meant.extend(members.into_iter().flat_map(Group::members));
+            if members.is_none() || wish.about() == About::Removal {
+                meant.extend(self.ids.get(id));
             }
         }
         meant
@@ -382,6 +383,7 @@ impl Replica {
                 *tries = registers.all_tries(rungs);
                 *losses = registers.runs_without_end();
             }
+            Wish::Remove { ended } => *ended = self.outcomes_to_void(ix),
             Wish::Kill { .. } | Wish::Close { .. } | Wish::Hold => {}
         }
         let want = Want {

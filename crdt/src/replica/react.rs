@@ -25,6 +25,7 @@ impl Replica {
         self.reconsider(ix);
         self.wake_witness(ix);
         self.tell_state(ix);
+        self.note_removal(ix);
         self.note_activity(ix);
     }
 
@@ -413,6 +414,9 @@ impl Replica {
         task.reason.clone_from(&reason);
         let (id, epoch) = (task.id, task.registers.top());
         let member = task.is_member_of();
+        if from != state {
+            self.restore(ix, from);
+        }
         let host = self.host_of(ix);
         self.outputs.push_back(Output::Notice(Notice::Task {
             id,
@@ -509,7 +513,8 @@ impl Replica {
                 | Wish::Retry { .. }
                 | Wish::Hold
                 | Wish::Release { .. }
-                | Wish::Again { .. } => None,
+                | Wish::Again { .. }
+                | Wish::Remove { .. } => None,
             });
         let (ended, known) = group.progress();
         let counts = group.counts();

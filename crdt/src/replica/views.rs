@@ -246,7 +246,7 @@ impl<'a> Glance<'a> {
             attempts: self.attempts(),
             started: self.started(),
             outcome: self.task.complete.clone(),
-            members: self.replica.graph.group(self.id()).map(Group::counts),
+            members: self.replica.graph.group(self.id()).map(Group::shown),
         }
     }
 }
@@ -264,11 +264,12 @@ impl Replica {
         self.me
     }
 
-    /// Returns every task whose spec is here, in order of their ids.
+    /// Returns every task whose spec is here and that was not removed, in order of their ids.
     pub fn task_ids(&self) -> impl Iterator<Item = TaskId> + '_ {
+        let shown = |ix: TaskIx| self.known(ix).spec.is_some() && !self.known(ix).removed;
         self.ids
             .iter()
-            .filter(|(_, ix)| self.known(**ix).spec.is_some())
+            .filter(move |(_, ix)| shown(**ix))
             .map(|(id, _)| *id)
     }
 
@@ -278,11 +279,12 @@ impl Replica {
         self.ids.range(range).rev().map(|(id, _)| *id)
     }
 
-    /// Returns the members of a group, in the order of input.
+    /// Returns the members of a group that were not removed, in the order of input.
     #[must_use]
     pub fn tasks_of_group(&self, id: TaskId) -> Vec<TaskId> {
         let members = self.graph.group(id).into_iter().flat_map(Group::members);
-        members.map(|ix| self.known(ix).id).collect()
+        let shown = members.filter(|ix| !self.known(*ix).removed);
+        shown.map(|ix| self.known(ix).id).collect()
     }
 
     /// Returns the task of an array with this index, as people count.
@@ -337,21 +339,29 @@ impl Replica {
         found.into_iter().collect()
     }
 
-    /// Returns what a status line shows of a task; `None` if its spec is not here.
+    /// Returns what a status line shows of a task; `None` if its spec is not here, or it was removed.
     #[must_use]
     pub fn task(&self, id: TaskId) -> Option<TaskView> {
         self.glance(id).map(|task| task.view())
     }
 
-    /// Returns a task to be looked at; `None` if its spec is not here.
+    /// Returns the same also of a task that was removed: for those that still have to do with it.
     #[must_use]
-    pub fn glance(&self, id: TaskId) -> Option<Glance<'_>> {
-        self.glance_at(*self.ids.get(&id)?)
+    pub fn known_task(&self, id: TaskId) -> Option<TaskView> {
+        self.glance_at(*self.ids.get(&id)?).map(|task| task.view())
     }
 
-    /// Returns every task whose spec is here, in order of their ids.
+    /// Returns a task to be looked at; `None` if its spec is not here, or it was removed.
+    #[must_use]
+    pub fn glance(&self, id: TaskId) -> Option<Glance<'_>> {
+        let ix = *self.ids.get(&id)?;
+        self.glance_at(ix).filter(|task| !task.task.removed)
+    }
+
+    /// Returns every task whose spec is here and that was not removed, in order of their ids.
     pub fn glances(&self) -> impl Iterator<Item = Glance<'_>> + '_ {
-        self.ids.values().filter_map(|ix| self.glance_at(*ix))
+        let known = self.ids.values().filter_map(|ix| self.glance_at(*ix));
+        known.filter(|task| !task.task.removed)
     }
 
     fn glance_at(&self, ix: TaskIx) -> Option<Glance<'_>> {
@@ -612,7 +622,8 @@ impl Replica {
         for (id, ix) in &self.ids {
             let task = &self.tasks[*ix as usize];
             let outcome = task.complete.as_ref().map(|outcome| outcome.digest());
-            hasher.update(format!("{id} {} {outcome:?}", task.state.name()).as_bytes());
+            let sight = if task.removed { " removed" } else { "" };
+            hasher.update(format!("{id} {} {outcome:?}{sight}", task.state.name()).as_bytes());
         }
         *hasher.finalize().as_bytes()
     }

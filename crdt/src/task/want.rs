@@ -57,6 +57,11 @@ pub enum Wish {
         /// So many of its runs without an end count no more.
         losses: u32,
     },
+    /// It has ended, and nobody is to see it any more. The replica that takes the wish puts in what it ended as.
+    Remove {
+        /// The outcomes that it may have ended with; none: it was cancelled for want of a dependency, or is a group.
+        ended: Vec<OutcomeDigest>,
+    },
 }
 
 /// The registers of wishes about a task: those of different ones do not hide each other.
@@ -68,10 +73,12 @@ pub enum About {
     Hold,
     /// That it runs again.
     Again,
+    /// That nobody is to see it any more.
+    Removal,
 }
 
 impl Wish {
-    /// The most outcomes that one wish makes count no more.
+    /// The most outcomes that one wish names.
     pub const MOST_VOID: usize = 64;
 
     /// Returns what it is about.
@@ -81,6 +88,7 @@ impl Wish {
             Self::Kill { .. } | Self::Close { .. } | Self::Retry { .. } => About::End,
             Self::Hold | Self::Release { .. } => About::Hold,
             Self::Again { .. } => About::Again,
+            Self::Remove { .. } => About::Removal,
         }
     }
 }

@@ -15,6 +15,9 @@ pub enum IdError {
     /// Nothing fits.
     #[error("no task '{0}' is known here")]
     Unknown(String),
+    /// It was removed.
+    #[error("task '{0}' was removed with 'aque rm'")]
+    Removed(String),
     /// More than one task fits.
     #[error("'{prefix}' fits several tasks: {candidates}")]
     Ambiguous {
@@ -35,9 +38,11 @@ pub enum IdError {
 pub trait Book {
     /// The tag of the node asked.
     fn own_tag(&self) -> Tag;
-    /// Says whether a task is known.
+    /// Says whether a task is known and was not removed.
     fn knows(&self, id: TaskId) -> bool;
-    /// Every known task, in order.
+    /// Says whether a task was removed: its id means nothing else.
+    fn is_removed(&self, id: TaskId) -> bool;
+    /// Every known task that was not removed, in order.
     fn all(&self) -> impl Iterator<Item = TaskId>;
     /// The element of an array with this index.
     fn element(&self, array: TaskId, index: u32) -> Option<TaskId>;
@@ -52,6 +57,10 @@ impl Book for Replica {
 
     fn knows(&self, id: TaskId) -> bool {
         self.glance(id).is_some()
+    }
+
+    fn is_removed(&self, id: TaskId) -> bool {
+        Self::is_removed(self, id)
     }
 
     fn all(&self) -> impl Iterator<Item = TaskId> {
@@ -98,7 +107,7 @@ fn range(
     to: &str,
     user: &str,
 ) -> Result<Vec<TaskId>, IdError> {
-    let (from, to) = (one(book, from, user)?, one(book, to, user)?);
+    let (from, to) = (exact(book, from, user)?, exact(book, to, user)?);
     if from.tag != to.tag || from.n > to.n || to.n - from.n >= RANGE_LIMIT {
         return Err(IdError::Range(text.to_owned()));
     }
@@ -109,8 +118,17 @@ fn range(
 /// Resolves one text that is no range.
 ///
 /// # Errors
-/// It names no task, or more than one.
+/// It names no task, one that was removed, or more than one.
 pub fn one(book: &impl Book, text: &str, user: &str) -> Result<TaskId, IdError> {
+    let id = exact(book, text, user)?;
+    if book.is_removed(id) {
+        return Err(IdError::Removed(text.to_owned()));
+    }
+    Ok(id)
+}
+
+/// The same, where the task may have been removed: the end of a range.
+fn exact(book: &impl Book, text: &str, user: &str) -> Result<TaskId, IdError> {
     if let Some((array, index)) = text.rsplit_once('.') {
         let array = one(book, array, user)?;
         let element = index
@@ -128,7 +146,7 @@ pub fn one(book: &impl Book, text: &str, user: &str) -> Result<TaskId, IdError> 
     });
     let exact = own.or_else(|_| text.parse::<TaskId>());
     match exact {
-        Ok(id) if book.knows(id) => Ok(id),
+        Ok(id) if book.knows(id) || book.is_removed(id) => Ok(id),
         Ok(_) | Err(_) => by_prefix(book, text),
     }
 }
@@ -217,6 +235,10 @@ mod tests {
             self.0.contains(&id)
         }
 
+        fn is_removed(&self, id: TaskId) -> bool {
+            id == "mmmmmm-70".parse().unwrap()
+        }
+
         fn all(&self) -> impl Iterator<Item = TaskId> {
             self.0.iter().copied()
         }
@@ -273,6 +295,17 @@ mod tests {
             );
         }
         assert_eq!(one(&book, "last", "bob"), Err(IdError::NoLast));
+    }
+
+    #[test]
+    fn what_was_removed_is_no_prefix_of_another() {
+        let mut book = book();
+        book.0.insert("mmmmmm-705".parse().unwrap());
+        let removed = IdError::Removed("mmmmmm-70".to_owned());
+        assert_eq!(one(&book, "mmmmmm-70", "ann"), Err(removed));
+        let range = ["mmmmmm-7..mmmmmm-70".to_owned()];
+        let ids = resolve(&book, &range, "ann").unwrap();
+        assert_eq!(ids, ["mmmmmm-7".parse().unwrap()]);
     }
 
     #[test]

@@ -85,6 +85,11 @@ pub enum Happening {
         /// The highest epoch seen.
         epoch: u32,
     },
+    /// A task that had ended was removed.
+    Removed {
+        /// `TAG-N`; `TAG-N.I` for an element of an array.
+        id: String,
+    },
     /// A host is another than it was.
     Host {
         /// What people call it.
@@ -186,6 +191,12 @@ mod tests {
             (
                 host,
                 r#""event":"host","host":"beta","tag":"abcdef","is":"silent"}"#,
+            ),
+            (
+                Happening::Removed {
+                    id: "k3v7qa-1".to_owned(),
+                },
+                r#""event":"removed","id":"k3v7qa-1"}"#,
             ),
             (
                 Happening::Gap { lost: Some(12) },

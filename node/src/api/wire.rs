@@ -142,6 +142,15 @@ pub enum Call {
         #[serde(flatten)]
         which: Selection,
     },
+    /// Remove tasks that have ended: nobody sees them any more, and their output is deleted. Answered by [`Noted`].
+    Remove {
+        /// Which; of a group all members; with `all`, none means all of the caller's.
+        #[serde(flatten)]
+        which: Selection,
+        /// Whatever has ended, where none are named.
+        #[serde(default)]
+        all: bool,
+    },
     /// The hosts of the mesh. Answered by [`Nodes`].
     Nodes {},
     /// A ticket for a new host. Answered by [`Invitation`].
@@ -458,7 +467,7 @@ pub enum Body {
     Progress(Progress),
     /// To `events`.
     Events(EventList),
-    /// To `kill`, `retry`, `hold` and `release`.
+    /// To `kill`, `retry`, `hold`, `release` and [`Call::Remove`].
     Noted(Noted),
     /// To [`Call::Assign`].
     Assigned(Assigned),
@@ -731,7 +740,7 @@ pub struct Progress {
 /// What became of a wish about tasks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Noted {
-    /// Tasks that had ended before: it came too late for them. Those that are to run again: they had not.
+    /// Tasks that had ended before: it came too late for them. Those that are to run again, or to be removed: they had not.
     pub ended: Vec<TaskLine>,
     /// How many others were named; the members of a group are not counted apart.
     pub asked: u64,

@@ -21,6 +21,7 @@ pub(crate) mod parse;
 mod problem;
 mod queue;
 mod retry;
+mod rm;
 mod select;
 mod settings;
 mod show;
@@ -112,6 +113,7 @@ enum Verb {
     Wait(wait::Options),
     Kill(kill::Options),
     Retry(retry::Options),
+    Rm(rm::Options),
     Hold(hold::HoldOptions),
     Release(hold::ReleaseOptions),
     Drain(drain::DrainOptions),
@@ -262,6 +264,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
         Some(Verb::Wait(options)) => wait::run(&context, options),
         Some(Verb::Kill(options)) => kill::run(&context, options),
         Some(Verb::Retry(options)) => retry::run(&context, options),
+        Some(Verb::Rm(options)) => rm::run(&context, options),
         Some(Verb::Hold(options)) => hold::hold(&context, options),
         Some(Verb::Release(options)) => hold::release(&context, options),
         Some(Verb::WhyTwice(options)) => why_twice::run(&context, options),

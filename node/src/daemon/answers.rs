@@ -12,6 +12,7 @@ use tracing::debug;
 use super::node::Node;
 use super::output;
 use super::program::now;
+use super::remove::Among;
 use super::retry::Wanted;
 use super::waits::Terms;
 use crate::api::answers::{Answers, Question, failure};
@@ -34,6 +35,11 @@ pub(super) enum Pending {
         answers: Answers,
         asked: u64,
     },
+    /// What is answered is known already.
+    Noted {
+        answers: Answers,
+        noted: Noted,
+    },
     Close {
         answers: Answers,
         closed: Closed,
@@ -52,6 +58,7 @@ impl Pending {
     fn answers(self) -> Answers {
         let (Self::Submit(answers)
         | Self::Wish { answers, .. }
+        | Self::Noted { answers, .. }
         | Self::Assign { answers, .. }
         | Self::Set { answers, .. }
         | Self::Close { answers, .. }) = self;
@@ -146,6 +153,16 @@ impl Node {
                     self.want(ids, &caller, wish, answers);
                 }
             }
+            Call::Remove { which, all } => {
+                if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
+                    let among = match (all && which.is_empty(), which.all_users) {
+                        (true, true) => Among::All,
+                        (true, false) => Among::Own,
+                        (false, _) => Among::Named(ids),
+                    };
+                    self.remove(&among, &caller, answers);
+                }
+            }
             Call::Close { group, size } => self.close(&group, size, &caller, answers),
             Call::Assign { node, duty } => self.assign(node.as_deref(), duty, answers),
             Call::Settings {} => {
@@ -201,7 +218,7 @@ impl Node {
         None
     }
 
-    fn expect_reply(&mut self, pending: Pending) -> Option<Token> {
+    pub(super) fn expect_reply(&mut self, pending: Pending) -> Option<Token> {
         if self.pending.len() >= PENDING_LIMIT {
             pending.answers().fail(
                 FailureKind::Busy,
@@ -350,6 +367,9 @@ impl Node {
                 let ended: Vec<TaskLine> = views.map(|view| task_line(&view, &names)).collect();
                 let asked = asked.saturating_sub(ended.len() as u64);
                 answers.end(Body::Noted(Noted { ended, asked }));
+            }
+            (Pending::Noted { answers, noted }, Reply::Noted { .. }) => {
+                answers.end(Body::Noted(noted));
             }
             (Pending::Close { answers, closed }, Reply::Noted { .. }) => {
                 answers.end(Body::Closed(closed));

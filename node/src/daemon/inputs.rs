@@ -145,7 +145,7 @@ impl Node {
             return Input::Ready(input(spec.options.stdin.as_ref()));
         };
         let gone = |why: String| Input::Lacks(RunEnd::NoInput(format!("no input: {why}")));
-        let Some(view) = self.replica.task(source) else {
+        let Some(view) = self.replica.known_task(source) else {
             return gone(format!("{source} is not known any more"));
         };
         let label = view.label();

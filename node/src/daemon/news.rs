@@ -198,6 +198,12 @@ impl News {
                 host: *host,
                 epoch: *epoch,
             }),
+            Notice::Sight { label, removed, .. } => {
+                // What is there again is in another state, which is told.
+                if *removed {
+                    self.tell(Happening::Removed { id: label.clone() });
+                }
+            }
             Notice::Setting { name, said } => self.tell(Happening::Setting {
                 name: name.clone(),
                 value: said.value.clone(),

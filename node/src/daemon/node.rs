@@ -403,6 +403,7 @@ impl Node {
         self.hear_progress();
         self.thin_outputs();
         self.sweep_inputs();
+        self.discard_outputs();
         self.waits.sweep();
         self.news.sweep();
         self.boards.sweep(boottime());
@@ -502,6 +503,11 @@ impl Node {
             } => {
                 debug!(task = %id, %state, reason, "task changed");
                 self.waits.task_changed(&self.replica, id, state);
+                self.boards.task_changed(id);
+                self.task_moved(id);
+            }
+            Notice::Sight { id, removed, .. } => {
+                debug!(task = %id, removed, "task removed, or there again");
                 self.boards.task_changed(id);
                 self.task_moved(id);
             }

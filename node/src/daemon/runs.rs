@@ -411,6 +411,20 @@ impl Node {
             stdout,
             stderr,
         } = adopted;
+        let captured = [&stdout, &stderr].map(|of| of.as_ref().ok().and_then(|of| of.digest));
+        self.report_end(ended, stdout, stderr);
+        // The outcome names them now, or none ever will.
+        for Digest(digest) in captured.into_iter().flatten() {
+            self.outputs.unpin(outputs::Digest(digest));
+        }
+    }
+
+    fn report_end(
+        &mut self,
+        ended: Ended,
+        stdout: std::io::Result<Captured>,
+        stderr: std::io::Result<Captured>,
+    ) {
         let Some(run) = self.runs.remove(ended.key) else {
             return;
         };

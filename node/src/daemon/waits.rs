@@ -35,7 +35,7 @@ pub(super) trait Tasks {
 
 impl Tasks for Replica {
     fn view(&self, id: TaskId) -> Option<TaskView> {
-        self.task(id)
+        self.known_task(id)
     }
 
     fn group(&self, id: TaskId) -> Option<TaskId> {

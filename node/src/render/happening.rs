@@ -50,6 +50,12 @@ pub fn words(what: &Happening) -> Words {
                 more: more.join(" "),
             }
         }
+        Happening::Removed { id } => Words {
+            subject: safe(id),
+            is: "removed".to_owned(),
+            style: Style::new(),
+            more: String::new(),
+        },
         Happening::Host { host, is, .. } => Words {
             subject: format!("host {}", harmless(host)),
             is: is.text().to_owned(),

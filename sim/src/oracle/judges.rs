@@ -38,6 +38,8 @@ struct Truth {
     again: u32,
     /// What it had ended as by then: the next round starts from nothing.
     void: BTreeSet<OutcomeDigest>,
+    /// A person wanted nobody to see it any more.
+    removed: bool,
     group: Option<(TaskId, u32)>,
 }
 
@@ -123,6 +125,17 @@ impl Oracle {
     /// A person wanted a task that has ended to run again, if the host asked thought so.
     pub fn wanted_again(&mut self, task: TaskId) {
         self.tasks.entry(task).or_default().again += 1;
+    }
+
+    /// A person wanted nobody to see a task any more, if the host asked thought that it had ended.
+    pub fn removed(&mut self, task: TaskId) {
+        self.tasks.entry(task).or_default().removed = true;
+    }
+
+    /// Says whether a person wanted nobody to see a task any more.
+    #[must_use]
+    pub fn is_removed(&self, task: TaskId) -> bool {
+        self.tasks.get(&task).is_some_and(|truth| truth.removed)
     }
 
     /// A host takes outcomes for void: believed only where a person said so.

@@ -123,6 +123,24 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         setup: three,
         script: again_with_dependents,
     },
+    Scenario {
+        name: "removed_and_gone",
+        about: "tasks that ended in every way are removed: all hosts show none of them, after power cuts too, and no id comes again",
+        setup: three,
+        script: remove,
+    },
+    Scenario {
+        name: "removed_while_wanted_again",
+        about: "one side of a split removes what the other runs again: it is there again; what nobody wanted stays gone",
+        setup: three,
+        script: remove_in_split,
+    },
+    Scenario {
+        name: "removed_with_what_stands_behind",
+        about: "a dependency is removed before others hear of its end: what waits goes by that end; a group goes with its last member",
+        setup: three,
+        script: remove_with_dependents,
+    },
 ];
 
 fn poisoned(seed: u64) -> Setup {
@@ -590,14 +608,9 @@ fn again_over_restarts(world: &mut World) -> Course {
     until(world, SOON, "the word is kept", |world| {
         world.reply(token).is_some()
     })?;
-    let cut = |world: &mut World| {
-        for host in 0..world.hosts() {
-            world.crash_host(host, Some(SECOND), Unsynced::Lost);
-        }
-    };
-    cut(world);
+    cut_power(world);
     world.finish();
-    cut(world);
+    cut_power(world);
     world.finish();
     expect(
         ids.iter()
@@ -667,6 +680,162 @@ fn newer(world: &mut World) -> Course {
     expect(
         all_say(world, ids[0], TaskState::Success, ""),
         "and it has run",
+    )
+}
+
+/// Says whether every host has removed a task.
+fn all_removed(world: &World, task: TaskId) -> bool {
+    (0..world.hosts()).all(|host| {
+        world
+            .replica(host)
+            .is_some_and(|replica| replica.is_removed(task))
+    })
+}
+
+fn cut_power(world: &mut World) {
+    for host in 0..world.hosts() {
+        world.crash_host(host, Some(SECOND), Unsynced::Lost);
+    }
+}
+
+fn remove(world: &mut World) -> Course {
+    warm(world);
+    let mut batch = Batch::default();
+    batch.add(Plan::succeed(SECOND / 5));
+    batch.add(Plan::fail(SECOND / 5, 1));
+    batch.add(Plan::succeed(SECOND)).spec.options.held = true;
+    batch.add_after(Plan::succeed(SECOND), &[1]);
+    let open = batch.add(Plan::succeed(SECOND));
+    open.spec.options.not_before = Some(in_future(world, 0, SECOND * 20));
+    let ids = submit(world, 0, batch)?;
+    until(world, SOON, "h1 knows them", |world| {
+        super::knows(world, 1, ids[2])
+    })?;
+    world.kill(1, &ids[2..3], SECOND);
+    let ended = |world: &World| {
+        let states = [
+            TaskState::Success,
+            TaskState::Error,
+            TaskState::Cancelled,
+            TaskState::Cancelled,
+        ];
+        let mut each = ids.iter().zip(states);
+        each.all(|(id, state)| all_say(world, *id, state, ""))
+    };
+    until(world, SOON * 2, "four have ended", ended)?;
+    let token = world.remove(1, &ids);
+    until(world, SOON, "four are gone everywhere", |world| {
+        ids[..4].iter().all(|id| all_removed(world, *id))
+    })?;
+    let late = match world.reply(token) {
+        Some(Reply::Noted { ended }) => ended.iter().map(|(id, _)| *id).collect(),
+        _ => Vec::new(),
+    };
+    expect(late == ids[4..], "it was too early for one")?;
+    let refused = world.run_again(2, &ids[..1]);
+    until(world, SOON, "an answer", |world| {
+        world.reply(refused).is_some()
+    })?;
+    expect(
+        matches!(world.reply(refused), Some(Reply::Refused(_))),
+        "what is gone does not run again",
+    )?;
+    cut_power(world);
+    world.finish();
+    let gone = |world: &World| ids[..4].iter().all(|id| all_removed(world, *id));
+    expect(gone(world), "no power cut brings them back")?;
+    expect(
+        all_say(world, ids[4], TaskState::Success, ""),
+        "the other goes its way",
+    )?;
+    let later = submit(world, 0, Batch::one(Plan::succeed(SECOND / 5)))?;
+    expect(later[0].n > ids[4].n, "no id comes again")?;
+    world.remove(0, &ids[4..]);
+    world.finish();
+    expect(gone(world) && all_removed(world, ids[4]), "all are gone")
+}
+
+fn remove_in_split(world: &mut World) -> Course {
+    warm(world);
+    let plan = Plan {
+        failures: 1,
+        ..Plan::succeed(SECOND / 5)
+    };
+    let ids = submit(world, 0, Batch::many(3, plan))?;
+    world.finish();
+    world.split(&[&[0, 1], &[2]]);
+    world.run_again(0, &ids[..2]);
+    world.remove(2, &ids);
+    let by = |world: &World, host: HostIx, id: TaskId| {
+        let replica = world.replica(host);
+        replica.is_some_and(|replica| replica.is_removed(id))
+    };
+    until(world, SOON, "one host shows none", |world| {
+        ids.iter().all(|id| by(world, 2, *id))
+    })?;
+    until(world, SOON * 2, "a majority runs two of them", |world| {
+        let done =
+            |id: &TaskId| seen(world, 0, *id).is_some_and(|(is, _)| is == TaskState::Success);
+        ids[..2].iter().all(done)
+    })?;
+    world.heal_links();
+    world.finish();
+    expect(
+        ids[..2]
+            .iter()
+            .all(|id| all_say(world, *id, TaskState::Success, "")),
+        "what was wanted again is there again",
+    )?;
+    expect(all_removed(world, ids[2]), "what nobody wanted stays gone")?;
+    // In its next life it can be removed as any other.
+    world.remove(1, &ids[..1]);
+    world.finish();
+    cut_power(world);
+    world.finish();
+    expect(
+        all_removed(world, ids[0]) && all_say(world, ids[1], TaskState::Success, ""),
+        "and each stays as it is",
+    )
+}
+
+fn remove_with_dependents(world: &mut World) -> Course {
+    warm(world);
+    let plan = Plan::succeed(SECOND / 5);
+    let fails = submit(world, 0, Batch::one(Plan::fail(SECOND, 1)))?;
+    let works = submit(world, 1, Batch::one(plan))?;
+    let group = submit(world, 1, Batch::group(3, 1, plan))?;
+    let empty = submit(world, 1, Batch::group(0, 0, plan))?;
+    world.finish();
+    world.split(&[&[0, 1], &[2]]);
+    let gone = [fails.clone(), works.clone(), group.clone(), empty.clone()].concat();
+    world.remove(0, &gone);
+    world.run_for(SECOND);
+    // One host has not heard of it, and takes tasks that depend on them.
+    let mut batch = Batch::default();
+    batch.add(plan).spec.after = works.clone();
+    batch.add(plan).spec.after = fails.clone();
+    batch.add(plan).spec.options.after_any = group[..1].to_vec();
+    let token = world.submit(2, batch);
+    world.run_for(SECOND);
+    world.heal_links();
+    world.finish();
+    let ids = world.tasks_of(token).to_vec();
+    expect(ids.len() == 3, "they are taken")?;
+    expect(
+        gone.iter().all(|id| all_removed(world, *id)),
+        "what was removed is gone, the group with its members",
+    )?;
+    expect(
+        all_say(world, ids[0], TaskState::Success, "")
+            && all_say(world, ids[1], TaskState::Cancelled, "dependency")
+            && all_say(world, ids[2], TaskState::Success, ""),
+        "and what depends on it goes by its end",
+    )?;
+    world.remove(2, &ids[1..2]);
+    world.finish();
+    expect(
+        all_removed(world, ids[1]),
+        "what never ran is removed as well",
     )
 }
 

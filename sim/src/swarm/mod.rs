@@ -73,6 +73,8 @@ pub enum Deed {
     Kill(HostIx, usize),
     /// A person wants a task to run again that has ended: the n-th of those that were acknowledged.
     Again(HostIx, usize),
+    /// A person wants nobody to see a task any more that has ended: the n-th of those that were acknowledged.
+    Remove(HostIx, usize),
     /// A host takes no new tasks.
     Drain(HostIx),
     /// It takes new tasks again.

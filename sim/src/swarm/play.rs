@@ -243,6 +243,12 @@ impl Player {
                     world.run_again(host, &[task]);
                 }
             }
+            Deed::Remove(host, nth) => {
+                let target: Option<TaskId> = world.oracle().acked().nth(nth);
+                if let Some(task) = target {
+                    world.remove(host, &[task]);
+                }
+            }
             Deed::Drain(host) => world.drain_host(host),
             Deed::Retire(host, on) => {
                 world.retire_host(host, on);

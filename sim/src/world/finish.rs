@@ -248,8 +248,10 @@ impl World {
                 .replica
                 .as_ref()
                 .and_then(|replica| replica.task(id));
+            let replica = self.hosts[host].replica.as_ref();
+            let removed = replica.is_some_and(|replica| replica.is_removed(id));
             view.map_or_else(
-                || "unknown".to_owned(),
+                || if removed { "removed" } else { "unknown" }.to_owned(),
                 |view| {
                     let outcome = view.outcome.map(|outcome| outcome.digest());
                     format!("{} {outcome:?}", view.state)
@@ -289,7 +291,17 @@ impl World {
             let Some(replica) = &self.hosts[*host].replica else {
                 continue;
             };
-            let lost = acked.iter().find(|id| replica.task(**id).is_none());
+            let said = |id: TaskId| self.oracle.is_removed(id);
+            let group = |id: TaskId| Some(replica.known_task(id)?.member_of?.group);
+            // With their group, or as a group with the last of its members.
+            let of_group = |id: TaskId| {
+                let member = |of: &TaskId| said(*of) && group(*of) == Some(id);
+                group(id).is_some_and(said) || acked.iter().any(member)
+            };
+            let removed = |id: TaskId| replica.is_removed(id) && (said(id) || of_group(id));
+            let lost = acked
+                .iter()
+                .find(|id| replica.task(**id).is_none() && !removed(**id));
             if let Some(task) = lost {
                 let what = format!("acknowledged, and unknown on host {host}");
                 return self.oracle.accuse(Judge::D1, self.now, Some(*task), what);

@@ -201,7 +201,10 @@ impl World {
                 let what = format!("host {host} quarantined {}: {why}", author.tag());
                 self.oracle.accuse(Judge::C1, self.now, None, what);
             }
-            Notice::Member { .. } | Notice::Setting { .. } | Notice::Skewed { .. } => {}
+            Notice::Member { .. }
+            | Notice::Setting { .. }
+            | Notice::Sight { .. }
+            | Notice::Skewed { .. } => {}
         }
     }
 

@@ -98,6 +98,14 @@ impl World {
         self.want(host, tasks, wish)
     }
 
+    /// A person wants nobody to see tasks any more that have ended, and says so at a host.
+    pub fn remove(&mut self, host: HostIx, tasks: &[TaskId]) -> Token {
+        for task in tasks {
+            self.oracle.removed(*task);
+        }
+        self.want(host, tasks, Wish::Remove { ended: Vec::new() })
+    }
+
     /// A person wants tasks kept from starting, or let go, and says so at a host.
     pub fn hold(&mut self, host: HostIx, tasks: &[TaskId], on: bool) -> Token {
         let wish = if on {
