@@ -104,8 +104,8 @@ fn a_sub_tree_fails_is_killed_and_runs_again() {
         .collect();
     let below = |root: usize| -> Vec<usize> {
         let mut all = vec![root];
-        for at in 0..tree.len() {
-            if tree[at].first().is_some_and(|parent| all.contains(parent)) {
+        for (at, before) in tree.iter().enumerate() {
+            if before.first().is_some_and(|parent| all.contains(parent)) {
                 all.push(at);
             }
         }
