@@ -293,6 +293,9 @@ pub enum Refusal {
     /// A setting that is not known, makes no sense, or would be unsafe.
     #[error("{0}")]
     Setting(String),
+    /// A task cannot be edited so.
+    #[error("{0}")]
+    Edit(String),
     /// No such task here.
     #[error("no task {0} is known on this host")]
     Unknown(TaskId),
@@ -330,6 +333,15 @@ pub enum Notice {
         label: String,
         /// Nobody is to see it any more.
         removed: bool,
+    },
+    /// A task is to be otherwise than it was submitted, or than it was edited before.
+    Edited {
+        /// Which.
+        id: TaskId,
+        /// Its id as people type it.
+        label: String,
+        /// Who said so last.
+        by: String,
     },
     /// A person stated something for the whole mesh, or took it back.
     Setting {

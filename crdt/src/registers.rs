@@ -13,7 +13,7 @@ use crate::ballots::{Ballots, Basis, Lineage, Past, VoteRegister};
 use crate::config::Sabotage;
 use crate::entry::ClaimMark;
 use crate::ids::{Digest, Epoch, Generation, Tag};
-use crate::task::{About, Outcome, OutcomeDigest, Verdict, Want, Wish};
+use crate::task::{About, Edits, Outcome, OutcomeDigest, Verdict, Want, Wish};
 use crate::terms::Terms;
 use crate::time::Hlc;
 
@@ -53,6 +53,8 @@ pub struct Registers {
     want: Option<Box<Want>>,
     /// Whether a person wants it held, the newest.
     pub hold: Option<Box<Want>>,
+    /// In what people want it otherwise than it was submitted, the newest.
+    edit: Option<Box<Want>>,
     /// That people wanted it to run again.
     again: Option<Box<Again>>,
     /// That people wanted nobody to see it any more.
@@ -288,12 +290,28 @@ impl Registers {
     /// Returns the newest stamp of all wishes.
     #[must_use]
     pub fn newest_wish(&self) -> Option<Hlc> {
-        let wants = [self.want.as_ref(), self.hold.as_ref()];
+        let wants = [&self.want, &self.hold, &self.edit].map(Option::as_ref);
         let stamps = wants.into_iter().flatten().map(|want| want.stamp);
         stamps
             .chain(self.again.as_ref().map(|again| again.stamp))
             .chain(self.removal.as_ref().map(|removal| removal.stamp))
             .max()
+    }
+
+    /// Returns in what it is otherwise than it was submitted, and who said so last.
+    #[must_use]
+    pub fn edits(&self) -> Option<(&Edits, &str)> {
+        let edit = self.edit.as_deref()?;
+        match &edit.wish {
+            Wish::Edit(edits) => Some((edits, &edit.by)),
+            Wish::Kill { .. }
+            | Wish::Close { .. }
+            | Wish::Retry { .. }
+            | Wish::Hold
+            | Wish::Release { .. }
+            | Wish::Again { .. }
+            | Wish::Remove { .. } => None,
+        }
     }
 
     /// Says whether a person wanted it to run again after it had ended.
@@ -549,6 +567,7 @@ impl Registers {
     pub fn fold_want(&mut self, want: Want) -> bool {
         let register = match want.wish.about() {
             About::Hold => &mut self.hold,
+            About::Edit => &mut self.edit,
             About::End => &mut self.want,
             About::Again => return self.fold_again(want),
             About::Removal => return self.fold_removal(want),

@@ -60,6 +60,10 @@ scenarios! {
     removed_and_gone
     removed_while_wanted_again
     removed_with_what_stands_behind
+    edited_before_it_starts
+    edited_on_both_sides_of_a_split
+    edited_while_it_is_bid_for
+    edited_through_crashes_and_a_split
     memory_ladder
     options_of_a_newer_version
     input_comes_later_than_a_lease

@@ -2,7 +2,7 @@
 //!
 //! Each test has nodes and directories of its own, so all of them may run at once. Reading order: `cluster` (a mesh does its job),
 //! `cli`, `select`, `status` and `xargs` (the programs as scripts meet them), `demo`, `doctor`, `events` and `top` (what happens, for programs and on a screen), `faults` (kill, stop, restart), `guard` (what outlives a
-//! node), `node_life` (what a node does by itself), `partition` (networks that split), `committees` (hosts that leave), `lives`, `again`, `rm`, `arrays`, `graphs`, `pipes`, `calls`, `environments`, `queues`, `fit`, `places` and `limits`
+//! node), `node_life` (what a node does by itself), `partition` (networks that split), `committees` (hosts that leave), `lives`, `again`, `edit`, `rm`, `arrays`, `graphs`, `pipes`, `calls`, `environments`, `queues`, `fit`, `places` and `limits`
 //! (when a task starts and ends, where, and what it may take), `policies` (what people choose for both), `chaos`
 //! (all of that at random), `bad_input` and `traitor` (who sends what nobody may).
 
@@ -16,6 +16,7 @@ mod cluster;
 mod committees;
 mod demo;
 mod doctor;
+mod edit;
 mod environments;
 mod events;
 mod faults;

@@ -4,7 +4,7 @@
 //! `!e` and a digest: an environment, `!z` end; `b`, `v`, `o` with the writer's tag and the number of the change (six hex
 //! digits): write-once chunks of bids, votes and outcomes; `r` and `s` so: motions to replace the committee, and where a member of
 //! it stands; `c` and an index: claim register, `w` and an index: what people want, `h` so: whether it is held, `a` so: that it
-//! runs again, `f` so: that nobody is to see it any more; `k` and a tag: PN-counter of live claims;
+//! runs again, `f` so: that nobody is to see it any more, `e` so: in what it is otherwise than it was submitted; `k` and a tag: PN-counter of live claims;
 //! `u`, a letter and a tag: PN-counters of totals. Directory: `m` and a peer's key in hex; `x`, the writer's tag and a peer's key:
 //! what a person wants of it; `y`, the writer's tag and the digest of a name: a setting of the mesh. Presence: `p` and a tag. What starts with `!` sorts first, so that bulk stays ahead of what is inserted later.
 //! Values are postcard; those of counters are Automerge's.
@@ -42,6 +42,7 @@ pub(super) enum Key {
     Hold(u16),
     Again(u16),
     Removal(u16),
+    Edit(u16),
     Live(Tag),
     Count(Total, Tag),
     Member(PeerId),
@@ -85,6 +86,7 @@ impl fmt::Display for Key {
             Self::Hold(index) => write!(f, "h{index:04x}"),
             Self::Again(index) => write!(f, "a{index:04x}"),
             Self::Removal(index) => write!(f, "f{index:04x}"),
+            Self::Edit(index) => write!(f, "e{index:04x}"),
             Self::Live(tag) => write!(f, "k{tag}"),
             Self::Count(total, tag) => write!(f, "u{}{tag}", letter(*total)),
             Self::Member(peer) => write!(f, "m{}", HEXLOWER.encode(&peer.0)),
@@ -112,6 +114,7 @@ impl Key {
             "h" => Self::Hold(index(rest)?),
             "a" => Self::Again(index(rest)?),
             "f" => Self::Removal(index(rest)?),
+            "e" => Self::Edit(index(rest)?),
             "k" => Self::Live(rest.parse().ok()?),
             "u" => {
                 let (kind, tag) = rest.split_at_checked(1)?;
@@ -152,6 +155,7 @@ impl Key {
             | Self::Hold(_)
             | Self::Again(_)
             | Self::Removal(_)
+            | Self::Edit(_)
             | Self::Live(_)
             | Self::Count(..)
             | Self::Member(_)
@@ -225,6 +229,7 @@ pub(super) fn spell(entry: &Entry, writer: &Writer) -> (Key, Value) {
                 About::Hold => Key::Hold(*index),
                 About::Again => Key::Again(*index),
                 About::Removal => Key::Removal(*index),
+                About::Edit => Key::Edit(*index),
             };
             (key, bytes(want))
         }
@@ -262,6 +267,7 @@ pub(super) fn read(text: &str, value: RawValue<'_>, writer: &Writer) -> Result<E
         Key::Hold(index) => wanted(index, About::Hold, decode(value)?)?,
         Key::Again(index) => wanted(index, About::Again, decode(value)?)?,
         Key::Removal(index) => wanted(index, About::Removal, decode(value)?)?,
+        Key::Edit(index) => wanted(index, About::Edit, decode(value)?)?,
         Key::Live(_) => Entry::Live(step(value)?),
         Key::Count(total, _) => Entry::Count(total, step(value)?),
         Key::Member(_) => Entry::Member(decode(value)?),
@@ -318,7 +324,8 @@ fn owned(key: &Key, writer: &Writer) -> Result<(), Rule> {
         | Key::Want(_)
         | Key::Hold(_)
         | Key::Again(_)
-        | Key::Removal(_) => return Ok(()),
+        | Key::Removal(_)
+        | Key::Edit(_) => return Ok(()),
     };
     if tag != writer.tag {
         Err(Rule::Writer)
@@ -399,6 +406,7 @@ mod tests {
             (Key::Hold(16), "h0010".to_owned()),
             (Key::Again(17), "a0011".to_owned()),
             (Key::Removal(18), "f0012".to_owned()),
+            (Key::Edit(19), "e0013".to_owned()),
             (Key::Live(tag), format!("k{tag}")),
             (Key::Count(Total::Lost, tag), format!("ul{tag}")),
             (Key::Member(peer), format!("m{}", "07".repeat(32))),

@@ -401,6 +401,7 @@ fn check_want(want: &Want) -> Result<(), Rule> {
         Wish::Again { void: named, .. } | Wish::Remove { ended: named } => {
             within(named.len() <= Wish::MOST_VOID, Rule::Length)
         }
+        Wish::Edit(edits) => within(edits.fits(), Rule::Length),
         Wish::Close { .. } | Wish::Retry { .. } | Wish::Hold | Wish::Release { .. } => Ok(()),
     }
 }

@@ -170,6 +170,7 @@ impl Replica {
                     self.offences.note(author, Offence::Stamp, self.now.wall);
                 }
                 if self.registers(ix).fold_want(want) {
+                    self.respec(ix);
                     self.reopen(ix);
                     self.dirty.insert(ix);
                 }
@@ -232,6 +233,7 @@ impl Replica {
         let task = &mut self.tasks[ix as usize];
         (task.spec, task.offset) = (Some(spec), offset);
         task.changed = task.changed.max(now);
+        self.respec(ix);
         self.dirty.insert(ix);
     }
 
@@ -261,6 +263,7 @@ impl Replica {
             segment,
             index: place,
             spec: None,
+            stated: None,
             offset: 0,
             registers,
             staged: 0,

@@ -84,7 +84,8 @@ impl Replica {
                 | Wish::Close { .. }
                 | Wish::Retry { .. }
                 | Wish::Again { .. }
-                | Wish::Remove { .. },
+                | Wish::Remove { .. }
+                | Wish::Edit(_),
             )
             | None => {
                 if self.options(ix).is_some_and(|options| options.held) {

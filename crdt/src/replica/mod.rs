@@ -7,11 +7,12 @@
 //!
 //! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `react` (what a touched task makes this node do),
 //! `claims` (bids, holds, runs), `resume` (those of an earlier start), `life` (when it may start, and when a run is too long), `places` (what it needs of file systems), `committees` (their
-//! replacement), `queues` (settings of the mesh, named queues), `removal` (tasks that nobody is to see any more), `flush` (writing), `gossip` (frames), `people` (submissions, wishes),
-//! `links` (what a submission may name), `presence`, `views`, `outlook` (why a task waits).
+//! replacement), `queues` (settings of the mesh, named queues), `edits` (what tasks are to be otherwise), `removal` (tasks that nobody is to see any more), `flush` (writing),
+//! `gossip` (frames), `people` (submissions, wishes), `links` (what a submission may name), `presence`, `views`, `outlook` (why a task waits).
 
 mod claims;
 mod committees;
+mod edits;
 mod flush;
 mod fold;
 mod gossip;
@@ -53,6 +54,7 @@ pub use outlook::{Delay, Lack, Obstacle, Outlook};
 pub use queues::QueueView;
 pub use views::{Counters, Glance, Memory};
 
+use self::edits::Edited;
 use self::flush::{Flight, Staged};
 use self::people::{Open, Parked, Unanswered};
 
@@ -65,8 +67,10 @@ struct Task {
     id: TaskId,
     segment: SegmentId,
     index: u16,
-    /// `None` until the author's chunk has arrived.
+    /// `None` until the author's chunk has arrived. With what was edited since.
     spec: Option<Arc<TaskSpec>>,
+    /// As it was submitted, if it was edited.
+    stated: Option<Arc<TaskSpec>>,
     /// Its place among the tasks that the spec stands for.
     offset: u32,
     registers: Registers,
@@ -264,6 +268,7 @@ pub struct Replica {
     clocked: BTreeSet<TaskIx>,
     /// Those that were removed, and whose output was not asked for since.
     discarded: BTreeSet<TaskIx>,
+    edited: Option<Edited>,
 
     claims: BTreeSet<TaskIx>,
     heartbeat_due: bool,
@@ -357,6 +362,7 @@ impl Replica {
             dirty: BTreeSet::new(),
             clocked: BTreeSet::new(),
             discarded: BTreeSet::new(),
+            edited: None,
             claims: BTreeSet::new(),
             heartbeat_due: false,
             deadlines: BTreeSet::new(),

@@ -328,9 +328,15 @@ impl Replica {
         let (mut ended, mut flush) = (Vec::new(), 0);
         for ix in self.meant_by(tasks, wish) {
             let task = self.known(ix);
+            if let Wish::Edit(edits) = wish
+                && let Some(refusal) = self.edit_problem(ix, edits)
+            {
+                return self.reply(token, Reply::Refused(refusal));
+            }
             let fits = match wish.about() {
                 About::Again => task.complete.is_some(),
                 About::Removal => self.may_be_removed(ix),
+                About::Edit => self.may_be_edited(ix),
                 About::End | About::Hold => !task.state.is_complete(),
             };
             if !fits {
@@ -344,12 +350,14 @@ impl Replica {
         self.answer_submissions();
     }
 
-    /// The tasks that a wish about these is about: a group's members for all but its end; with a removal, the group as well.
+    /// The tasks that a wish about these is about: a group's members for all but its end and what it is to be; with a removal, the
+    /// group as well.
     fn meant_by(&self, tasks: &[TaskId], wish: &Wish) -> Vec<TaskIx> {
         let mut meant = Vec::new();
         for id in tasks {
             let group = self.graph.group(*id);
-            let members = group.filter(|_| !matches!(wish, Wish::Close { .. }));
+            let alone = matches!(wish, Wish::Close { .. } | Wish::Edit(_));
+            let members = group.filter(|_| !alone);
             meant.extend(members.into_iter().flat_map(Group::members));
             if members.is_none() || wish.about() == About::Removal {
                 meant.extend(self.ids.get(id));
@@ -383,6 +391,7 @@ impl Replica {
                 *tries = registers.all_tries(rungs);
                 *losses = registers.runs_without_end();
             }
+            Wish::Edit(edits) => **edits = self.edits_with(ix, edits),
             Wish::Remove { ended } => *ended = self.outcomes_to_void(ix),
             Wish::Kill { .. } | Wish::Close { .. } | Wish::Hold => {}
         }
@@ -393,6 +402,7 @@ impl Replica {
         };
         let place = self.known(ix).index;
         self.registers(ix).fold_want(want.clone());
+        self.respec(ix);
         let kind = (place, want.wish.about());
         self.stage(ix).wants.insert(kind, want);
         self.reopen(ix);
@@ -546,17 +556,11 @@ fn spec_problem(task: &NewTask) -> Option<&'static str> {
             return Some("it reads the output of a task that it does not wait for");
         }
     }
-    if !options.hosts.is_empty() && options.hosts.parse::<HostPatterns>().is_err() {
-        return Some("the hosts that it asks for are no patterns");
-    }
-    if !options.queue.is_empty() && !Settings::is_queue_name(&options.queue) {
-        return Some("its queue's name is not 1 to 64 letters, digits, '.', '_' and '-'");
+    if let Some(why) = needs_problem(spec) {
+        return Some(why);
     }
     if options.io.len() > MOST_MOUNTS || options.io.iter().any(|mount| mount.len() > 4_096) {
         return Some("it names more than 16 mounts, or one that is no path");
-    }
-    if !options.resources.is_sorted_by(|a, b| a.0 < b.0) {
-        return Some("a resource is named twice");
     }
     if spec.on_partition == OnPartition::Run && spec.on_lost != OnLost::Retry {
         return Some("what may run on both sides of a split is retried when a host is lost");
@@ -571,6 +575,19 @@ fn spec_problem(task: &NewTask) -> Option<&'static str> {
         }
     };
     (bytes + 1_024 > TaskSpec::MAX_BYTES).then_some("it is larger than 63 KiB")
+}
+
+/// Says what is wrong with what a task asks of hosts and queues.
+pub(super) fn needs_problem(spec: &TaskSpec) -> Option<&'static str> {
+    let options = &spec.options;
+    if !options.hosts.is_empty() && options.hosts.parse::<HostPatterns>().is_err() {
+        return Some("the hosts that it asks for are no patterns");
+    }
+    if !options.queue.is_empty() && !Settings::is_queue_name(&options.queue) {
+        return Some("its queue's name is not 1 to 64 letters, digits, '.', '_' and '-'");
+    }
+    let twice = !options.resources.is_sorted_by(|a, b| a.0 < b.0);
+    twice.then_some("a resource is named twice")
 }
 
 fn array_problem(spec: &TaskSpec, elements: &Elements) -> Option<&'static str> {

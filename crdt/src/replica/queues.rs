@@ -139,6 +139,15 @@ impl Replica {
         }
     }
 
+    /// Takes a task out of the count of its queue, until it is noted again.
+    pub(super) fn forget_activity(&mut self, ix: TaskIx) {
+        let task = &mut self.tasks[ix as usize];
+        let active = std::mem::take(&mut task.active);
+        if let Some(spec) = task.spec.clone().filter(|_| active) {
+            self.queues.leave(&spec.options.queue, &spec.user, ix);
+        }
+    }
+
     /// Notes what a queue with slots had when a task of it was bid for: that goes first.
     pub(super) fn note_place_in_queue(&mut self, ix: TaskIx) {
         let Some(spec) = self.known(ix).spec.clone() else {
@@ -225,7 +234,7 @@ impl Task {
         own || self.claim.is_none() && self.state == TaskState::Running
     }
 
-    fn is_group(&self) -> bool {
+    pub(super) fn is_group(&self) -> bool {
         let spec = self.spec.as_deref();
         spec.is_some_and(|spec| matches!(spec.work, Work::Group { .. }))
     }

@@ -514,7 +514,8 @@ impl Replica {
                 | Wish::Hold
                 | Wish::Release { .. }
                 | Wish::Again { .. }
-                | Wish::Remove { .. } => None,
+                | Wish::Remove { .. }
+                | Wish::Edit(_) => None,
             });
         let (ended, known) = group.progress();
         let counts = group.counts();

@@ -472,6 +472,7 @@ impl Replica {
         };
         let registers = &self.known(*ix).registers;
         let mut lines = self.explain_committee(*ix);
+        lines.extend(registers.edits().map(|(_, by)| format!("edited by {by}")));
         for (tag, bid) in registers.bids() {
             let gone = if bid.gave_up { ", given up" } else { "" };
             lines.push(format!("bid of {tag}: epoch {}{gone}", bid.epoch));
@@ -623,6 +624,9 @@ impl Replica {
             let task = &self.tasks[*ix as usize];
             let outcome = task.complete.as_ref().map(|outcome| outcome.digest());
             let sight = if task.removed { " removed" } else { "" };
+            if let Some(edited) = task.spec.as_ref().filter(|_| task.stated.is_some()) {
+                hasher.update(&postcard::to_stdvec(&**edited).expect("specs encode"));
+            }
             hasher.update(format!("{id} {} {outcome:?}{sight}", task.state.name()).as_bytes());
         }
         *hasher.finalize().as_bytes()

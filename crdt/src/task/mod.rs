@@ -4,6 +4,8 @@
 //! Units: cpus in thousandths, memory in bytes, times in milliseconds of the wall clock, usage in microseconds.
 
 mod array;
+mod edits;
+mod numbered;
 mod options;
 mod outcome;
 mod state;
@@ -16,7 +18,9 @@ use crate::ids::{Digest, TaskId};
 use crate::time::Wall;
 
 pub use self::array::{Element, Elements};
-pub use self::options::{Cause, Condition, Extra, Input, Options};
+pub use self::edits::Edits;
+pub use self::numbered::Extra;
+pub use self::options::{Cause, Condition, Input, Options};
 pub use self::outcome::{
     Captured, Exit, Limits, Outcome, OutcomeDigest, RunReport, Usage, Verdict,
 };

@@ -1,17 +1,15 @@
 //! What few tasks state: written sparsely, so that a plain task costs one byte for all of it, and open-ended, so that what a
 //! newer peer states passes unharmed through an older one.
 //!
-//! Encoded as a list of numbers, each with its value's bytes, in ascending order. A number is given once and never again; a
-//! number that is not known here, or whose value is not understood, is kept as it is and changes nothing. So every version
-//! accepts the same specs, and encodes each as its author did.
+//! See [`super::numbered`] for how.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+use super::numbered::numbered;
 use super::{Arg, Elements, TaskState, Verdict};
 use crate::ids::TaskId;
 use crate::time::Wall;
@@ -139,43 +137,9 @@ pub enum Input {
     Bytes(Arg),
 }
 
-/// Options that are not understood here, by number.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Extra(Vec<(u16, Vec<u8>)>);
-
-macro_rules! options {
-    ($($(#[doc = $doc:literal])* $number:literal $name:ident: $type:ty),* $(,)?) => {
-        /// What few tasks state; see the module.
-        #[derive(Clone, PartialEq, Eq, Debug, Default)]
-        pub struct Options {
-            $($(#[doc = $doc])* pub $name: $type,)*
-            /// What is not understood here.
-            pub extra: Extra,
-        }
-
-        impl Options {
-            /// Every option that is stated, by number.
-            fn stated(&self) -> Vec<(u16, Vec<u8>)> {
-                let mut stated = self.extra.0.clone();
-                $(stated.extend(encoded(&self.$name).map(|value| ($number, value)));)*
-                stated.sort_unstable_by_key(|(number, _)| *number);
-                stated
-            }
-
-            fn take(&mut self, number: u16, value: Vec<u8>) {
-                match number {
-                    $($number => match decoded(&value) {
-                        Some(known) => self.$name = known,
-                        None => self.extra.0.push((number, value)),
-                    },)*
-                    _ => self.extra.0.push((number, value)),
-                }
-            }
-        }
-    };
-}
-
-options! {
+numbered! {
+    /// What few tasks state; see the module.
+    Options:
     /// These must have ended first, however.
     1 after_any: Vec<TaskId>,
     /// These must have ended otherwise than well first.
@@ -248,37 +212,6 @@ impl Options {
         let half = whole / 2;
         let nanos = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX);
         whole - Duration::from_nanos(draw % nanos.saturating_add(1))
-    }
-}
-
-/// The encoding of what is stated; what is left at its default is not.
-fn encoded<T: Serialize + Default + PartialEq>(value: &T) -> Option<Vec<u8>> {
-    (*value != T::default()).then(|| postcard::to_stdvec(value).expect("options encode"))
-}
-
-/// The value, if these bytes are what it is encoded as.
-fn decoded<T: Serialize + DeserializeOwned + Default + PartialEq>(bytes: &[u8]) -> Option<T> {
-    let value = postcard::from_bytes(bytes).ok()?;
-    (encoded(&value).as_deref() == Some(bytes)).then_some(value)
-}
-
-impl Serialize for Options {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.stated().serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Options {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let stated = Vec::<(u16, Vec<u8>)>::deserialize(deserializer)?;
-        if !stated.is_sorted_by(|a, b| a.0 < b.0) {
-            return Err(serde::de::Error::custom("options are out of order"));
-        }
-        let mut options = Self::default();
-        for (number, value) in stated {
-            options.take(number, value);
-        }
-        Ok(options)
     }
 }
 

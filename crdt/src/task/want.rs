@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::OutcomeDigest;
+use super::{Edits, OutcomeDigest};
 use crate::ids::Epoch;
 use crate::time::Hlc;
 
@@ -62,6 +62,9 @@ pub enum Wish {
         /// The outcomes that it may have ended with; none: it was cancelled for want of a dependency, or is a group.
         ended: Vec<OutcomeDigest>,
     },
+    /// As long as it has not started, it is to be otherwise than it was submitted. The replica that takes the wish puts in what was
+    /// edited before.
+    Edit(Box<Edits>),
 }
 
 /// The registers of wishes about a task: those of different ones do not hide each other.
@@ -75,6 +78,8 @@ pub enum About {
     Again,
     /// That nobody is to see it any more.
     Removal,
+    /// In what it is otherwise than it was submitted.
+    Edit,
 }
 
 impl Wish {
@@ -89,6 +94,7 @@ impl Wish {
             Self::Hold | Self::Release { .. } => About::Hold,
             Self::Again { .. } => About::Again,
             Self::Remove { .. } => About::Removal,
+            Self::Edit(_) => About::Edit,
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use crdt::ids::TaskId;
 use crdt::replica::Replica;
-use crdt::task::{Input, Options, Work};
+use crdt::task::{Edits, Input, Needs, Options, Work};
 use crdt::time::Wall;
 
 use super::ids;
 use super::lines::{Caller, SubmissionError};
-use super::wire::{Life, Requirements, StdinWord};
+use super::wire::{EditWords, Life, Requirements, StdinWord};
 
 /// Returns the options that a request states; `place` is the task's in its submission.
 ///
@@ -91,6 +91,31 @@ fn source(
         );
     }
     Ok(id)
+}
+
+/// Returns what a person states of a task otherwise.
+pub(crate) fn edits(words: EditWords) -> Edits {
+    let default = Needs::default().cpu_milli;
+    let cpus = match (words.cpus, words.cpus_but) {
+        (cpus, Some(but)) => Some((cpus.map_or(default, milli), Some(milli(but)))),
+        (Some(cpus), None) => Some((milli(cpus), None)),
+        (None, None) => None,
+    };
+    let resources = words.resources.map(|resources| {
+        let each = resources.into_iter();
+        each.map(|(name, amount)| (name, milli(amount))).collect()
+    });
+    Edits {
+        name: words.name,
+        priority: words.priority,
+        cpus,
+        memory: words.memory,
+        resources,
+        hosts: words.hosts,
+        platform: words.platform,
+        queue: words.queue,
+        ..Edits::default()
+    }
 }
 
 /// Thousandths of an amount.

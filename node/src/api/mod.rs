@@ -6,7 +6,7 @@
 pub mod answers;
 pub mod codec;
 pub mod ids;
-mod life;
+pub(crate) mod life;
 pub mod lines;
 pub mod news;
 pub mod page;

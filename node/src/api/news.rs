@@ -90,6 +90,13 @@ pub enum Happening {
         /// `TAG-N`; `TAG-N.I` for an element of an array.
         id: String,
     },
+    /// A task that had not started is to be otherwise.
+    Edited {
+        /// `TAG-N`; `TAG-N.I` for an element of an array.
+        id: String,
+        /// Who said so last.
+        by: String,
+    },
     /// A host is another than it was.
     Host {
         /// What people call it.
@@ -197,6 +204,13 @@ mod tests {
                     id: "k3v7qa-1".to_owned(),
                 },
                 r#""event":"removed","id":"k3v7qa-1"}"#,
+            ),
+            (
+                Happening::Edited {
+                    id: "k3v7qa-1".to_owned(),
+                    by: "ann".to_owned(),
+                },
+                r#""event":"edited","id":"k3v7qa-1","by":"ann"}"#,
             ),
             (
                 Happening::Gap { lost: Some(12) },

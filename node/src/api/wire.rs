@@ -142,6 +142,14 @@ pub enum Call {
         #[serde(flatten)]
         which: Selection,
     },
+    /// Let tasks that have not started be otherwise than they were submitted. Answered by [`Noted`].
+    Edit {
+        /// Which; of a group all members.
+        #[serde(flatten)]
+        which: Selection,
+        /// In what.
+        edits: Box<EditWords>,
+    },
     /// Remove tasks that have ended: nobody sees them any more, and their output is deleted. Answered by [`Noted`].
     Remove {
         /// Which; of a group all members; with `all`, none means all of the caller's.
@@ -314,6 +322,39 @@ pub struct Requirements {
     pub reads: Vec<Arg>,
 }
 
+/// What a task is to be otherwise; what is not stated stays as it is.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EditWords {
+    /// For people; empty: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Higher first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// Processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<f64>,
+    /// All processors of the host but so many, whatever `cpus` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus_but: Option<f64>,
+    /// Bytes, after none, one, two losses of memory, and so on; empty: unstated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Vec<u64>>,
+    /// Named resources, and how much of each: all that it needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<BTreeMap<String, f64>>,
+    /// Hosts, as [`crdt::fit::HostPatterns`] reads them; empty: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<String>,
+    /// System, or system and machine; empty: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// The named queue; empty: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+}
+
 /// When a task may start, how long and how often it may run, and where its streams lead: what few tasks state.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -467,7 +508,7 @@ pub enum Body {
     Progress(Progress),
     /// To `events`.
     Events(EventList),
-    /// To `kill`, `retry`, `hold`, `release` and [`Call::Remove`].
+    /// To `kill`, `retry`, `hold`, `release`, `edit` and [`Call::Remove`].
     Noted(Noted),
     /// To [`Call::Assign`].
     Assigned(Assigned),
@@ -740,7 +781,8 @@ pub struct Progress {
 /// What became of a wish about tasks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Noted {
-    /// Tasks that had ended before: it came too late for them. Those that are to run again, or to be removed: they had not.
+    /// Tasks that had ended before, or, where they are edited, had started: it came too late for them. Those that are to run again, or
+    /// to be removed: they had not ended.
     pub ended: Vec<TaskLine>,
     /// How many others were named; the members of a group are not counted apart.
     pub asked: u64,

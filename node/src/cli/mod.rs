@@ -9,6 +9,7 @@ mod columns;
 mod demo;
 mod doctor;
 mod drain;
+mod edit;
 mod events;
 mod hold;
 mod interrupt;
@@ -114,6 +115,7 @@ enum Verb {
     Kill(kill::Options),
     Retry(retry::Options),
     Rm(rm::Options),
+    Edit(edit::Options),
     Hold(hold::HoldOptions),
     Release(hold::ReleaseOptions),
     Drain(drain::DrainOptions),
@@ -265,6 +267,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
         Some(Verb::Kill(options)) => kill::run(&context, options),
         Some(Verb::Retry(options)) => retry::run(&context, options),
         Some(Verb::Rm(options)) => rm::run(&context, options),
+        Some(Verb::Edit(options)) => edit::run(&context, options),
         Some(Verb::Hold(options)) => hold::hold(&context, options),
         Some(Verb::Release(options)) => hold::release(&context, options),
         Some(Verb::WhyTwice(options)) => why_twice::run(&context, options),

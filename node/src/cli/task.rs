@@ -349,7 +349,7 @@ fn inherited(
 }
 
 /// Checks patterns of hosts; they are matched by each host.
-fn hosts(text: &str) -> Result<String, NoHosts> {
+pub(super) fn hosts(text: &str) -> Result<String, NoHosts> {
     text.parse::<HostPatterns>().map(|_| text.to_owned())
 }
 

@@ -1,4 +1,5 @@
-//! The settings file: TOML whose keys are the long options of the command line, without their dashes.
+//! Settings in TOML, whose keys are the long options of a command line, without their dashes: the node's file, and what `aque edit`
+//! shows of a task.
 //!
 //! There is one definition of each option, clap's. The file is read as a list of keys; each is looked up there, has its type
 //! checked against what the option takes, and its value tried as the option's. What is well becomes the option's default, so
@@ -21,11 +22,20 @@ const MOST_BYTES: u64 = 1 << 20;
 
 /// A settings file that was read, or none.
 #[derive(Debug, Default)]
-pub(super) struct File {
+pub(crate) struct File {
     path: PathBuf,
     entries: Vec<Entry>,
     /// What is amiss in it, in the order of lines.
-    pub(super) problems: Vec<String>,
+    pub(crate) problems: Vec<Amiss>,
+}
+
+/// What is amiss with a line of a file, or with all of it.
+#[derive(Debug)]
+pub(crate) struct Amiss {
+    /// From 1.
+    pub(crate) line: Option<usize>,
+    /// What, and perhaps what to do.
+    pub(crate) what: String,
 }
 
 /// A key with a value that its option takes.
@@ -59,14 +69,18 @@ impl File {
         match read_text(&path) {
             Ok(text) => Self::parse(path, &text, options),
             Err(error) => Self {
-                problems: vec![format!("{}: {error}", path.display())],
+                problems: vec![Amiss {
+                    line: None,
+                    what: error.to_string(),
+                }],
                 path,
                 entries: Vec::new(),
             },
         }
     }
 
-    fn parse(path: PathBuf, text: &str, options: &Command) -> Self {
+    /// Reads the text of a file.
+    pub(crate) fn parse(path: PathBuf, text: &str, options: &Command) -> Self {
         let (table, errors) = DeTable::parse_recoverable(text);
         let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
         let mut found: BTreeMap<usize, Vec<String>> = BTreeMap::new();
@@ -92,13 +106,12 @@ impl File {
                 Err(problems) => found.entry(at).or_default().extend(problems),
             }
         }
-        let told = |(line, what): (usize, Vec<String>)| {
-            let shown = path.display();
-            let all: Vec<String> = what
-                .iter()
-                .map(|what| format!("{shown}:{line}: {what}"))
-                .collect();
-            all
+        let told = |(line, all): (usize, Vec<String>)| {
+            let amiss = move |what| Amiss {
+                line: Some(line),
+                what,
+            };
+            all.into_iter().map(amiss)
         };
         let problems = found.into_iter().flat_map(told).collect();
         Self {
@@ -106,6 +119,31 @@ impl File {
             entries,
             problems,
         }
+    }
+
+    /// Returns what is amiss, each with its place.
+    pub(crate) fn told(&self) -> impl Iterator<Item = String> + '_ {
+        let path = self.path.display();
+        self.problems.iter().map(move |amiss| match amiss.line {
+            Some(line) => format!("{path}:{line}: {}", amiss.what),
+            None => format!("{path}: {}", amiss.what),
+        })
+    }
+
+    /// Returns what would stand on the command line instead of what this file says otherwise than another.
+    pub(crate) fn words_besides(&self, other: &Self) -> Vec<String> {
+        let same = |entry: &&Entry| {
+            let mut others = other.entries.iter();
+            others.any(|of| (&of.key, &of.values) == (&entry.key, &entry.values))
+        };
+        let changed = self.entries.iter().filter(|entry| !same(entry));
+        let words = changed.flat_map(|Entry { key, values, .. }| {
+            // An empty list stands for none.
+            let none = values.is_empty().then_some("");
+            let values = values.iter().map(String::as_str).chain(none);
+            values.map(move |value| format!("--{key}={value}"))
+        });
+        words.collect()
     }
 
     /// Makes the values of the file the defaults of their options.
@@ -216,13 +254,20 @@ fn texts(arg: &Arg, value: &DeValue<'_>) -> Result<Vec<String>, &'static str> {
             DeValue::Float(number) => Ok(vec![number.to_string()]),
             _ => Err("a number"),
         },
-        _ if is(&[TypeId::of::<u8>(), TypeId::of::<u32>()]) => match value {
+        _ if is(&[TypeId::of::<u8>(), TypeId::of::<u32>(), TypeId::of::<i32>()]) => match value {
             DeValue::Integer(number) => Ok(vec![number.to_string()]),
             _ => Err("a whole number"),
         },
-        _ => match value.as_str() {
+        _ if is(&[TypeId::of::<String>(), TypeId::of::<PathBuf>()]) => match value.as_str() {
             Some(text) => Ok(vec![text.to_owned()]),
             None => Err("a string"),
+        },
+        // A word with a meaning of its own, such as a number of processors or "all".
+        _ => match value {
+            DeValue::Integer(number) => Ok(vec![number.to_string()]),
+            DeValue::Float(number) => Ok(vec![number.to_string()]),
+            DeValue::String(text) => Ok(vec![text.to_string()]),
+            _ => Err("a string or a number"),
         },
     }
 }
@@ -266,7 +311,8 @@ fn unknown(key: &str, options: &Command) -> String {
     match suggested.filter(|key| option(key, options).is_some()) {
         Some(other) => format!("unknown key {key}; do you mean {other}?"),
         None => format!(
-            "unknown key {key}; the keys are the long options that 'aque-node --help' lists"
+            "unknown key {key}; the keys are the long options that '{} --help' lists",
+            options.get_name()
         ),
     }
 }

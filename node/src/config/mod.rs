@@ -1,7 +1,7 @@
 //! The node's settings: flags, then environment, then a TOML file with the same names ([`file`]), then defaults. Every problem is
 //! listed at once.
 
-mod file;
+pub(crate) mod file;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -243,7 +243,7 @@ impl Cli {
             }
             flags.join.push(ticket.clone());
         }
-        let mut problems = file.problems;
+        let mut problems: Vec<String> = file.told().collect();
         match flags.settle(&var, &places) {
             Ok(settings) if problems.is_empty() => Ok(Chosen { verb, settings }),
             Ok(_) => Err(Problems(problems).into()),

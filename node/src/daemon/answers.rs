@@ -153,6 +153,11 @@ impl Node {
                     self.want(ids, &caller, wish, answers);
                 }
             }
+            Call::Edit { which, edits } => {
+                if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
+                    self.edit(&ids, *edits, &caller, answers);
+                }
+            }
             Call::Remove { which, all } => {
                 if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
                     let among = match (all && which.is_empty(), which.all_users) {
@@ -467,6 +472,11 @@ fn refused(refusal: &Refusal) -> Body {
             FailureKind::Request,
             refusal.to_string(),
             Some("see 'aque settings --help'"),
+        ),
+        Refusal::Edit(_) => failure(
+            FailureKind::Request,
+            refusal.to_string(),
+            Some("see 'aque edit --help'"),
         ),
         Refusal::Spec { .. } => failure(FailureKind::Request, refusal.to_string(), None),
     }

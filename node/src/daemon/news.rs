@@ -49,6 +49,8 @@ enum What {
         host: Option<PeerId>,
         epoch: Epoch,
     },
+    /// Something rare about a task.
+    Of(TaskId, Happening),
     /// All else is rare.
     Told(Happening),
 }
@@ -110,7 +112,7 @@ impl World for Replica {
     }
 
     fn describe(&self, id: TaskId) -> Described {
-        let Some(task) = self.task(id) else {
+        let Some(task) = self.known_task(id) else {
             return Described {
                 label: id.to_string(),
                 ..Described::default()
@@ -125,7 +127,7 @@ impl World for Replica {
     }
 
     fn group(&self, id: TaskId) -> Option<TaskId> {
-        Some(self.task(id)?.member_of?.group)
+        Some(self.known_task(id)?.member_of?.group)
     }
 }
 
@@ -198,11 +200,15 @@ impl News {
                 host: *host,
                 epoch: *epoch,
             }),
-            Notice::Sight { label, removed, .. } => {
+            Notice::Sight { id, label, removed } => {
                 // What is there again is in another state, which is told.
                 if *removed {
-                    self.tell(Happening::Removed { id: label.clone() });
+                    self.add(What::Of(*id, Happening::Removed { id: label.clone() }));
                 }
+            }
+            Notice::Edited { id, label, by } => {
+                let (label, by) = (label.clone(), by.clone());
+                self.add(What::Of(*id, Happening::Edited { id: label, by }));
             }
             Notice::Setting { name, said } => self.tell(Happening::Setting {
                 name: name.clone(),
@@ -499,7 +505,7 @@ impl Reader {
             return true;
         }
         match &happened.what {
-            What::Task { id, .. } => {
+            What::Task { id, .. } | What::Of(id, _) => {
                 let group = || world.group(*id);
                 self.only.contains(id) || group().is_some_and(|group| self.only.contains(&group))
             }
@@ -534,7 +540,7 @@ fn line(seq: u64, happened: &Happened, world: &impl World, names: &Names) -> Eve
                 epoch: epoch.0,
             }
         }
-        What::Told(what) => what.clone(),
+        What::Of(_, what) | What::Told(what) => what.clone(),
     };
     EventLine {
         seq,

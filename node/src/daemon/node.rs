@@ -511,6 +511,10 @@ impl Node {
                 self.boards.task_changed(id);
                 self.task_moved(id);
             }
+            Notice::Edited { id, by, .. } => {
+                debug!(task = %id, by, "task edited");
+                self.boards.task_changed(id);
+            }
             Notice::Member {
                 peer,
                 name,

@@ -56,6 +56,12 @@ pub fn words(what: &Happening) -> Words {
             style: Style::new(),
             more: String::new(),
         },
+        Happening::Edited { id, by } => Words {
+            subject: safe(id),
+            is: "edited".to_owned(),
+            style: Style::new(),
+            more: format!("by {}", safe(by)),
+        },
         Happening::Host { host, is, .. } => Words {
             subject: format!("host {}", harmless(host)),
             is: is.text().to_owned(),

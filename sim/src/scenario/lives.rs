@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crdt::event::Reply;
 use crdt::ids::TaskId;
-use crdt::task::{Cause, TaskState};
+use crdt::task::{Cause, Edits, TaskState};
 use crdt::time::Wall;
 
 use super::{Course, SOON, Scenario, expect, next_start, submit, three, until, warm};
@@ -140,6 +140,30 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         about: "a dependency is removed before others hear of its end: what waits goes by that end; a group goes with its last member",
         setup: three,
         script: remove_with_dependents,
+    },
+    Scenario {
+        name: "edited_before_it_starts",
+        about: "priorities and needs are changed at other hosts: what starts first, and where, is as they say; what runs is left alone",
+        setup: three,
+        script: edit,
+    },
+    Scenario {
+        name: "edited_on_both_sides_of_a_split",
+        about: "two hosts edit one task while they do not hear of each other: all come to the later word, also after a power cut",
+        setup: three,
+        script: edit_in_split,
+    },
+    Scenario {
+        name: "edited_while_it_is_bid_for",
+        about: "tasks are edited at every host as they are claimed: each runs once, and what is left goes by the new values",
+        setup: three,
+        script: edit_in_a_hurry,
+    },
+    Scenario {
+        name: "edited_through_crashes_and_a_split",
+        about: "tasks are edited on both sides of a split as they are claimed, their hosts die and start again: no two runs overlap",
+        setup: three,
+        script: edit_through_faults,
     },
 ];
 
@@ -836,6 +860,180 @@ fn remove_with_dependents(world: &mut World) -> Course {
     expect(
         all_removed(world, ids[1]),
         "what never ran is removed as well",
+    )
+}
+
+fn priority(priority: i32) -> Edits {
+    Edits {
+        priority: Some(priority),
+        ..Edits::default()
+    }
+}
+
+fn edit(world: &mut World) -> Course {
+    warm(world);
+    let runs = submit(world, 0, Batch::one(Plan::succeed(SECOND * 6)))?;
+    next_start(world, SOON)?;
+    for host in 0..world.hosts() {
+        world.drain_host(host);
+    }
+    let plan = Plan::succeed(SECOND / 5);
+    let mut batch = Batch::many(3, plan);
+    batch.add(plan).spec.needs.cpu_milli = 64_000;
+    let ids = submit(world, 0, batch)?;
+    until(world, SOON, "h1 knows them", |world| {
+        super::knows(world, 1, ids[3])
+    })?;
+    until(world, SOON, "one fits nowhere", |world| {
+        all_say(world, ids[3], TaskState::Pending, "fits no host")
+    })?;
+    let late = world.edit(1, &runs, priority(1));
+    world.edit(1, &ids[2..3], priority(2_000));
+    let needs = Edits {
+        cpus: Some((1_000, None)),
+        ..priority(3_000)
+    };
+    world.edit(2, &ids[3..], needs);
+    world.edit(2, &ids[3..], priority(3_001));
+    let edited = |world: &World, task: TaskId, milli: u32, priority: i32| {
+        (0..world.hosts()).all(|host| {
+            let view = world.replica(host).and_then(|replica| replica.task(task));
+            view.is_some_and(|view| {
+                (view.spec.needs.cpu_milli, view.spec.priority) == (milli, priority)
+            })
+        })
+    };
+    until(world, SOON, "all see what was edited", |world| {
+        edited(world, ids[2], 1_000, 2_000) && edited(world, ids[3], 1_000, 3_001)
+    })?;
+    expect(
+        matches!(world.reply(late), Some(Reply::Noted { ended }) if ended.len() == 1),
+        "what runs is left alone",
+    )?;
+    until(world, SOON, "what runs has ended", |world| {
+        world.oracle().is_committed(runs[0])
+    })?;
+    // On one host, which has room for two at once.
+    world.undrain_host(1);
+    let mut order = Vec::new();
+    let all = until(world, SOON * 2, "all four run", |world| {
+        let new = ids.iter().filter(|id| world.oracle().starts(**id) > 0);
+        let new: Vec<TaskId> = new.filter(|id| !order.contains(*id)).copied().collect();
+        order.extend(new);
+        order.len() == 4
+    });
+    all?;
+    expect(
+        order[..2].contains(&ids[3]) && order[..2].contains(&ids[2]),
+        "the most urgent first, as edited",
+    )?;
+    world.finish();
+    expect(
+        world.oracle().tally().starts == 5 && edited(world, runs[0], 1_000, 1_000),
+        "each runs once",
+    )
+}
+
+fn edit_in_split(world: &mut World) -> Course {
+    warm(world);
+    let mut batch = Batch::default();
+    batch.add(Plan::succeed(SECOND / 5)).spec.options.held = true;
+    let ids = submit(world, 0, batch)?;
+    world.run_for(SECOND * 2);
+    world.split(&[&[0, 1], &[2]]);
+    world.edit(0, &ids, priority(5));
+    world.run_for(SECOND);
+    let later = Edits {
+        queue: Some("later".to_owned()),
+        ..Edits::default()
+    };
+    world.edit(2, &ids, later);
+    world.run_for(SECOND);
+    world.heal_links();
+    let agree = |world: &World| {
+        (0..world.hosts()).all(|host| {
+            let view = world.replica(host).and_then(|replica| replica.task(ids[0]));
+            view.is_some_and(|view| {
+                (view.spec.priority, &view.spec.options.queue[..]) == (1_000, "later")
+            })
+        })
+    };
+    until(world, SOON, "all come to the later word", agree)?;
+    cut_power(world);
+    until(world, SOON * 2, "and remember it", agree)?;
+    // One word more, of who has heard of both.
+    world.edit(1, &ids, priority(7));
+    world.hold(1, &ids, false);
+    world.finish();
+    expect(
+        !agree(world) && all_say(world, ids[0], TaskState::Success, ""),
+        "it runs as it was edited last",
+    )
+}
+
+fn edit_in_a_hurry(world: &mut World) -> Course {
+    warm(world);
+    let mut ids = Vec::new();
+    for host in 0..3 {
+        let batch = Batch::many(6, Plan::succeed(SECOND / 3));
+        let token = world.submit(host, batch);
+        for round in 0..6 {
+            world.run_for(SECOND / 20);
+            let tasks = world.tasks_of(token).to_vec();
+            let edits = Edits {
+                cpus: Some((500 + 100 * round, None)),
+                queue: Some(format!("q{round}")),
+                ..priority(i32::try_from(round).unwrap_or(0))
+            };
+            for task in tasks {
+                world.edit((host + 1) % 3, &[task], edits.clone());
+            }
+        }
+        ids.extend(world.tasks_of(token).to_vec());
+    }
+    world.finish();
+    expect(
+        ids.len() == 18 && ids.iter().all(|id| world.oracle().starts(*id) == 1),
+        "each runs once",
+    )
+}
+
+/// What the judges see to: no run overlaps another, and none follows a success.
+fn edit_through_faults(world: &mut World) -> Course {
+    warm(world);
+    let token = world.submit(0, Batch::many(12, Plan::succeed(SECOND / 2)));
+    until(world, SOON, "they are taken", |world| {
+        world.reply(token).is_some()
+    })?;
+    let ids = world.tasks_of(token).to_vec();
+    for round in 0..9_u32 {
+        let edits = |host: usize| Edits {
+            cpus: Some((400 + 50 * round, None)),
+            queue: Some(format!("q{round}-{host}")),
+            ..priority(i32::try_from(round).unwrap_or(0))
+        };
+        match round % 3 {
+            0 => world.split(&[&[0, 1], &[2]]),
+            1 => {
+                next_start(world, SOON * 2)?;
+                world.crash_host(1, Some(SECOND), Unsynced::Drawn);
+            }
+            _ => world.heal_links(),
+        }
+        let up = (0..3).filter(|host| world.replica(*host).is_some());
+        for host in up.collect::<Vec<_>>() {
+            world.edit(host, &ids, edits(host));
+        }
+        world.run_for(SECOND / 3);
+    }
+    world.heal_links();
+    world.finish();
+    cut_power(world);
+    world.finish();
+    expect(
+        ids.iter()
+            .all(|id| all_say(world, *id, TaskState::Success, "")),
+        "all have succeeded",
     )
 }
 

@@ -83,6 +83,7 @@ pub fn draw(seed: u64) -> Drawn {
     draw_inputs(&setup, &mut work);
     draw_rounds(&setup, calm_at, &mut deeds);
     draw_removals(&setup, calm_at, &mut deeds);
+    draw_edits(&setup, calm_at, &mut deeds);
     let spite = if rng.bool() { 0 } else { rng.u32(20..200) };
     Drawn {
         setup,
@@ -281,6 +282,21 @@ fn draw_removals(setup: &Setup, calm_at: Duration, deeds: &mut Vec<(Duration, De
         let host = rng.usize(0..setup.hosts);
         let at = chance::span(&mut rng, soon, calm_at);
         deeds.push((at, Deed::Remove(host, rng.usize(0..20))));
+    }
+    deeds.sort_by_key(|(at, _)| *at);
+}
+
+/// Tasks that have not started, perhaps, and are to be otherwise; what they need, every host has.
+fn draw_edits(setup: &Setup, calm_at: Duration, deeds: &mut Vec<(Duration, Deed)>) {
+    let mut rng = chance::stream(setup.seed, Purpose::Faults, 7, 0);
+    if rng.u32(0..3) > 0 {
+        return;
+    }
+    let soon = Duration::from_millis(500);
+    for _ in 0..rng.usize(1..16) {
+        let host = rng.usize(0..setup.hosts);
+        let at = chance::span(&mut rng, soon, calm_at);
+        deeds.push((at, Deed::Edit(host, rng.usize(0..20), rng.u32(100..1_001))));
     }
     deeds.sort_by_key(|(at, _)| *at);
 }

@@ -101,6 +101,7 @@ fn deed_without(deed: &Deed, gone: HostIx) -> Option<Deed> {
         Deed::Kill(host, nth) => Deed::Kill(of(host)?, *nth),
         Deed::Again(host, nth) => Deed::Again(of(host)?, *nth),
         Deed::Remove(host, nth) => Deed::Remove(of(host)?, *nth),
+        Deed::Edit(host, nth, milli) => Deed::Edit(of(host)?, *nth, *milli),
         Deed::Drain(host) => Deed::Drain(of(host)?),
         Deed::Retire(host, on) => Deed::Retire(of(host)?, *on),
         Deed::Forget(host, other) => Deed::Forget(of(host)?, of(other)?),

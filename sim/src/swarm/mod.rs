@@ -75,6 +75,9 @@ pub enum Deed {
     Again(HostIx, usize),
     /// A person wants nobody to see a task any more that has ended: the n-th of those that were acknowledged.
     Remove(HostIx, usize),
+    /// A person wants a task to be otherwise that has not started: the n-th of those that were acknowledged. It takes so many
+    /// thousandths of a processor then, and has another priority and queue.
+    Edit(HostIx, usize, u32),
     /// A host takes no new tasks.
     Drain(HostIx),
     /// It takes new tasks again.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crdt::ids::TaskId;
+use crdt::task::Edits;
 use fastrand::Rng;
 
 use super::{Deed, Drawn, draw};
@@ -247,6 +248,18 @@ impl Player {
                 let target: Option<TaskId> = world.oracle().acked().nth(nth);
                 if let Some(task) = target {
                     world.remove(host, &[task]);
+                }
+            }
+            Deed::Edit(host, nth, milli) => {
+                let target: Option<TaskId> = world.oracle().acked().nth(nth);
+                if let Some(task) = target {
+                    let edits = Edits {
+                        cpus: Some((milli, None)),
+                        priority: i32::try_from(milli).ok(),
+                        queue: Some(format!("q{}", milli % 3)),
+                        ..Edits::default()
+                    };
+                    world.edit(host, &[task], edits);
                 }
             }
             Deed::Drain(host) => world.drain_host(host),

@@ -204,6 +204,7 @@ impl World {
             Notice::Member { .. }
             | Notice::Setting { .. }
             | Notice::Sight { .. }
+            | Notice::Edited { .. }
             | Notice::Skewed { .. } => {}
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crdt::entry::DutyKind;
 use crdt::event::{Durability, Input, Reply, Token};
 use crdt::ids::{Epoch, TaskId};
-use crdt::task::{TaskSpec, Wish};
+use crdt::task::{Edits, TaskSpec, Wish};
 
 use super::World;
 use crate::plan::{Batch, Plan};
@@ -104,6 +104,11 @@ impl World {
             self.oracle.removed(*task);
         }
         self.want(host, tasks, Wish::Remove { ended: Vec::new() })
+    }
+
+    /// A person wants tasks to be otherwise that have not started, and says so at a host.
+    pub fn edit(&mut self, host: HostIx, tasks: &[TaskId], edits: Edits) -> Token {
+        self.want(host, tasks, Wish::Edit(Box::new(edits)))
     }
 
     /// A person wants tasks kept from starting, or let go, and says so at a host.

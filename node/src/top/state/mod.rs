@@ -393,7 +393,9 @@ impl State {
         }
         for event in list.events {
             match event.what {
-                Happening::Task { .. } | Happening::Removed { .. } => self.tasks.happened(),
+                Happening::Task { .. } | Happening::Removed { .. } | Happening::Edited { .. } => {
+                    self.tasks.happened()
+                }
                 Happening::Host { .. } | Happening::Rest { .. } => self.hosts.stale = true,
                 Happening::Gap { .. } => {
                     self.tasks.happened();
