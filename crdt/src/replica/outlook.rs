@@ -335,7 +335,9 @@ impl Replica {
             return None;
         }
         let names = silent.iter().map(|peer| self.host_name(peer.tag()));
-        Some(Delay::Committee(names.collect()))
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        Some(Delay::Committee(names))
     }
 
     /// Where a task's input is, if that host is not heard of.
