@@ -24,3 +24,4 @@ pub mod render;
 pub mod signals;
 pub mod storage;
 mod top;
+mod usage;

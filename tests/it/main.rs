@@ -4,7 +4,7 @@
 //! `cli`, `select`, `status` and `xargs` (the programs as scripts meet them), `demo`, `doctor`, `events` and `top` (what happens, for programs and on a screen), `faults` (kill, stop, restart), `guard` (what outlives a
 //! node), `node_life` (what a node does by itself), `partition` (networks that split), `committees` (hosts that leave), `lives`, `again`, `edit`, `rm`, `arrays`, `graphs`, `pipes`, `calls`, `environments`, `queues`, `fit`, `places` and `limits`
 //! (when a task starts and ends, where, and what it may take), `policies` (what people choose for both), `chaos`
-//! (all of that at random), `bad_input` and `traitor` (who sends what nobody may).
+//! (all of that at random), `mishaps`, `bad_input` and `traitor` (what goes wrong by itself, and who sends what nobody may).
 
 mod again;
 mod arrays;
@@ -25,6 +25,7 @@ mod graphs;
 mod guard;
 mod limits;
 mod lives;
+mod mishaps;
 mod node_life;
 mod partition;
 mod pipes;

@@ -34,6 +34,9 @@ pub enum IdError {
     Range(String),
 }
 
+/// What to do about it.
+pub const LOOK: &str = "aque status -x lists the tasks that are known here";
+
 /// What ids are looked up in.
 pub trait Book {
     /// The tag of the node asked.

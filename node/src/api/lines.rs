@@ -362,7 +362,8 @@ impl SubmissionError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Id(_) | Self::Task { .. } => None,
+            Self::Id(_) => Some(ids::LOOK.to_owned()),
+            Self::Task { .. } => None,
             Self::Pipe { hint, .. } => Some(hint.clone()),
         }
     }

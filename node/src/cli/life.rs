@@ -36,7 +36,7 @@ pub(crate) struct LifeOptions {
     #[arg(long, value_name = "DUR", value_parser = parse::duration)]
     expire: Option<Duration>,
     /// End a run that takes longer: SIGTERM, 10 seconds later SIGKILL
-    #[arg(long, value_name = "DUR", value_parser = parse::duration)]
+    #[arg(long, value_name = "DUR", value_parser = parse::some_time)]
     timeout: Option<Duration>,
     /// Hold it until 'aque release'
     #[arg(long)]

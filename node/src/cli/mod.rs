@@ -43,11 +43,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::client::{Client, own_sockets};
 use crate::render::{Screen, note};
+use crate::usage;
 use problem::{Kind, Problem};
 
 /// aque: run commands on the hosts of a mesh, each once, without a server.
@@ -241,13 +242,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     let top = command();
     let args = xargs::words::spelled_out(&top, args);
-    let matches = match top.try_get_matches_from(args) {
+    let matches = match top.try_get_matches_from(&args) {
         Ok(matches) => matches,
-        Err(error) => return explain(&error),
+        Err(error) => return explain(&error, &args),
     };
     match Cli::from_arg_matches(&matches) {
         Ok(cli) => finish(run(cli, &matches)),
-        Err(error) => explain(&error),
+        Err(error) => explain(&error, &args),
     }
 }
 
@@ -298,43 +299,18 @@ fn finish(done: Result<u8, Problem>) -> ExitCode {
 }
 
 /// Prints help where it was asked for; any other error of the parser becomes one line.
-fn explain(error: &clap::Error) -> ExitCode {
+fn explain(error: &clap::Error, words: &[OsString]) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => finish(Err(Problem::output(&error))),
         },
-        _ => finish(Err(usage_problem(error))),
+        _ => finish(Err(usage_problem(error, words))),
     }
 }
 
-fn usage_problem(error: &clap::Error) -> Problem {
-    let text = error.render().to_string();
-    let mut parts: Vec<&str> = Vec::new();
-    for line in text.lines().map(str::trim) {
-        if line.starts_with("Usage:") || line.starts_with("For more information") {
-            break;
-        }
-        if !line.is_empty() {
-            parts.push(line.strip_prefix("tip: ").unwrap_or(line));
-        }
-    }
-    let what = parts.join("; ").replace(":; ", ": ");
-    let what = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
-    let usage = error
-        .get(ContextKind::Usage)
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let verb = usage
-        .split_whitespace()
-        .skip_while(|word| *word != "aque")
-        .nth(1);
-    let verb = verb.filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
-    let gap = if verb.is_some() { " " } else { "" };
-    Problem::usage(what).hint(format!(
-        "try 'aque {}{gap}--help'",
-        verb.unwrap_or_default()
-    ))
+fn usage_problem(error: &clap::Error, words: &[OsString]) -> Problem {
+    Problem::usage(usage::mistake(error)).hint(usage::remedy(&command(), words))
 }
 
 /// The sockets to try: the one that was named, else those of this machine's own node.
@@ -364,7 +340,8 @@ mod tests {
 
     fn refused(args: &[&str]) -> String {
         let error = command().try_get_matches_from(args).unwrap_err();
-        usage_problem(&error).line().unwrap()
+        let words: Vec<OsString> = args.iter().map(Into::into).collect();
+        usage_problem(&error, &words).line().unwrap()
     }
 
     #[test]

@@ -91,9 +91,8 @@ pub(crate) fn cpus(text: &str) -> Result<Cpus, String> {
     if text == "all" {
         return Ok(Cpus::AllBut(0));
     }
-    let number: f64 = text.parse().map_err(|_| {
-        "write a number of processors as 2, 0.5, -1 (all but one) or all".to_owned()
-    })?;
+    let number = text.parse::<f64>().ok().filter(|number| !number.is_nan());
+    let number = number.ok_or("write a number of processors as 2, 0.5, -1 (all but one) or all")?;
     if number < 0.0 {
         return milli(-number).map(Cpus::AllBut);
     }
@@ -110,6 +109,28 @@ fn milli(number: f64) -> Result<u32, String> {
         reason = "the range was checked above"
     )]
     Ok((number * 1_000.0).ceil() as u32)
+}
+
+/// Parses a duration that is more than none.
+pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time.is_zero() {
+        return Err("it is more than 0".to_owned());
+    }
+    Ok(time)
+}
+
+/// Parses a platform: a system, or a system and a machine.
+pub(crate) fn platform(text: &str) -> Result<String, String> {
+    let is_name = |name: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        !name.is_empty() && name.chars().all(fits)
+    };
+    let (system, machine) = text.split_once('/').unwrap_or((text, "any"));
+    match is_name(system) && is_name(machine) {
+        true => Ok(text.to_owned()),
+        false => Err("write a platform as linux or linux/x86_64".to_owned()),
+    }
 }
 
 /// Parses a signal: `TERM`, `SIGTERM`, `15`, any case.
@@ -292,6 +313,16 @@ mod tests {
         }
         for text in ["", "4X", "-1", "G", "4G,8G"] {
             assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn platform_table() {
+        for text in ["linux", "Linux/x86_64", "linux/aarch64"] {
+            assert_eq!(platform(text).as_deref(), Ok(text));
+        }
+        for text in ["", "/", "linux/", "/x86_64", "a/b/c", "two words"] {
+            assert!(platform(text).is_err(), "{text}");
         }
     }
 

@@ -40,7 +40,7 @@ pub(crate) struct TaskOptions {
     #[arg(long, value_name = "PATTERNS", value_parser = hosts)]
     host: Option<String>,
     /// System, or system and machine, such as linux or linux/x86_64
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse::platform)]
     platform: Option<String>,
     /// Directory to run in [default: this one]
     #[arg(long, value_name = "DIR")]

@@ -435,7 +435,7 @@ impl Node {
     }
 }
 
-pub(super) const LOOK: Option<&str> = Some("aque status -x lists the tasks that are known here");
+pub(super) const LOOK: Option<&str> = Some(crate::api::ids::LOOK);
 /// What to do when a host is not known.
 const LOOK_NODES: Option<&str> = Some("'aque nodes' lists them");
 

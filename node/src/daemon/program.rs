@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::CommandFactory;
+
 use crdt::config::Config;
 use crdt::ids::Incarnation;
 use crdt::keys::Ed25519Keys;
@@ -35,6 +37,7 @@ use crate::outputs::Outputs;
 use crate::panics;
 use crate::signals::{self, Memory};
 use crate::storage::{Log, LogOptions, LogWriter, Recovery, Tail, read_small, write_small};
+use crate::usage;
 
 /// Exit status after a wrong command line or settings file.
 const USAGE: u8 = 2;
@@ -68,7 +71,7 @@ pub fn program(args: Vec<OsString>) -> ExitCode {
     let words: Vec<OsString> = std::iter::once(name).chain(args).collect();
     let chosen = match Cli::choose(&words, |name| std::env::var_os(name)) {
         Ok(chosen) => chosen,
-        Err(misused) => return explain(&misused),
+        Err(misused) => return explain(&misused, &words),
     };
     let done = origin
         .map_err(Failed::from)
@@ -83,15 +86,17 @@ pub fn program(args: Vec<OsString>) -> ExitCode {
 }
 
 /// Says what is wrong with a command line or a settings file, or shows the help that was asked for.
-fn explain(misused: &Misused) -> ExitCode {
+fn explain(misused: &Misused, words: &[OsString]) -> ExitCode {
     match misused {
-        Misused::Words(error) => {
-            let status = if error.use_stderr() { USAGE } else { 0 };
-            match error.print() {
-                Ok(()) => ExitCode::from(status),
-                Err(_) => ExitCode::FAILURE,
-            }
+        Misused::Words(error) if error.use_stderr() => {
+            let (mistake, remedy) = (usage::mistake(error), usage::remedy(&Cli::command(), words));
+            say(&format!("aque-node: {mistake}; {remedy}"));
+            ExitCode::from(USAGE)
         }
+        Misused::Words(error) => match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
         Misused::Settings(Problems(problems)) => {
             for problem in problems {
                 say(&format!("aque-node: {problem}"));
