@@ -112,6 +112,24 @@ pub struct Client {
     /// The beginning of a line whose end has not come yet.
     partial: Vec<u8>,
     asked: u64,
+    /// How long an answer that needs no waiting is waited for.
+    patience: Duration,
+}
+
+/// How long a node is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    greeting: Duration,
+    answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            greeting: GREETING,
+            answer: ANSWER,
+        }
+    }
 }
 
 impl Client {
@@ -120,15 +138,31 @@ impl Client {
     /// # Errors
     /// [`ClientError::NoNode`] if none does; else what went wrong with the greeting.
     pub fn connect(candidates: &[PathBuf]) -> Result<Self, ClientError> {
+        Self::connect_with(candidates, Patience::default())
+    }
+
+    /// The same, and waits no longer than this for the greeting and for each answer.
+    ///
+    /// # Errors
+    /// As for [`Client::connect`].
+    pub fn connect_within(candidates: &[PathBuf], limit: Duration) -> Result<Self, ClientError> {
+        let patience = Patience {
+            greeting: limit,
+            answer: limit,
+        };
+        Self::connect_with(candidates, patience)
+    }
+
+    fn connect_with(candidates: &[PathBuf], patience: Patience) -> Result<Self, ClientError> {
         let mut tried = Vec::new();
         for path in candidates {
             match connect(path) {
                 Ok(stream) => {
-                    return match Self::greeted(stream, path) {
+                    return match Self::greeted((stream, path), patience) {
                         // Nothing was asked: a node that was just changing its program, and is there now.
-                        Err(ClientError::Closed) => Self::greeted(connect(path)?, path),
+                        Err(ClientError::Closed) => Self::greeted((connect(path)?, path), patience),
                         Err(ClientError::Io(error)) if is_reset(&error) => {
-                            Self::greeted(connect(path)?, path)
+                            Self::greeted((connect(path)?, path), patience)
                         }
                         other => other,
                     };
@@ -149,8 +183,11 @@ impl Client {
         Err(ClientError::NoNode { tried })
     }
 
-    fn greeted(stream: UnixStream, socket: &Path) -> Result<Self, ClientError> {
-        stream.set_write_timeout(Some(ANSWER))?;
+    fn greeted(
+        (stream, socket): (UnixStream, &Path),
+        patience: Patience,
+    ) -> Result<Self, ClientError> {
+        stream.set_write_timeout(Some(patience.answer))?;
         let hello = Hello {
             aque: SCHEMA,
             version: String::new(),
@@ -165,10 +202,11 @@ impl Client {
             hello,
             partial: Vec::new(),
             asked: 0,
+            patience: patience.answer,
         };
-        let hello: Hello = match client.line(Limit::within(GREETING))? {
+        let hello: Hello = match client.line(Limit::within(patience.greeting))? {
             Some(hello) => hello,
-            None => return Err(ClientError::Silent(GREETING)),
+            None => return Err(ClientError::Silent(patience.greeting)),
         };
         if hello.aque != SCHEMA {
             let theirs = hello.aque;
@@ -197,10 +235,11 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; see its variants for what may have been done.
     pub fn ask(&mut self, call: Call) -> Result<Body, ClientError> {
+        let patience = self.patience;
         let mut replies = self.start(call)?;
-        match replies.next(Limit::within(ANSWER))? {
+        match replies.next(Limit::within(patience))? {
             Heard::Reply(body) => Ok(body),
-            Heard::Nothing => Err(ClientError::Silent(ANSWER)),
+            Heard::Nothing => Err(ClientError::Silent(patience)),
             Heard::End => Err(ClientError::Garbled("an answer has no content".to_owned())),
         }
     }
@@ -235,7 +274,7 @@ impl Client {
             .get_mut()
             .write_all(&line)
             .map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => ClientError::Silent(ANSWER),
+                io::ErrorKind::WouldBlock => ClientError::Silent(self.patience),
                 io::ErrorKind::BrokenPipe => ClientError::Closed,
                 _ => error.into(),
             })?;
@@ -279,15 +318,16 @@ impl Client {
             tasks: Vec::new(),
             more: 0,
         };
+        let patience = self.patience;
         let mut replies = self.start(Call::Status(query))?;
         loop {
-            match replies.next(Limit::within(ANSWER))? {
+            match replies.next(Limit::within(patience))? {
                 Heard::Reply(Body::Tasks(page)) => {
                     list.tasks.extend(page.tasks);
                     list.more = page.more;
                 }
                 Heard::Reply(other) => return Err(strange("status", &other)),
-                Heard::Nothing => return Err(ClientError::Silent(ANSWER)),
+                Heard::Nothing => return Err(ClientError::Silent(patience)),
                 Heard::End => return Ok(list),
             }
         }
@@ -749,6 +789,7 @@ mod tests {
             hello,
             partial: Vec::new(),
             asked: 0,
+            patience: ANSWER,
         };
         let mut replies = client.start(Call::Nodes {}).unwrap();
         let limit = Limit::within(Duration::from_millis(20));

@@ -6,16 +6,19 @@
 mod array;
 mod call;
 mod columns;
+mod completions;
 mod demo;
 mod doctor;
 mod drain;
 mod edit;
 mod events;
+mod help;
 mod hold;
 mod interrupt;
 mod invite;
 mod kill;
 mod life;
+mod man;
 mod nodes;
 mod output;
 pub(crate) mod parse;
@@ -56,6 +59,7 @@ use problem::{Kind, Problem};
 /// Any node answers any question with the same truth, wherever a task was submitted or runs.
 #[derive(Debug, Parser)]
 #[command(name = "aque", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -70,7 +74,9 @@ Examples:
   ls *.png | aque xargs -n1 optipng    one task for each file
   aque                                 what is queued, running, done
   aque output last                     what the newest task printed
-  aque demo                            a mesh on this machine, with a killed host, in ten seconds";
+  aque demo                            a mesh on this machine, with a killed host, in ten seconds
+
+'aque help' WORD tells more of a verb, or about ids, filters, states, exit-status, environment, files.";
 
 /// Options of every verb.
 #[derive(Debug, clap::Args)]
@@ -131,6 +137,9 @@ enum Verb {
     Invite(invite::Options),
     Doctor(doctor::Options),
     Demo(demo::Options),
+    Completions(completions::Options),
+    Man(man::Options),
+    Help(help::Options),
 }
 
 /// How much is said beside the answer.
@@ -240,6 +249,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(crate::look::VERB) => return crate::look::main(args.into_iter().skip(2)),
         Some(_) | None => {}
     }
+    if let Some(answered) = completions::answer(&args) {
+        return answered;
+    }
     let top = command();
     let args = xargs::words::spelled_out(&top, args);
     let matches = match top.try_get_matches_from(&args) {
@@ -283,6 +295,9 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
         Some(Verb::Forget(options)) => drain::forget(&context, options),
         Some(Verb::Doctor(_)) => doctor::run(&context),
         Some(Verb::Demo(options)) => demo::run(&context, &options),
+        Some(Verb::Completions(options)) => completions::run(&context, &options),
+        Some(Verb::Man(options)) => man::run(&context, options),
+        Some(Verb::Help(options)) => help::run(&context, &options),
     }
 }
 

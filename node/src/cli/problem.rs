@@ -34,6 +34,19 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Failed,
+        Self::Usage,
+        Self::Unreachable,
+        Self::Busy,
+        Self::Forbidden,
+        Self::TimedOut,
+        Self::Interrupted,
+        Self::Unread,
+    ];
+
     /// Returns the exit status.
     pub(crate) fn status(self) -> u8 {
         match self {

@@ -39,24 +39,28 @@ pub const MOST_DEPTH: u8 = 32;
 
 /// What `aque help filters` prints.
 pub const HELP: &str = "\
-A filter says which tasks are meant; status, output, wait, kill, retry, hold and release take one with -f.
+A filter says which tasks are meant; every verb that takes tasks takes one with -f.
 
   aque status -f \"state = error and age < 1h\"
   aque kill -f \"name ~ 'render*' and not state = running\"
   aque retry -f \"exit in (75, 111) and host != render-07\"
   aque status -xf \"wall > 10m or rss >= 4G\" --csv id,user,wall,rss
 
-Without ids a filter chooses among all of your tasks (-x: of all users), with ids among those that are named and the members of
-their groups. Groups themselves are not looked at; members without a name of their own have their group's.
+Without ids a filter chooses among all of your tasks (-x: of all users), with ids among those that
+are named and the members of their groups. Groups themselves are not looked at; members without a
+name of their own have their group's.
 
 Tests:        = != < <= > >=   ~ and !~ with globs (* and ?)   in (A, B)   not in (A, B)
 Put together: and, or, not, ( )
-Values:       words, or text in ' ' or \" \" (a quote is doubled in it); none for what a task does not have
+Values:       words, or text in ' ' or \" \" (a quote is doubled in it);
+              none for what a task does not have
   sizes       512M, 4G, 1GiB
   times       age > 90s, wall > 1h30m; a bare number is seconds
-  instants    started > '2026-12-24 18:30', ended < 18:30 (the last one), created > 2026-12-24T18:30:00Z
+  instants    started > '2026-12-24 18:30', ended < 18:30 (the last one),
+              created > 2026-12-24T18:30:00Z
   states      creating pending blocked held claimed running success error killed cancelled lost,
-              and the sets READY (pending), UNREADY (creating, blocked, held), ACTIVE (claimed, running), COMPLETE (the rest)
+              and the sets READY (pending), UNREADY (creating, blocked, held),
+              ACTIVE (claimed, running), COMPLETE (the rest)
   signals     by name or number
 
 Fields:
