@@ -155,7 +155,8 @@ pub enum Sabotage {
     VoidCounts,
     /// A new committee does not vote anew for the claim that the old one had voted for (M7).
     SharedVoteDropped,
-    /// Votes of the committee before count with those of the present one (M8).
+    /// Votes of the committee before count with those of the present one (M8). They are split more often than they would be, as
+    /// with [`Sabotage::NoStagger`], which alone breaks no promise of safety.
     GenerationsMixed,
     /// Nobody finishes what another has begun (M9).
     ChangeAbandoned,

@@ -25,5 +25,6 @@ pub mod settings;
 pub mod task;
 pub mod terms;
 pub mod time;
+pub mod turns;
 pub mod units;
 pub mod witness;

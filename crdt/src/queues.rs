@@ -6,9 +6,11 @@
 //! where a host does not hear of a bid within that window: each side of a split counts for itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::graph::TaskIx;
 use crate::settings::QueueRule;
+use crate::time::Mono;
 
 /// The order of queues and users that wait: the least is served first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -30,13 +32,39 @@ struct Active {
 #[derive(Debug, Default)]
 pub struct Queues {
     rules: BTreeMap<String, QueueRule>,
+    /// When a queue was heard to go on that had been paused.
+    resumed: BTreeMap<String, Mono>,
     active: BTreeMap<String, Active>,
 }
 
 impl Queues {
     /// Takes the rules of all queues that have some.
-    pub fn set_rules<'a>(&mut self, rules: impl Iterator<Item = (&'a str, QueueRule)>) {
+    pub fn set_rules<'a>(&mut self, rules: impl Iterator<Item = (&'a str, QueueRule)>, now: Mono) {
+        let before = std::mem::take(&mut self.rules);
         self.rules = rules.map(|(name, rule)| (name.to_owned(), rule)).collect();
+        let paused = before.into_iter().filter(|(_, rule)| rule.paused);
+        let resumed = paused.filter(|(name, _)| !self.rule(name).paused);
+        self.resumed = resumed.map(|(name, _)| (name, now)).collect();
+    }
+
+    /// Says whether a host of this rank may bid for a task of a queue by now: what was paused can go on everywhere at once, so
+    /// hosts take turns of such a step.
+    #[must_use]
+    pub fn is_turn(&self, queue: &str, rank: u64, now: Mono, step: Duration) -> bool {
+        let rank = u32::try_from(rank).unwrap_or(u32::MAX);
+        let resumed = self.resumed.get(queue);
+        resumed.is_none_or(|at| now >= *at + step.saturating_mul(rank))
+    }
+
+    /// Returns when the next turn begins of so many hosts, if they take turns.
+    #[must_use]
+    pub fn next_turn(&self, now: Mono, step: Duration, hosts: u32) -> Option<Mono> {
+        let next = |at: &Mono| {
+            let begun = now.since(*at).as_nanos() / step.as_nanos().max(1);
+            let turn = u32::try_from(begun).unwrap_or(u32::MAX).saturating_add(1);
+            (turn < hosts).then(|| *at + step * turn)
+        };
+        self.resumed.values().filter_map(next).min()
     }
 
     /// Returns a queue's rule.
@@ -127,7 +155,8 @@ mod tests {
             paused,
             ..QueueRule::default()
         };
-        queues.set_rules([("a", rule(2, false)), ("b", rule(0, true))].into_iter());
+        let rules = [("a", rule(2, false)), ("b", rule(0, true))];
+        queues.set_rules(rules.into_iter(), Mono(0));
         assert!(queues.has_room("a") && !queues.has_room("b") && queues.has_room("other"));
         queues.enter("a", "ann", 1);
         queues.enter("a", "ann", 1);
@@ -141,13 +170,35 @@ mod tests {
     }
 
     #[test]
+    fn hosts_take_turns_after_a_pause() {
+        let step = Duration::from_millis(50);
+        let at = |steps: u32| Mono(1_000) + step * steps;
+        let rule = |paused| QueueRule {
+            paused,
+            ..QueueRule::default()
+        };
+        let mut queues = Queues::default();
+        queues.set_rules([("q", rule(true)), ("r", rule(false))].into_iter(), Mono(0));
+        assert_eq!(queues.next_turn(at(0), step, 3), None);
+        queues.set_rules([("q", rule(false)), ("r", rule(false))].into_iter(), at(0));
+        let turn = |rank, now| queues.is_turn("q", rank, now, step);
+        assert!(turn(0, at(0)) && !turn(1, at(0)) && turn(1, at(1)) && !turn(2, at(1)));
+        assert!(queues.is_turn("r", 9, at(0), step), "it was not paused");
+        assert_eq!(queues.next_turn(at(0), step, 3), Some(at(1)));
+        assert_eq!(queues.next_turn(at(1), step, 3), Some(at(2)));
+        assert_eq!(queues.next_turn(at(2), step, 3), None);
+        queues.set_rules(std::iter::empty(), at(9));
+        assert_eq!(queues.next_turn(at(9), step, 3), None);
+    }
+
+    #[test]
     fn shares_follow_weights_and_then_users() {
         let mut queues = Queues::default();
         let heavy = QueueRule {
             weight: 3,
             ..QueueRule::default()
         };
-        queues.set_rules([("heavy", heavy)].into_iter());
+        queues.set_rules([("heavy", heavy)].into_iter(), Mono(0));
         for task in 0..3 {
             queues.enter("heavy", "ann", task);
         }

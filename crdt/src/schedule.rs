@@ -1,10 +1,12 @@
 //! Which ready task to bid for next on this host, and how many to bid for ahead. Priority comes first: a host never takes a lower
 //! one while a higher one that fits is ready. Then the share of its queue and of its user, then the longer, then who shares
-//! fewer mounts with what runs here, then affinity, then age.
+//! fewer mounts with what runs here, then affinity, then age. Of lengths that differ by less than a factor of two affinity goes
+//! first, then the length: an order that leaves no choice would send every host to the same task.
 //!
 //! Affinity spreads hosts over the queue without talk: each host takes the tasks that rank it first, from the front, and then
 //! those of others, from the back, so that two hosts seldom bid for one task. Bidding ahead hides the way to the witnesses:
-//! as much is claimed in advance as was finished lately, so that short tasks stream and long ones are never hoarded.
+//! as much is claimed in advance as was finished lately, so that short tasks stream and long ones are never hoarded. What is
+//! claimed ahead stands in the way of nothing more urgent.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,11 +24,18 @@ use crate::units::{Allotment, Units};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Key {
     priority: Reverse<i32>,
-    duration: Reverse<Duration>,
+    /// The length, roughly.
+    octave: Reverse<u32>,
     rank: u64,
-    age: u64,
+    /// The longer and older first of those that rank this host first, the others from the back.
+    line: (u64, u64),
     id: TaskId,
     task: TaskIx,
+}
+
+/// How many binary digits a length has, in seconds.
+fn octave(length: Duration) -> u32 {
+    u64::BITS - length.as_secs().leading_zeros()
 }
 
 /// What ready tasks have in common that are told apart by their keys alone.
@@ -94,6 +103,19 @@ impl Room {
         }
     }
 
+    /// Takes what another has taken.
+    fn add(&mut self, other: &Self) {
+        self.cpu_milli += other.cpu_milli;
+        self.memory_bytes += other.memory_bytes;
+        for (name, milli) in &other.resources {
+            *self.resources.entry(name.clone()).or_default() += milli;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.cpu_milli == 0 && self.memory_bytes == 0 && self.resources.values().all(|of| *of == 0)
+    }
+
     /// Returns how much of a resource.
     #[must_use]
     pub fn of(&self, resource: &str) -> u64 {
@@ -113,11 +135,18 @@ pub struct Schedule {
     running: Room,
     units: Units,
     allotted: BTreeMap<TaskIx, Allotment>,
-    /// Bids and holds that wait for room.
-    ahead: Room,
+    /// Bids and holds that wait for room, by priority: what is claimed ahead takes no room from what is more urgent.
+    ahead: BTreeMap<i32, Room>,
     /// What each task takes that is claimed or runs: it gives back just that, whatever it would demand by then.
-    taken: BTreeMap<TaskIx, Demand>,
+    taken: BTreeMap<TaskIx, Taken>,
     pace: Pace,
+}
+
+/// What a task has taken, and how urgent it was.
+#[derive(Debug, Default)]
+struct Taken {
+    demand: Demand,
+    priority: i32,
 }
 
 /// How much was finished lately: two buckets of [`Pace::BUCKET`].
@@ -164,7 +193,7 @@ impl Schedule {
             places: BTreeMap::new(),
             mounts: BTreeMap::new(),
             running: Room::default(),
-            ahead: Room::default(),
+            ahead: BTreeMap::new(),
             taken: BTreeMap::new(),
             pace: Pace::default(),
         }
@@ -182,22 +211,40 @@ impl Schedule {
     }
 
     /// Notes that a task is claimed, and takes so much once there is room.
-    pub fn claimed(&mut self, task: TaskIx, demand: Demand) {
-        self.ahead.take(&demand);
-        self.taken.insert(task, demand);
+    pub fn claimed(&mut self, task: TaskIx, demand: Demand, priority: i32) {
+        self.ahead.entry(priority).or_default().take(&demand);
+        self.taken.insert(task, Taken { demand, priority });
     }
 
     /// Notes that a claim of a task was given up before it started.
     pub fn dropped(&mut self, task: TaskIx) {
-        if let Some(demand) = self.taken.remove(&task) {
-            self.ahead.give(&demand);
+        if let Some(taken) = self.taken.remove(&task) {
+            self.give_ahead(&taken);
         }
+    }
+
+    fn give_ahead(&mut self, Taken { demand, priority }: &Taken) {
+        if let Some(room) = self.ahead.get_mut(priority) {
+            room.give(demand);
+            if room.is_empty() {
+                self.ahead.remove(priority);
+            }
+        }
+    }
+
+    /// What is promised to tasks of this priority or a higher one.
+    fn ahead_of(&self, priority: i32) -> Room {
+        let mut all = Room::default();
+        for (_, room) in self.ahead.range(priority..) {
+            all.add(room);
+        }
+        all
     }
 
     /// Returns what a task takes that is claimed or runs.
     #[must_use]
     pub fn demand(&self, task: TaskIx) -> Option<&Demand> {
-        self.taken.get(&task)
+        self.taken.get(&task).map(|taken| &taken.demand)
     }
 
     /// Says whether a task that is claimed fits beside what runs.
@@ -207,7 +254,9 @@ impl Schedule {
             .is_some_and(|demand| self.fits_beside(demand))
     }
 
-    fn fits_beside(&self, demand: &Demand) -> bool {
+    /// Says whether something that takes so much fits beside what runs.
+    #[must_use]
+    pub fn fits_beside(&self, demand: &Demand) -> bool {
         self.could_ever(demand)
             && self.running.cpu_milli + u64::from(demand.cpu_milli)
                 <= u64::from(self.offer.cpu_milli)
@@ -217,17 +266,19 @@ impl Schedule {
 
     /// Notes that a task that was claimed starts, and returns what it takes and the units that it gets.
     pub fn started(&mut self, task: TaskIx) -> (Demand, Allotment) {
-        let demand = self.taken.get(&task).cloned().unwrap_or_default();
-        let allotment = self.units.find(&demand.resources).unwrap_or_default();
-        self.ahead.give(&demand);
-        self.resumed(task, demand.clone(), allotment.clone());
-        (demand, allotment)
+        let taken = self.taken.remove(&task).unwrap_or_default();
+        let allotment = self.units.find(&taken.demand.resources);
+        let allotment = allotment.unwrap_or_default();
+        self.give_ahead(&taken);
+        self.resumed(task, taken.demand.clone(), allotment.clone());
+        (taken.demand, allotment)
     }
 
     /// Notes that a task runs, as it did at an earlier start of this host, with these units.
     pub fn resumed(&mut self, task: TaskIx, demand: Demand, allotment: Allotment) {
         self.running.take(&demand);
-        self.taken.insert(task, demand);
+        let priority = 0;
+        self.taken.insert(task, Taken { demand, priority });
         if allotment != Allotment::default() {
             self.units.take(&allotment);
             self.allotted.insert(task, allotment);
@@ -237,7 +288,8 @@ impl Schedule {
     /// Returns the thousandths of a processor that are free.
     #[must_use]
     pub fn free_milli(&self) -> u32 {
-        let used = u32::try_from(self.running.cpu_milli + self.ahead.cpu_milli).unwrap_or(u32::MAX);
+        let ahead: u64 = self.ahead.values().map(|room| room.cpu_milli).sum();
+        let used = u32::try_from(self.running.cpu_milli + ahead).unwrap_or(u32::MAX);
         self.offer.cpu_milli.saturating_sub(used)
     }
 
@@ -251,12 +303,16 @@ impl Schedule {
         (rank, age): (u64, u64),
     ) {
         self.withdraw(task);
-        let age = if rank == 0 { age } else { u64::MAX - age };
+        let length = u64::try_from(urgency.duration.as_millis()).unwrap_or(u64::MAX);
+        let line = match rank {
+            0 => (u64::MAX - length, age),
+            1.. => (length, u64::MAX - age),
+        };
         let key = Key {
             priority: Reverse(urgency.priority),
-            duration: Reverse(urgency.duration),
+            octave: Reverse(octave(urgency.duration)),
             rank,
-            age,
+            line,
             id,
             task,
         };
@@ -302,41 +358,46 @@ impl Schedule {
     }
 
     /// Takes the best task for which there is room now or soon.
-    pub fn take(&mut self, now: Mono, queues: &Queues) -> Option<TaskIx> {
+    /// After a pause of its queue, hosts take turns of such a step.
+    pub fn take(&mut self, now: Mono, queues: &Queues, step: Duration) -> Option<TaskIx> {
         self.pace.roll(now);
         let most = u64::from(self.offer.cpu_milli) * Self::MOST_AHEAD;
         let lookahead = (self.pace.current + self.pace.previous).min(most);
         let cpu = u64::from(self.offer.cpu_milli) + lookahead;
-        let used = self.running.cpu_milli + self.ahead.cpu_milli;
-        let memory = self.running.memory_bytes + self.ahead.memory_bytes;
-        let fits = |demand: &Demand| {
+        let fits = |demand: &Demand, priority: i32| {
+            let mut used = self.ahead_of(priority);
+            used.add(&self.running);
             let has_resource = |(name, milli): &(String, u32)| {
-                let used = self.running.of(name) + self.ahead.of(name);
-                used + u64::from(*milli) <= u64::from(self.offer.of(name))
+                used.of(name) + u64::from(*milli) <= u64::from(self.offer.of(name))
             };
             self.could_ever(demand)
-                && used + u64::from(demand.cpu_milli) <= cpu
+                && used.cpu_milli + u64::from(demand.cpu_milli) <= cpu
                 && (demand.memory_bytes == 0
-                    || memory + demand.memory_bytes <= self.offer.memory_bytes)
+                    || used.memory_bytes + demand.memory_bytes <= self.offer.memory_bytes)
                 && demand.resources.iter().all(has_resource)
                 && self.units.find(&demand.resources).is_some()
         };
-        let open = |class: &Class| fits(&class.demand) && queues.has_room(&class.queue);
         let best = |(class, keys): (&Arc<Class>, &BTreeSet<Key>)| {
             let key = *keys.first()?;
+            let Reverse(priority) = key.priority;
+            let open = queues.has_room(&class.queue)
+                && queues.is_turn(&class.queue, key.rank, now, step)
+                && fits(&class.demand, priority);
+            if !open {
+                return None;
+            }
             let share = queues.share(&class.queue, &class.user);
-            let order = (key.priority, share, key.duration, self.conflicts(&class.io));
+            let order = (key.priority, share, key.octave, self.conflicts(&class.io));
             Some((order, key))
         };
-        let ready = self.ready.iter().filter(|(class, _)| open(class));
-        let (_, key) = ready.filter_map(best).min()?;
+        let (_, key) = self.ready.iter().filter_map(best).min()?;
         self.withdraw(key.task);
         Some(key.task)
     }
 
     /// Notes that a run ended and gives its room back.
     pub fn finished(&mut self, task: TaskIx, now: Mono) {
-        let demand = self.taken.remove(&task).unwrap_or_default();
+        let Taken { demand, .. } = self.taken.remove(&task).unwrap_or_default();
         self.running.give(&demand);
         if let Some(allotment) = self.allotted.remove(&task) {
             self.units.give(&allotment);
@@ -362,6 +423,8 @@ impl Schedule {
 mod tests {
     use super::*;
     use crate::ids::Tag;
+
+    const STEP: Duration = Duration::from_millis(50);
 
     fn schedule() -> Schedule {
         Schedule::new(Offer {
@@ -395,7 +458,7 @@ mod tests {
     }
 
     fn take(schedule: &mut Schedule) -> Option<TaskIx> {
-        schedule.take(Mono(0), &Queues::default())
+        schedule.take(Mono(0), &Queues::default(), STEP)
     }
 
     #[test]
@@ -426,7 +489,8 @@ mod tests {
         add(5, class("", "zoe", &[]), urgency(9, 0));
         add(6, class("idle", "ann", &[]), urgency(5, 0));
         schedule.use_mounts(&["/mnt/a".to_owned()], true);
-        let taken: Vec<TaskIx> = std::iter::from_fn(|| schedule.take(Mono(0), &queues)).collect();
+        let taken: Vec<TaskIx> =
+            std::iter::from_fn(|| schedule.take(Mono(0), &queues, STEP)).collect();
         assert_eq!(taken, [5, 6, 4, 3, 2, 1]);
         schedule.use_mounts(&["/mnt/a".to_owned()], false);
         assert!(schedule.mounts.is_empty());
@@ -457,11 +521,60 @@ mod tests {
         offer(&mut schedule, 1, big, 9_999, (0, 1));
         offer(&mut schedule, 2, cpus(3_000), 9_999, (0, 2));
         offer(&mut schedule, 3, small.clone(), 1, (0, 3));
-        schedule.claimed(9, small.clone());
+        schedule.claimed(9, small.clone(), 9_999);
         assert_eq!(take(&mut schedule), Some(3));
         assert_eq!(take(&mut schedule), None);
         schedule.dropped(9);
         assert_eq!(take(&mut schedule), Some(1));
+    }
+
+    #[test]
+    fn affinity_goes_before_small_differences_in_length() {
+        let mut schedule = schedule();
+        let mut long = |task, seconds, rank| {
+            let urgency = Urgency {
+                priority: 0,
+                duration: Duration::from_secs(seconds),
+            };
+            let id = TaskId {
+                tag: Tag(1),
+                n: u64::from(task),
+            };
+            let class = Class {
+                demand: cpus(100),
+                ..Class::default()
+            };
+            schedule.offer_task(task, id, class, urgency, (rank, 0));
+        };
+        long(1, 15, 1);
+        long(2, 9, 0);
+        long(3, 16, 5);
+        long(4, 12, 0);
+        long(5, 10, 1);
+        let order: Vec<TaskIx> = std::iter::from_fn(|| take(&mut schedule)).collect();
+        assert_eq!(order, [3, 4, 2, 5, 1], "those of others from the shortest");
+    }
+
+    #[test]
+    fn what_is_claimed_ahead_takes_no_room_from_what_is_more_urgent() {
+        let mut schedule = schedule();
+        schedule.claimed(8, cpus(1_000), 5);
+        schedule.claimed(9, cpus(1_000), 5);
+        offer(&mut schedule, 1, cpus(1_000), 5, (0, 1));
+        assert_eq!(take(&mut schedule), None, "others of its kind go first");
+        offer(&mut schedule, 2, cpus(2_000), 6, (0, 2));
+        assert_eq!(take(&mut schedule), Some(2));
+        schedule.claimed(2, cpus(2_000), 6);
+        offer(&mut schedule, 3, cpus(500), 6, (0, 3));
+        assert_eq!(take(&mut schedule), None);
+        // What runs is in everybody's way.
+        schedule.started(2);
+        offer(&mut schedule, 4, cpus(500), 99, (0, 4));
+        assert_eq!(take(&mut schedule), None);
+        schedule.finished(2, Mono(0));
+        schedule.dropped(8);
+        assert_eq!(take(&mut schedule), Some(4));
+        assert_eq!(schedule.free_milli(), 1_000);
     }
 
     #[test]
@@ -472,16 +585,16 @@ mod tests {
         for n in 0..10 {
             offer(&mut schedule, n, needs.clone(), 0, (0, u64::from(n)));
         }
-        schedule.claimed(98, needs.clone());
-        schedule.claimed(99, needs.clone());
-        assert_eq!(schedule.take(now, &Queues::default()), None);
+        schedule.claimed(98, needs.clone(), 0);
+        schedule.claimed(99, needs.clone(), 0);
+        assert_eq!(schedule.take(now, &Queues::default(), STEP), None);
         for _ in 0..3 {
             schedule.resumed(97, needs.clone(), Allotment::default());
             schedule.finished(97, now);
         }
-        assert!(schedule.take(now, &Queues::default()).is_some());
+        assert!(schedule.take(now, &Queues::default(), STEP).is_some());
         assert_eq!(
-            schedule.take(now + Duration::from_secs(1), &Queues::default()),
+            schedule.take(now + Duration::from_secs(1), &Queues::default(), STEP),
             None,
             "what was finished long ago does not count"
         );
@@ -497,9 +610,9 @@ mod tests {
             offer(&mut schedule, task, demand(milli), 0, (0, 1));
         }
         assert_eq!(take(&mut schedule), Some(1));
-        schedule.claimed(1, demand(1_500));
+        schedule.claimed(1, demand(1_500), 0);
         assert_eq!(take(&mut schedule), Some(2), "half a unit is not promised");
-        schedule.claimed(2, demand(500));
+        schedule.claimed(2, demand(500), 0);
         assert_eq!(take(&mut schedule), None);
         let parts = |(_, allotment): (Demand, Allotment)| allotment.0[0].1.clone();
         assert_eq!(parts(schedule.started(1)), [(0, 1_000), (1, 500)]);

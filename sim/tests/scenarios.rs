@@ -52,6 +52,17 @@ scenarios! {
     conditions_on_ends
     poison_is_held
     slots_of_a_queue
+    idle_hosts_do_not_stampede
+    idle_hosts_share_a_batch_without_a_stampede
+    lengths_that_differ_are_no_stampede
+    an_order_that_leaves_no_choice_is_no_stampede
+    what_is_more_urgent_goes_first
+    what_is_more_urgent_goes_first_everywhere
+    longer_ones_go_first
+    tasks_of_one_mount_are_spread
+    what_is_ready_starts_at_once
+    held_claims_are_left_to_hosts_with_room
+    what_was_declared_is_looked_at_first
     settings_are_heard_by_all
     ended_and_run_again
     run_again_in_a_split

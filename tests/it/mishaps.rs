@@ -47,11 +47,7 @@ const SUBMIT: &[(&str, &[&str], &str)] = &[
     ("--platform", &["///", "a b", ""], "linux/x86_64"),
     ("--priority", &["x", "99999999999", "1.5"], "--priority"),
     ("--queue", &["/", "", "two words"], "letters, digits"),
-    (
-        "--resource",
-        &["=1", "gpu=-1", "gpu=x", "a b=1"],
-        "gpu=",
-    ),
+    ("--resource", &["=1", "gpu=-1", "gpu=x", "a b=1"], "gpu="),
     ("--retries", &["x", "-1", "99999999999"], "--retries"),
     ("--retry-on", &["x", "300", "9-1"], "--retry-on"),
     ("--timeout", &["x", "0"], "--timeout"),

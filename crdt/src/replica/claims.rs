@@ -28,7 +28,13 @@ impl Replica {
         if self.stalled || self.draining || full || self.is_retired() {
             return false;
         }
-        let Some(ix) = self.schedule.take(self.now.mono, &self.queues) else {
+        let step = self.stagger_step();
+        let Some(ix) = self.schedule.take(self.now.mono, &self.queues, step) else {
+            let hosts = u32::try_from(self.alive.len()).unwrap_or(u32::MAX);
+            let turn = self.queues.next_turn(self.now.mono, step, hosts);
+            if let Some(at) = turn {
+                self.set_timer(at, super::Timer::Turn);
+            }
             return false;
         };
         match self.placed(ix) {
@@ -70,7 +76,10 @@ impl Replica {
             self.set_timer(since + self.timing.heartbeat, super::Timer::Heartbeat);
         }
         let demand = self.demand(ix);
-        self.schedule.claimed(ix, demand);
+        let priority = self.priority(ix);
+        self.schedule.claimed(ix, demand, priority);
+        let until = since + self.settle_window();
+        self.turns.expect(ix, priority, until);
         self.use_mounts(ix, true);
         self.note_place_in_queue(ix);
         self.note_activity(ix);
@@ -207,13 +216,14 @@ impl Replica {
                 return self.tell_loss(ix, &claim);
             }
             Promise::Fresh if self.has_slots(ix) && !self.has_stood(ix, &claim) => return,
+            Promise::Fresh if self.waits_too_long(ix, &claim) => return self.give_up(ix),
             Promise::Fresh => {
                 if let Some(deadline) = self.renewed(ix, &claim) {
                     self.set_deadline(ix, deadline);
                     self.set_phase(ix, Phase::Held);
-                    self.calm_task(ix);
+                    self.turns.forget(ix);
                     self.held.insert(self.place_in_line(ix, &claim));
-                    return self.wake_at_expiry(ix);
+                    return self.wake_held(ix, &claim);
                 }
             }
         }
@@ -249,6 +259,28 @@ impl Replica {
         if let Some(outcome) = self.own_end(ix).cloned() {
             self.conclude(ix, (*outcome).clone());
         }
+    }
+
+    /// Says whether a held task has waited so long for room that it is better left to hosts that have some.
+    fn waits_too_long(&self, ix: TaskIx, claim: &Claim) -> bool {
+        let due = self.held_until(claim).is_some_and(|at| at <= self.now.mono);
+        claim.phase == Phase::Held && due && !self.schedule.fits_now(ix)
+    }
+
+    fn held_until(&self, claim: &Claim) -> Option<Mono> {
+        match claim.since {
+            Since::Bid(since) => Some(since + self.timing.lease / 2),
+            Since::Found => None,
+        }
+    }
+
+    /// Wakes a held task when it expires, or has waited for too long.
+    fn wake_held(&mut self, ix: TaskIx, claim: &Claim) {
+        self.calm_task(ix);
+        if let Some(at) = self.held_until(claim).filter(|at| *at > self.now.mono) {
+            self.wake_task(ix, at);
+        }
+        self.wake_at_expiry(ix);
     }
 
     /// Says whether a hold that no clock ends has lost its majority, as when the committee was replaced.
@@ -455,8 +487,11 @@ impl Replica {
 
     /// The place of a held task among those that wait for room: by priority, then in the order of their bids.
     fn place_in_line(&self, ix: TaskIx, claim: &Claim) -> (Reverse<i32>, u64, TaskIx) {
-        let priority = self.known(ix).spec.as_ref().map_or(0, |spec| spec.priority);
-        (Reverse(priority), claim.turn, ix)
+        (Reverse(self.priority(ix)), claim.turn, ix)
+    }
+
+    pub(super) fn priority(&self, ix: TaskIx) -> i32 {
+        self.known(ix).spec.as_ref().map_or(0, |spec| spec.priority)
     }
 
     fn forget_held(&mut self, ix: TaskIx, claim: &Claim) {
@@ -467,6 +502,9 @@ impl Replica {
     pub(super) fn start_held(&mut self) {
         let fits = |this: &Self, ix: TaskIx| this.schedule.fits_now(ix);
         while let Some(held) = self.held.iter().copied().find(|(.., ix)| fits(self, *ix)) {
+            if let Some(until) = self.gives_way_until(held.2) {
+                return self.set_timer(until, super::Timer::Turn);
+            }
             self.held.remove(&held);
             if self.queue_lets(held.2) {
                 self.start(held.2);
@@ -474,6 +512,13 @@ impl Replica {
                 self.give_up(held.2);
             }
         }
+    }
+
+    /// Until when a held task gives way to a more urgent one that this host has bid for, or may bid for soon.
+    fn gives_way_until(&self, ix: TaskIx) -> Option<Mono> {
+        let fits = |ix| self.schedule.fits_beside(&self.demand(ix));
+        self.turns
+            .gives_way_until(self.priority(ix), self.now.mono, fits)
     }
 
     /// C5: starts the run of a held task, once for this epoch; the guard checks the deadline again (G1).
@@ -642,7 +687,8 @@ impl Replica {
     fn hold_on(&mut self, ix: TaskIx) {
         let demand = self.demand(ix);
         self.schedule.finished(ix, self.now.mono);
-        self.schedule.claimed(ix, demand);
+        let priority = self.priority(ix);
+        self.schedule.claimed(ix, demand, priority);
         self.set_phase(ix, Phase::Bidding);
     }
 
@@ -713,6 +759,7 @@ impl Replica {
             self.deadlines.remove(&(deadline, ix));
         }
         self.claims.remove(&ix);
+        self.turns.forget(ix);
         self.calm_task(ix);
     }
 

@@ -11,7 +11,7 @@ use crate::ids::{DocId, PeerId, SegmentId, TaskId};
 use crate::ledger::Change;
 use crate::offences::Offence;
 use crate::registers::{BidRegister, Misfit, Registers};
-use crate::task::{TaskSpec, TaskState, Work};
+use crate::task::{TaskSpec, TaskState, Want, Wish, Work};
 use crate::time::Hlc;
 
 /// A stamp this far ahead of the own wall clock, milliseconds, moves no other task's stamps.
@@ -169,11 +169,7 @@ impl Replica {
                     self.counters.absurd_stamps += 1;
                     self.offences.note(author, Offence::Stamp, self.now.wall);
                 }
-                if self.registers(ix).fold_want(want) {
-                    self.respec(ix);
-                    self.reopen(ix);
-                    self.dirty.insert(ix);
-                }
+                self.take_want(ix, want);
             }
             Entry::Live(delta) => {
                 if author == self.me
@@ -235,6 +231,20 @@ impl Replica {
         task.changed = task.changed.max(now);
         self.respec(ix);
         self.dirty.insert(ix);
+    }
+
+    /// Takes what a person wants of a task.
+    pub(super) fn take_want(&mut self, ix: TaskIx, want: Want) {
+        let lets_go = matches!(want.wish, Wish::Release { .. });
+        if !self.registers(ix).fold_want(want) {
+            return;
+        }
+        self.respec(ix);
+        self.reopen(ix);
+        self.dirty.insert(ix);
+        if lets_go {
+            self.free(&[ix]);
+        }
     }
 
     /// Returns the task at a place of a known segment, made if nothing of it was seen before.

@@ -49,6 +49,7 @@ use crate::schedule::Schedule;
 use crate::settings::Settings;
 use crate::task::{Element, Environment, Membership, Outcome, TaskSpec, TaskState};
 use crate::time::{Hlc, Mono, Now, Timing};
+use crate::turns::Turns;
 
 pub use outlook::{Delay, Lack, Obstacle, Outlook};
 pub use queues::QueueView;
@@ -206,6 +207,7 @@ enum Timer {
     Beat,
     Sync,
     Flush,
+    Turn,
     Parked,
     Unanswered,
     Places,
@@ -274,6 +276,7 @@ pub struct Replica {
     heartbeat_due: bool,
     deadlines: BTreeSet<(Mono, TaskIx)>,
     held: BTreeSet<(std::cmp::Reverse<i32>, u64, TaskIx)>,
+    turns: Turns,
     answers: Answers,
     acked: BTreeMap<Tag, Mono>,
     left: BTreeMap<(SegmentId, Tag), u32>,
@@ -367,6 +370,7 @@ impl Replica {
             heartbeat_due: false,
             deadlines: BTreeSet::new(),
             held: BTreeSet::new(),
+            turns: Turns::default(),
             answers: Answers::default(),
             acked: BTreeMap::new(),
             left: BTreeMap::new(),
@@ -516,8 +520,9 @@ impl Replica {
             while let Some(ix) = self.dirty.pop_first() {
                 self.react(ix);
             }
+            while self.bid_more() {}
             self.start_held();
-            if !self.bid_more() && self.dirty.is_empty() {
+            if self.dirty.is_empty() && self.unsettled.is_empty() {
                 break;
             }
         }
@@ -540,7 +545,8 @@ impl Replica {
                 Timer::Heartbeat => self.send_heartbeats(),
                 Timer::Beat => self.write_beat(),
                 Timer::Sync => self.send_roots(),
-                Timer::Flush => {}
+                // What comes after the timers looks at it.
+                Timer::Flush | Timer::Turn => {}
                 Timer::Parked => self.unpark_all(),
                 Timer::Unanswered => self.answer_late(),
                 Timer::Places => self.tend_places(),

@@ -401,12 +401,9 @@ impl Replica {
             wish,
         };
         let place = self.known(ix).index;
-        self.registers(ix).fold_want(want.clone());
-        self.respec(ix);
         let kind = (place, want.wish.about());
-        self.stage(ix).wants.insert(kind, want);
-        self.reopen(ix);
-        self.dirty.insert(ix);
+        self.stage(ix).wants.insert(kind, want.clone());
+        self.take_want(ix, want);
     }
 
     pub(super) fn take_stored(&mut self, from: PeerId, list: &[(DocId, u32)]) {

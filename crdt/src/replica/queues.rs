@@ -78,7 +78,7 @@ impl Replica {
         let losses = settings
             .number(Settings::LOST_LIMIT)
             .unwrap_or(base.most_losses);
-        self.queues.set_rules(self.settings.queues());
+        self.queues.set_rules(self.settings.queues(), self.now.mono);
         if losses != self.most_losses {
             self.most_losses = losses;
             self.dirty.extend((0..self.tasks.len()).map(super::index));

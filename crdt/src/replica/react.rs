@@ -16,6 +16,15 @@ use crate::terms::Terms;
 use crate::time::Mono;
 use crate::witness::{Binding, Witness};
 
+/// From when on a task may be bid for.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    /// By anybody.
+    free: Mono,
+    /// By this host, which lets better-ranked ones go first.
+    bid: Mono,
+}
+
 impl Replica {
     pub(super) fn react(&mut self, ix: TaskIx) {
         self.counters.touched += 1;
@@ -183,6 +192,7 @@ impl Replica {
         let task = &mut self.tasks[ix as usize];
         if old.is_none_or(|old| old.epoch != vote.epoch) {
             task.voted = self.now.mono;
+            self.counters.votes += 1;
         }
         let generation = task.registers.generation();
         task.registers
@@ -205,14 +215,18 @@ impl Replica {
             return;
         }
         self.give_up_idle_bid(ix);
+        self.turns.forget(ix);
         match self.may_bid_at(ix) {
             None => {
                 self.schedule.withdraw(ix);
                 self.calm_task(ix);
             }
-            Some(at) if at > self.now.mono => {
+            Some(opening) if opening.bid > self.now.mono => {
                 self.schedule.withdraw(ix);
-                self.wake_task(ix, at);
+                self.wake_task(ix, opening.bid);
+                if opening.free <= self.now.mono {
+                    self.turns.expect(ix, self.priority(ix), opening.bid);
+                }
             }
             Some(_) if self.is_far_below(ix) => {
                 self.schedule.withdraw(ix);
@@ -256,7 +270,8 @@ impl Replica {
             .count() as u64
     }
 
-    fn may_bid_at(&self, ix: TaskIx) -> Option<Mono> {
+    /// From when it is free, and this host may bid for it; `None` as things are.
+    fn may_bid_at(&self, ix: TaskIx) -> Option<Opening> {
         let task = self.known(ix);
         let spec = task.spec.as_ref()?;
         let over = task.complete.is_some()
@@ -270,11 +285,14 @@ impl Replica {
         if !ends && !self.is_ready(ix) {
             return None;
         }
-        let free = self.free_at(ix)?;
-        let stagger = self.stagger(ix);
         let unfit = task.unfit.as_ref().map_or(Mono(0), |unfit| unfit.until);
         let due = if ends { Mono(0) } else { self.due_at(ix) };
-        Some((free + stagger).max(unfit).max(due))
+        // What becomes due does so everywhere at once: the stagger counts from there, too.
+        let free = self.free_at(ix)?.max(due);
+        Some(Opening {
+            free: free.max(unfit),
+            bid: (free + self.stagger(ix)).max(unfit),
+        })
     }
 
     /// Says whether nothing but a host is missing, and this one would do.
@@ -353,7 +371,7 @@ impl Replica {
         let rival = bids.chain(votes).any(|(tag, epoch)| {
             tag != self.tag && epoch == top && !task.registers.is_over(tag, epoch)
         });
-        if rival && self.broken != Some(Sabotage::NoStagger) {
+        if rival && !self.rushes() {
             at = at.max(task.changed + self.bid_patience() + self.stagger_step());
         }
         let ending = task.registers.endings().next().is_some();
@@ -376,10 +394,18 @@ impl Replica {
             .fold(task.changed, Mono::max)
     }
 
+    /// Says whether nobody lets anybody go first: for want of that rule, or because votes must be split for another to matter.
+    fn rushes(&self) -> bool {
+        matches!(
+            self.broken,
+            Some(Sabotage::NoStagger | Sabotage::GenerationsMixed)
+        )
+    }
+
     /// How long this host lets better-ranked ones go first. At the first epoch the author goes first if it has room: its
     /// spec, bid and vote become durable together.
     fn stagger(&self, ix: TaskIx) -> std::time::Duration {
-        if self.broken == Some(Sabotage::NoStagger) {
+        if self.rushes() {
             return std::time::Duration::ZERO;
         }
         let task = self.known(ix);

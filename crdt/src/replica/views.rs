@@ -43,6 +43,8 @@ counters! {
     touched,
     /// Bids written.
     bids,
+    /// Votes written.
+    votes,
     /// Bids given up for lack of answers.
     bids_timed_out,
     /// Outcomes of earlier epochs written again.

@@ -127,7 +127,7 @@ const BASE: &[Control] = &[
         judge: Judge::S1,
         scenario: Scenario {
             name: "held_tasks_expire",
-            about: "holds that wait for room are lost in a split; then acks come again",
+            about: "holds that wait for room are lost while their node is stopped; then acks come again",
             setup: crowded,
             script: held_expire,
         },

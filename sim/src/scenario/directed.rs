@@ -99,7 +99,8 @@ pub(super) fn crowded(seed: u64) -> Setup {
     }
 }
 
-/// n5. h0 bids ahead of its room; what it holds and has not started expires in a split, is given up, and must stay so.
+/// n5. h0 bids ahead of its room; what it holds and has not started expires while its node is stopped, is given up, and must stay so:
+/// the guard has made room by then.
 pub(super) fn held_expire(world: &mut World) -> Course {
     warm(world);
     only(world, &[0]);
@@ -128,10 +129,10 @@ pub(super) fn held_expire(world: &mut World) -> Course {
             .is_some_and(|replica| replica.live_claims() > 2),
         "it bids ahead",
     )?;
-    world.isolate(0);
+    world.stop_node(0);
     world.run_for(world.lease() * 21 / 20);
     only(world, &[0, 1, 2]);
-    world.heal_links();
+    world.resume(0);
     world.run_for(world.lease() * 2);
     world.finish();
     Ok(())

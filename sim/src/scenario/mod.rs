@@ -16,6 +16,7 @@ mod lives;
 mod pauses;
 mod policies;
 mod splits;
+mod turns;
 mod weather;
 
 use std::time::Duration;
@@ -134,6 +135,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         lives::SCENARIOS,
         inputs::SCENARIOS,
         policies::SCENARIOS,
+        turns::SCENARIOS,
     ]
     .into_iter()
     .flatten()
