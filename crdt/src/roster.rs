@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::entry::{Beat, Duty, DutyKind, Member};
 use crate::ids::{PeerId, Tag};
-use crate::time::Mono;
+use crate::time::{Mono, Now, Wall};
 
 /// A beat is written this often.
 pub const BEAT_EVERY: Duration = Duration::from_secs(2);
@@ -32,6 +32,9 @@ pub struct MemberView {
     pub own: bool,
     /// What a person wants of it.
     pub duty: DutyKind,
+    /// By how much this host's wall clock was ahead of what its newest beat said when that came, milliseconds: what the clocks
+    /// differ by, and how long the beat was under way.
+    pub offset_ms: Option<i64>,
 }
 
 /// How a member stands, in brief.
@@ -54,6 +57,8 @@ struct Entry {
     heard: Option<Mono>,
     connected: bool,
     beat: Option<Beat>,
+    /// This host's wall clock when the beat came.
+    beat_at: Wall,
     /// What a person wanted of it last, and who wrote that down.
     duty: Option<(Duty, Tag)>,
 }
@@ -61,6 +66,11 @@ struct Entry {
 impl Entry {
     fn duty(&self) -> DutyKind {
         self.duty.map_or(DutyKind::Works, |(duty, _)| duty.kind)
+    }
+
+    fn offset_ms(&self) -> Option<i64> {
+        let theirs = self.beat.as_ref()?.wall.0;
+        i64::try_from(i128::from(self.beat_at.0) - i128::from(theirs)).ok()
     }
 
     /// Its newest word, unless it has left or is given up.
@@ -96,6 +106,7 @@ impl Roster {
             heard: None,
             connected: false,
             beat: None,
+            beat_at: Wall(0),
             duty: None,
         })
     }
@@ -154,7 +165,7 @@ impl Roster {
     }
 
     /// Takes a beat, from the peer or relayed; an older one changes nothing.
-    pub fn beat(&mut self, peer: PeerId, beat: Beat, now: Mono) {
+    pub fn beat(&mut self, peer: PeerId, beat: Beat, now: Now) {
         let entry = self.entry(peer);
         let stamp = |beat: &Beat| (beat.wall, beat.count);
         if entry
@@ -162,8 +173,8 @@ impl Roster {
             .as_ref()
             .is_none_or(|old| stamp(old) < stamp(&beat))
         {
-            entry.beat = Some(beat);
-            entry.heard = entry.heard.max(Some(now));
+            (entry.beat, entry.beat_at) = (Some(beat), now.wall);
+            entry.heard = entry.heard.max(Some(now.mono));
         }
     }
 
@@ -283,6 +294,7 @@ impl Roster {
                 beat: entry.beat.clone(),
                 own: *tag == self.me,
                 duty: entry.duty(),
+                offset_ms: entry.offset_ms(),
             })
         };
         let mut views: Vec<MemberView> = self.entries.iter().filter_map(view).collect();

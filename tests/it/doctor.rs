@@ -84,6 +84,45 @@ fn it_tells_by_which_means_runs_are_ended() {
 }
 
 #[test]
+fn tasks_that_nobody_can_claim_are_told_of() {
+    let mut cluster = Cluster::start(3);
+    let held = cluster[0].submit(&["--hold"], &["true"]);
+    wait_health(&cluster[0], "committees", "ok");
+    cluster[1].kill_host();
+    cluster[2].kill_host();
+    wait_health(&cluster[0], "committees", "fault");
+    let said = cluster[0].aque(&["doctor"]).run();
+    let why = "1 unfinished task can be claimed by nobody";
+    assert!(said.stdout.contains(why), "{said}");
+    assert!(said.stdout.contains("not heard of: n1, n2\n"), "{said}");
+    cluster[1].start();
+    wait_health(&cluster[0], "committees", "ok");
+    cluster[0].ok(&["release", &held]);
+    super::wait_state(&cluster[0], &held, "success");
+}
+
+#[test]
+fn hosts_that_hear_of_each_other_through_a_third_alone_are_told_of() {
+    let Some(lan) = tests::Lan::of(3) else {
+        return;
+    };
+    let cluster = Plan::of(3).short_lease().start_on(lan);
+    for topic in ["reach", "clocks", "sync", "wall clocks"] {
+        wait_health(&cluster[0], topic, "ok");
+    }
+    cluster.lan().cut_one_way(0, 2);
+    cluster.lan().cut_one_way(2, 0);
+    wait_health(&cluster[0], "reach", "warning");
+    let said = cluster[0].aque(&["doctor"]).run();
+    assert!(
+        said.stdout.contains("heard of, but not connected: n2 ("),
+        "{said}"
+    );
+    cluster.lan().heal();
+    wait_health(&cluster[0], "reach", "ok");
+}
+
+#[test]
 fn where_nobody_answers_it_says_so() {
     let mut cluster = Cluster::start(1);
     cluster[0].kill_host();

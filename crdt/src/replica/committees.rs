@@ -17,6 +17,19 @@ use crate::ids::{DocId, Epoch, Generation, PeerId, SegmentId, Tag, TaskId};
 use crate::registers::Misfit;
 use crate::time::{Mono, Wall};
 
+/// Unfinished commands of one segment that nobody can claim for now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stranded {
+    /// Whose segment it is.
+    pub author: PeerId,
+    /// How many commands have no outcome.
+    pub unfinished: u32,
+    /// How many members the committee has.
+    pub members: usize,
+    /// Those of them that are not heard of.
+    pub missing: Vec<PeerId>,
+}
+
 impl Replica {
     pub(super) fn count_unfinished(&mut self, ix: TaskIx) {
         let id = self.known(ix).segment;
@@ -420,6 +433,27 @@ impl Replica {
         let ended = Vec::new();
         self.await_answer(token, Answer::Noted { flush, ended });
         self.answer_submissions();
+    }
+
+    /// Returns the segments with unfinished commands of whose committees no majority is heard of: nobody can claim these now.
+    #[must_use]
+    pub fn stranded(&self) -> Vec<Stranded> {
+        let stranded = |id: &SegmentId| {
+            let segment = &self.segments[id];
+            let missing = segment.peers.iter().copied();
+            let missing: Vec<PeerId> = missing
+                .filter(|peer| !self.roster.is_alive(peer.tag(), self.now.mono))
+                .collect();
+            let members = segment.peers.len();
+            let majority = members - missing.len() > members / 2;
+            (!majority).then_some(Stranded {
+                author: id.author,
+                unfinished: segment.unfinished,
+                members,
+                missing,
+            })
+        };
+        self.live.iter().filter_map(stranded).collect()
     }
 
     /// Returns of how many segments with unfinished commands a peer is a member of the committee, or was until its successors

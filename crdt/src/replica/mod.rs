@@ -51,6 +51,7 @@ use crate::task::{Element, Environment, Membership, Outcome, TaskSpec, TaskState
 use crate::time::{Hlc, Mono, Now, Timing};
 use crate::turns::Turns;
 
+pub use committees::Stranded;
 pub use outlook::{Delay, Lack, Obstacle, Outlook};
 pub use queues::QueueView;
 pub use views::{Counters, Glance, Memory};

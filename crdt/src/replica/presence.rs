@@ -99,7 +99,7 @@ impl Replica {
         let minute = self.now.wall.0 / MINUTE_MS;
         self.drop_old_presence(minute);
         let peers: Vec<PeerId> = self.roster.connected().collect();
-        self.roster.beat(self.me, beat.clone(), self.now.mono);
+        self.roster.beat(self.me, beat.clone(), self.now);
         if minute <= self.boot_minute() {
             for peer in peers {
                 self.send(
@@ -143,7 +143,7 @@ impl Replica {
             self.outputs
                 .push_back(Output::Notice(Notice::Skewed { peer, theirs }));
         }
-        self.roster.beat(peer, beat, self.now.mono);
+        self.roster.beat(peer, beat, self.now);
     }
 
     /// Looks up who takes part now; ranks depend on it.

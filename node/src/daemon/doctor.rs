@@ -1,12 +1,15 @@
 //! What `aque doctor` asks: is this node well, what of its surroundings is not, and what was refused. It looks and changes nothing.
 //! What peers did is told by [`super::conduct`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crdt::roster::MemberView;
+use net::PeerKey;
 
 use super::conduct::{check_offenders, check_refused};
 use super::node::Node;
+use crate::api::lines::Names;
 use crate::api::wire::{Check, Checkup, Health};
 use crate::executor::GuardState;
 use crate::guard::{Limiting, Trees, Way, proc};
@@ -46,8 +49,12 @@ impl Node {
             self.check_files(),
             self.check_parts(),
             self.check_peers(&members),
+            self.check_reach(&members),
+            self.check_committees(),
             check_versions(&members),
             check_walls(&members),
+            self.check_rates(),
+            self.check_delays(),
             self.check_time(),
             self.check_leases(),
             self.check_strangers(),
@@ -178,6 +185,67 @@ impl Node {
         check(TOPIC, Health::Warning, what, todo)
     }
 
+    /// Whether this host and each other one that is heard of are connected directly.
+    fn check_reach(&self, members: &[MemberView]) -> Check {
+        const TOPIC: &str = "reach";
+        let listening = self.net.listen_addrs();
+        if listening.is_empty() {
+            return check(
+                TOPIC,
+                Health::Fault,
+                "this node listens nowhere: no other can connect to it",
+                "see --listen, and the node's log",
+            );
+        }
+        let connected = self.net.connected();
+        let apart = members.iter().filter(|member| {
+            member.alive && !member.own && !connected.contains(&PeerKey(member.peer.0))
+        });
+        let apart: Vec<String> = apart
+            .map(|member| format!("{} ({})", member.name, member.addresses.join(" ")))
+            .collect();
+        if apart.is_empty() {
+            let count = count(listening.len() as u64, "address");
+            return ok(
+                TOPIC,
+                format!("connected to every host that is heard of; listens at {count}"),
+            );
+        }
+        check(
+            TOPIC,
+            Health::Warning,
+            format!("heard of, but not connected: {}", apart.join(", ")),
+            "let each host reach the port of every other, TCP and UDP: see firewalls and --listen; what they decide together waits meanwhile",
+        )
+    }
+
+    /// Whether unfinished tasks wait for hosts that decide on them.
+    fn check_committees(&self) -> Check {
+        const TOPIC: &str = "committees";
+        let stranded = self.replica.stranded();
+        let names = Names::of(&self.replica);
+        let tasks: u64 = stranded.iter().map(|of| u64::from(of.unfinished)).sum();
+        if tasks == 0 {
+            return ok(TOPIC, "a majority decides on each task that has not ended");
+        }
+        let missing: BTreeSet<String> = stranded
+            .iter()
+            .flat_map(|of| &of.missing)
+            .map(|peer| names.name(*peer))
+            .collect();
+        let missing: Vec<String> = missing.into_iter().collect();
+        check(
+            TOPIC,
+            Health::Fault,
+            format!(
+                "{} can be claimed by nobody: too many of those who decide are not heard of: {}",
+                count(tasks, "unfinished task"),
+                missing.join(", ")
+            ),
+            "start these hosts; where a majority's disks are lost, what they had decided is as well: submit such tasks anew",
+        )
+    }
+
     fn check_time(&self) -> Check {
         const TOPIC: &str = "standstills";
         match self.replica.counters().standstills {
@@ -296,8 +364,7 @@ fn check_limiting(topic: &str, limiting: &Limiting) -> Check {
 fn check_versions(members: &[MemberView]) -> Check {
     const TOPIC: &str = "versions";
     let beats = members.iter().filter_map(|member| member.beat.as_ref());
-    let versions: std::collections::BTreeSet<&str> =
-        beats.map(|beat| beat.version.as_str()).collect();
+    let versions: BTreeSet<&str> = beats.map(|beat| beat.version.as_str()).collect();
     let list = versions.iter().copied().collect::<Vec<_>>().join(", ");
     if versions.len() > 1 {
         let what = format!("hosts run different versions: {list}");

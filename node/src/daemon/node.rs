@@ -15,6 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::answers::Pending;
 use super::board::Boards;
+use super::clocks::Clocks;
 use super::conduct::Blame;
 use super::inputs::{Come, Inputs};
 use super::leaving::{Leaving, Signals};
@@ -137,6 +138,7 @@ pub(super) struct Node {
     /// Whether it was told that no claim is left.
     pub(super) rests: bool,
     pub(super) blame: Blame,
+    pub(super) clocks: Clocks,
 }
 
 impl Node {
@@ -192,6 +194,7 @@ impl Node {
             succession: Succession::None,
             early,
             blame: Blame::default(),
+            clocks: Clocks::default(),
         })
     }
 
@@ -401,6 +404,7 @@ impl Node {
     fn go_round(&mut self) {
         self.feed(Input::Load(load_average()));
         self.hear_progress();
+        self.watch_clocks();
         self.thin_outputs();
         self.sweep_inputs();
         self.discard_outputs();
