@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crdt::config::{Config, Offer};
 use crdt::event::{Durability, Input, Links, NewTask, Output, RunEnd};
+use crdt::fit::RunsAs;
 use crdt::ids::{Incarnation, PeerId};
 use crdt::keys::Ed25519Keys;
 use crdt::replica::Replica;
@@ -40,6 +41,7 @@ impl Mesh {
                 most_claims: usize::MAX,
                 most_losses: 0,
                 platform: "bench".to_owned(),
+                runs_as: RunsAs::Anyone,
                 offer: Offer {
                     cpu_milli: 2_000,
                     memory_bytes: 1 << 30,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::fit::RunsAs;
 use crate::ids::Incarnation;
 use crate::keys::Keys;
 use crate::time::Timing;
@@ -47,6 +48,8 @@ pub struct Config {
     pub offer: Offer,
     /// Its system and machine: `linux/x86_64`.
     pub platform: String,
+    /// As whom it can run tasks.
+    pub runs_as: RunsAs,
     /// Most claims at a time, until `Input::MostClaims` says otherwise; 0 = none is made at the start.
     pub most_claims: usize,
     /// A task of which so many runs were lost with their hosts waits for a person; 0 = none does.

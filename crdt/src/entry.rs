@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fit::RunsAs;
 use crate::ids::{Digest, Epoch, Generation, PeerId, Tag, TaskId};
 use crate::settings::Stated;
 use crate::task::{Environment, Outcome, OutcomeDigest, TaskSpec, Want};
@@ -71,6 +72,8 @@ impl Beat {
     pub const MOST_MISSING: usize = 16;
     /// The longest word about one, bytes.
     pub const MISSING_BYTES: usize = 120;
+    /// The longest name of a user, bytes: as long as Linux allows.
+    pub const USER_BYTES: usize = 256;
 }
 
 impl Header {
@@ -265,6 +268,8 @@ pub struct Beat {
     pub resources: Vec<(String, u32)>,
     /// The writer's system and machine: `linux/x86_64`.
     pub platform: String,
+    /// As whom the writer can run tasks; a name has at most [`Beat::USER_BYTES`].
+    pub runs_as: RunsAs,
     /// Runs alive.
     pub running: u32,
     /// Load average of one minute, hundredths.

@@ -6,12 +6,40 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
 use crate::config::Offer;
 use crate::ids::Tag;
 use crate::schedule::Demand;
+use crate::settings::RootTasks;
 use crate::task::TaskSpec;
+
+/// The name of the user who may do everything.
+pub const ROOT: &str = "root";
+
+/// As whom a host can run tasks.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum RunsAs {
+    /// As the user to whom each belongs.
+    #[default]
+    Anyone,
+    /// As this user alone, and so that user's tasks alone.
+    One(String),
+}
+
+/// A task for which a host is sought.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// What it states.
+    pub spec: &'a TaskSpec,
+    /// It has run out of memory so often before.
+    pub ooms: u32,
+    /// The host at which it was submitted.
+    pub author: Tag,
+    /// Where the mesh lets tasks of root run.
+    pub root_tasks: RootTasks,
+}
 
 /// What is known of a host.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +54,8 @@ pub struct Host<'a> {
     pub platform: &'a str,
     /// What it offers.
     pub offer: &'a Offer,
+    /// As whom it can run tasks.
+    pub runs_as: &'a RunsAs,
 }
 
 /// Why a host cannot run a task, whatever else it does.
@@ -43,6 +73,14 @@ pub enum Misfit {
     Platform(String),
     /// It is not among the hosts that the task asks for.
     NotAsked,
+    /// It runs the tasks of one user, and the task is another's.
+    OnlyOf(String),
+    /// It runs tasks of one user as that user is, and the task asks for a group.
+    Group(String),
+    /// It looks users up by name, and the task's has none.
+    Number(String),
+    /// It runs tasks of root that were submitted there, and the task was submitted elsewhere.
+    Root,
 }
 
 /// As it goes on after a host's name: `has 2 of 8 cpus`.
@@ -63,6 +101,10 @@ impl fmt::Display for Misfit {
             }
             Self::Platform(is) => write!(f, "is {is}"),
             Self::NotAsked => f.write_str("is not asked for"),
+            Self::OnlyOf(user) => write!(f, "runs only {user}'s tasks"),
+            Self::Group(group) => write!(f, "cannot run it as group {group}"),
+            Self::Number(user) => write!(f, "knows users by name, and {user} is a number"),
+            Self::Root => f.write_str("takes no task of root from another host"),
         }
     }
 }
@@ -83,12 +125,17 @@ pub fn demand(spec: &TaskSpec, ooms: u32, offer: &Offer) -> Demand {
     }
 }
 
-/// Says why a host can never run a task that has run out of memory so often before, if it cannot.
+/// Says why a host cannot run a task, if it cannot.
 #[must_use]
-pub fn misfit(spec: &TaskSpec, ooms: u32, host: &Host<'_>) -> Option<Misfit> {
+pub fn misfit(case: &Case<'_>, host: &Host<'_>) -> Option<Misfit> {
+    let Case { spec, ooms, .. } = *case;
     let Host { offer, .. } = host;
     if offer.cpu_milli == 0 {
         return Some(Misfit::RunsNothing);
+    }
+    let stranger = stranger(case, host);
+    if stranger.is_some() {
+        return stranger;
     }
     let Demand {
         cpu_milli,
@@ -122,6 +169,25 @@ pub fn misfit(spec: &TaskSpec, ooms: u32, host: &Host<'_>) -> Option<Misfit> {
             .parse::<HostPatterns>()
             .is_ok_and(|patterns| patterns.matches(host));
     (!asked).then_some(Misfit::NotAsked)
+}
+
+/// Says why a host does not run tasks as the user and group of this one, if it does not.
+fn stranger(case: &Case<'_>, host: &Host<'_>) -> Option<Misfit> {
+    let (user, group) = (&case.spec.user, &case.spec.options.as_group);
+    let stays = case.root_tasks == RootTasks::Local && case.author != host.tag;
+    match host.runs_as {
+        RunsAs::One(own) if own != user => Some(Misfit::OnlyOf(own.clone())),
+        RunsAs::One(_) if !group.is_empty() => Some(Misfit::Group(group.clone())),
+        RunsAs::Anyone if is_number(user) => Some(Misfit::Number(user.clone())),
+        RunsAs::One(_) | RunsAs::Anyone => (user == ROOT && stays).then_some(Misfit::Root),
+    }
+}
+
+/// Says whether a user goes by a number: one that has no name on the host where a task was submitted. Another host may know
+/// somebody else by that number.
+#[must_use]
+pub fn is_number(user: &str) -> bool {
+    !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Says whether a platform is the one that is wanted: `linux` is any machine with that system.
@@ -219,6 +285,15 @@ mod tests {
     }
 
     fn why(change: impl FnOnce(&mut TaskSpec)) -> Option<String> {
+        why_at(&RunsAs::Anyone, RootTasks::Local, Tag(1), change)
+    }
+
+    fn why_at(
+        runs_as: &RunsAs,
+        root_tasks: RootTasks,
+        author: Tag,
+        change: impl FnOnce(&mut TaskSpec),
+    ) -> Option<String> {
         let mut spec = TaskSpec::command(["true"]);
         change(&mut spec);
         let addresses = ["/ip4/10.1.2.3/tcp/4747".to_owned()];
@@ -228,8 +303,57 @@ mod tests {
             addresses: &addresses,
             platform: "linux/x86_64",
             offer: &offer(),
+            runs_as,
         };
-        misfit(&spec, 0, &host).map(|misfit| misfit.to_string())
+        let case = Case {
+            spec: &spec,
+            ooms: 0,
+            author,
+            root_tasks,
+        };
+        misfit(&case, &host).map(|misfit| misfit.to_string())
+    }
+
+    #[test]
+    fn who_runs_as_whom_table() {
+        let anns = RunsAs::One("ann".to_owned());
+        let by = |runs_as: &RunsAs, user: &str, group: &str| {
+            why_at(runs_as, RootTasks::Local, Tag(1), |spec| {
+                spec.user = user.to_owned();
+                spec.options.as_group = group.to_owned();
+            })
+        };
+        assert_eq!(by(&anns, "ann", ""), None);
+        assert_eq!(by(&anns, "bob", "").unwrap(), "runs only ann's tasks");
+        assert_eq!(by(&anns, "root", "").unwrap(), "runs only ann's tasks");
+        let group = by(&anns, "ann", "video");
+        assert_eq!(group.unwrap(), "cannot run it as group video");
+        assert_eq!(by(&RunsAs::Anyone, "bob", "video"), None);
+        let number = by(&RunsAs::Anyone, "1234", "");
+        assert_eq!(number.unwrap(), "knows users by name, and 1234 is a number");
+        let own_number = RunsAs::One("1234".to_owned());
+        assert_eq!(by(&own_number, "1234", ""), None);
+    }
+
+    #[test]
+    fn tasks_of_root_stay_unless_the_mesh_lets_them_go() {
+        let roots = |root_tasks, author| {
+            why_at(&RunsAs::Anyone, root_tasks, author, |spec| {
+                spec.user = ROOT.to_owned();
+            })
+        };
+        let why = roots(RootTasks::Local, Tag(1));
+        assert_eq!(why.unwrap(), "takes no task of root from another host");
+        assert_eq!(roots(RootTasks::Local, Tag(7)), None, "its own");
+        assert_eq!(roots(RootTasks::Anywhere, Tag(1)), None);
+        let only_root = RunsAs::One(ROOT.to_owned());
+        let why = why_at(&only_root, RootTasks::Local, Tag(1), |spec| {
+            spec.user = ROOT.to_owned();
+        });
+        assert!(
+            why.is_some(),
+            "a root that cannot become others is one, too"
+        );
     }
 
     #[test]

@@ -25,9 +25,13 @@ const MOST_ASKED: usize = 16;
 /// So many are remembered that are there.
 const MOST_THERE: usize = 1_024;
 
-/// What a task needs of the file systems of the host that runs it.
+/// What a task needs of the file systems of the host that runs it. What one user may read another may not.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Place {
+    /// As whom it is looked at.
+    pub user: String,
+    /// The group in the place of the user's own; empty: that.
+    pub group: String,
     /// Its working directory.
     pub cwd: Arg,
     /// What must be readable; a relative path starts at the directory.
@@ -47,6 +51,8 @@ impl Place {
         let declared = spec.options.reads.iter().cloned();
         let streams = [&spec.options.stdout, &spec.options.stderr];
         Self {
+            user: spec.user.clone(),
+            group: spec.options.as_group.clone(),
             cwd: spec.cwd.clone(),
             reads: declared.chain(input).collect(),
             writes: streams.into_iter().flatten().cloned().collect(),
@@ -251,6 +257,8 @@ mod tests {
 
     fn place(path: &str) -> Place {
         Place {
+            user: "ann".to_owned(),
+            group: String::new(),
             cwd: "/".into(),
             reads: vec![path.into()],
             writes: Vec::new(),
@@ -335,6 +343,14 @@ mod tests {
         let one = Place::of(&spec);
         assert_eq!(one.reads, ["/proj".into()]);
         assert_ne!(one.digest(), both.digest());
+        for change in [
+            |spec: &mut TaskSpec| spec.user = "bob".to_owned(),
+            |spec: &mut TaskSpec| spec.options.as_group = "video".to_owned(),
+        ] {
+            let mut others = spec.clone();
+            change(&mut others);
+            assert_ne!(Place::of(&others).digest(), one.digest());
+        }
         spec.options.reads.clear();
         spec.options.stderr = Some("errors".into());
         assert!(Place::of(&spec).is_declared());

@@ -79,6 +79,28 @@ impl FromStr for QueueRule {
     }
 }
 
+/// Where tasks may run that belong to root.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RootTasks {
+    /// On the host at which each was submitted: nobody far away can choose to be root there.
+    #[default]
+    Local,
+    /// On any.
+    Anywhere,
+}
+
+impl FromStr for RootTasks {
+    type Err = BadSetting;
+
+    fn from_str(text: &str) -> Result<Self, BadSetting> {
+        match text {
+            "local" => Ok(Self::Local),
+            "anywhere" => Ok(Self::Anywhere),
+            _ => Err(BadSetting::Value("local or anywhere")),
+        }
+    }
+}
+
 /// Why a setting is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadSetting {
@@ -118,15 +140,18 @@ impl Settings {
     pub const PRIORITY: &'static str = "default.priority";
     /// The queue of tasks that name none.
     pub const QUEUE: &'static str = "default.queue";
+    /// Where tasks of root may run.
+    pub const ROOT_TASKS: &'static str = "root-tasks";
     /// What comes before the name of a queue.
     pub const QUEUE_PREFIX: &'static str = "queue.";
     /// Every name, for people.
-    pub const NAMES: [&'static str; 6] = [
+    pub const NAMES: [&'static str; 7] = [
         Self::HEARTBEAT,
         Self::REPLACE_AFTER,
         Self::LOST_LIMIT,
         Self::PRIORITY,
         Self::QUEUE,
+        Self::ROOT_TASKS,
         "queue.NAME",
     ];
     /// The longest name and value, bytes.
@@ -169,6 +194,7 @@ impl Settings {
             Self::PRIORITY => parsed::<i32>(value, "a whole number").map(drop),
             Self::QUEUE if Self::is_queue_name(value) => Ok(()),
             Self::QUEUE => Err(BadSetting::Value("the name of a queue")),
+            Self::ROOT_TASKS => value.parse::<RootTasks>().map(drop),
             _ => match name.strip_prefix(Self::QUEUE_PREFIX) {
                 Some(queue) if Self::is_queue_name(queue) => value.parse::<QueueRule>().map(drop),
                 Some(_) | None => Err(BadSetting::Name),
@@ -212,7 +238,7 @@ impl Settings {
         millis(value).ok()
     }
 
-    /// Returns a number.
+    /// Returns a number, or another plain value.
     #[must_use]
     pub fn number<T: FromStr>(&self, name: &str) -> Option<T> {
         self.value(name)?.parse().ok()
@@ -223,6 +249,12 @@ impl Settings {
     pub fn default_queue(&self) -> &str {
         let named = self.value(Self::QUEUE);
         named.filter(|name| Self::is_queue_name(name)).unwrap_or("")
+    }
+
+    /// Returns where tasks of root may run: not far away, unless that was stated.
+    #[must_use]
+    pub fn root_tasks(&self) -> RootTasks {
+        self.number(Self::ROOT_TASKS).unwrap_or_default()
     }
 
     /// Returns every queue that was set up, with its rule.
@@ -287,6 +319,8 @@ mod tests {
             ("default.priority", "-5"),
             ("queue.render-1", "slots=4 weight=2"),
             ("default.queue", "render-1"),
+            ("root-tasks", "local"),
+            ("root-tasks", "anywhere"),
         ] {
             assert_eq!(check(name, value), Ok(()), "{name} {value}");
         }
@@ -296,6 +330,8 @@ mod tests {
             ("replace-after", "1ms"),
             ("lost-limit", "-1"),
             ("lease", "10000ms"),
+            ("root-tasks", "yes"),
+            ("root-tasks", ""),
             ("queue.", "slots=4"),
             ("queue.a b", "slots=4"),
             ("queue.a", "fast"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crdt::config::{Config, Offer};
 use crdt::event::{Durability, Input, Links, NewTask, Output, Refusal, Reply, RunEnd};
+use crdt::fit::RunsAs;
 use crdt::ids::{Incarnation, Tag, TaskId};
 use crdt::keys::Ed25519Keys;
 use crdt::replica::Replica;
@@ -45,6 +46,7 @@ impl Alone {
             most_claims: usize::MAX,
             most_losses: 0,
             platform: "test".to_owned(),
+            runs_as: RunsAs::Anyone,
             offer: Offer {
                 cpu_milli: 4_000,
                 memory_bytes: 1 << 30,

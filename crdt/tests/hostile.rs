@@ -10,6 +10,7 @@ use crdt::ballots::VoteRegister;
 use crdt::config::{Config, Offer};
 use crdt::entry::{Bid, ClaimMark, Entry, Member, OutcomeAt};
 use crdt::event::{Durability, Input, Links, NewTask, Output, RunEnd};
+use crdt::fit::RunsAs;
 use crdt::ids::{DocId, Epoch, Generation, Incarnation, PeerId, RunId, SegmentId, Tag, TaskId};
 use crdt::keys::Ed25519Keys;
 use crdt::ledger::Ledger;
@@ -48,6 +49,7 @@ impl Scene {
                 ..Offer::default()
             },
             platform: "test".to_owned(),
+            runs_as: RunsAs::Anyone,
             seed: 1,
         };
         let now = Now {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crdt::entry::{Beat, Bid, ClaimMark, Entry, Header, Member, OutcomeAt, SpecChunk, Total, Vote};
+use crdt::fit::RunsAs;
 use crdt::ids::{DocId, Epoch, Generation, Incarnation, PeerId, SegmentId};
 use crdt::keys::Ed25519Keys;
 use crdt::ledger::{Accepted, Ledger, Refused};
@@ -125,6 +126,7 @@ fn beat(count: u32, wall_ms: u64) -> Entry {
     Entry::Beat(Beat {
         resources: Vec::new(),
         platform: String::new(),
+        runs_as: RunsAs::Anyone,
         progress: Vec::new(),
         missing: Vec::new(),
         count,

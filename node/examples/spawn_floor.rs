@@ -128,6 +128,7 @@ async fn through_guard(
                 deadline: node::clock::boottime() + Duration::from_secs(60),
                 nice: 0,
                 bounds: Bounds::default(),
+                person: None,
             })?;
             ordered += 1;
         }

@@ -2,7 +2,7 @@
 //!
 //! `daemon` is the event loop; `guard` and `executor` run tasks, `look` looks at file systems, `storage` keeps the log, `outputs` what tasks print, `call`
 //! has functions called, `api` speaks to clients. `client`, `feed`, `cli` and `render` are the client's side. `config`, `clock`, `filter`,
-//! `lock`, `formats`, `panics` and `signals` serve both.
+//! `lock`, `formats`, `panics`, `signals` and `users` serve both.
 
 pub mod api;
 mod call;
@@ -25,3 +25,4 @@ pub mod signals;
 pub mod storage;
 mod top;
 mod usage;
+pub mod users;

@@ -1,4 +1,4 @@
-//! The data directory: private to its owner, and to one daemon at a time.
+//! The data directory: private to its owner (who is root lets others pass through), and to one daemon at a time.
 //!
 //! A lock of the kernel (`flock`) on `<data>/lock` is held as long as the daemon lives, however it
 //! ends, so nothing stale is left to be removed by hand. The file also names the holder, for the
@@ -42,8 +42,8 @@ pub enum LockError {
 }
 
 impl DirLock {
-    /// Makes `dir` with mode 0700 if it is missing, takes away others' access if it is there, and
-    /// locks it.
+    /// Makes `dir` with mode 0700 (as root: [`passable_dir`]) if it is missing, takes away others'
+    /// access if it is there, and locks it.
     ///
     /// # Errors
     /// [`LockError::InUse`] names the process that holds it; [`LockError::Unusable`] says what
@@ -53,7 +53,7 @@ impl DirLock {
             dir: dir.to_owned(),
             source,
         };
-        private_dir(dir).map_err(unusable)?;
+        passable_dir(dir).map_err(unusable)?;
         let file = open_lock(&dir.join("lock")).map_err(unusable)?;
         Self::with(dir, file)
     }
@@ -125,10 +125,33 @@ pub(crate) enum Lock {
 /// # Errors
 /// The kernel's.
 pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    own_dir(dir, 0)
+}
+
+/// Makes a directory as [`private_dir`] does; but where this process is root, others may pass through it to what lies in it and is
+/// open to them. They cannot list it.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn passable_dir(dir: &Path) -> io::Result<()> {
+    own_dir(dir, passage())
+}
+
+/// What others may do with a directory that is passable.
+fn passage() -> u32 {
+    match rustix::process::geteuid().is_root() {
+        true => 0o011,
+        false => 0,
+    }
+}
+
+fn own_dir(dir: &Path, others: u32) -> io::Result<()> {
+    let own = 0o700 | others;
+    DirBuilder::new().recursive(true).mode(own).create(dir)?;
     let mode = dir.metadata()?.permissions().mode();
-    if mode & 0o077 != 0 {
-        std::fs::set_permissions(dir, Permissions::from_mode(mode & 0o7700))?;
+    if mode & 0o077 != others {
+        let mode = mode & 0o7700 | others;
+        std::fs::set_permissions(dir, Permissions::from_mode(mode))?;
     }
     Ok(())
 }
@@ -220,7 +243,13 @@ mod tests {
         std::fs::create_dir(&dir).unwrap();
         std::fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
         let _held = DirLock::take(&dir).unwrap();
-        assert_eq!(dir.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        let mode = |dir: &Path| dir.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&dir), 0o700 | passage());
+        private_dir(&dir).unwrap();
+        assert_eq!(mode(&dir), 0o700);
+        passable_dir(&dir).unwrap();
+        assert_eq!(mode(&dir), 0o700 | passage());
+        assert_eq!(passage() & !0o011, 0, "nobody else reads or writes");
     }
 
     #[test]

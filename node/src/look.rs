@@ -4,7 +4,8 @@
 //! nor its guard must be held, so this process asks, says which path it is about to look at, and is given up if it says no more. It
 //! changes nothing.
 //!
-//! Questions are [`Place`]s, answers [`Word`]s, as frames over the socket that is its standard input.
+//! First it is told with whose [`Eyes`] to look. Then questions are [`Place`]s, answers [`Word`]s, as frames over the socket that is its
+//! standard input. With another user's eyes it is that user, and for ever: it sees what the user's task would, and tells nothing else.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -16,15 +17,50 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crdt::fit::{ROOT, RunsAs};
 use crdt::places::Place;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, open};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::guard::frame::{Decoder, FrameError, encode};
-use crate::guard::protocol::errno_text;
+use crate::guard::identity::Identity;
+use crate::guard::protocol::{Latitude, Refusal, errno_text};
 
 /// The hidden verb under which a node starts its own program for a look.
 pub const VERB: &str = "look";
+
+/// With whose rights it looks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Eyes {
+    /// Those with which it was started.
+    Own,
+    /// Those of this user and, if it is not empty, this group, by name.
+    Of(String, String),
+}
+
+impl Eyes {
+    /// Returns those for a place, on a host that can run tasks so.
+    pub(crate) fn on(place: &Place, runs_as: &RunsAs) -> Self {
+        let is_own = place.user == ROOT && place.group.is_empty();
+        match runs_as {
+            RunsAs::Anyone if !is_own => Self::Of(place.user.clone(), place.group.clone()),
+            RunsAs::Anyone | RunsAs::One(_) => Self::Own,
+        }
+    }
+
+    /// Makes this process look so from now on.
+    ///
+    /// # Errors
+    /// Nobody can here as things are; what a start says of that tells more.
+    fn assume(&self) -> Result<(), Refusal> {
+        let Self::Of(user, group) = self else {
+            return Ok(());
+        };
+        let group = Some(group.as_str()).filter(|group| !group.is_empty());
+        Identity::find(user, group, Latitude::Ordinary)?.assume()
+    }
+}
 
 /// What the process says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,16 +94,37 @@ fn answer_all() -> Result<(), Box<dyn std::error::Error>> {
     let mut socket = UnixStream::from(socket);
     socket.peer_addr()?;
     let mut decoder = Decoder::default();
+    let Some(eyes) = next::<Eyes>(&mut socket, &mut decoder)? else {
+        return Ok(());
+    };
+    if let Eyes::Of(user, _) = &eyes {
+        say(&mut socket, &Word::Looking(format!("user {user}").into()))?;
+    }
+    let assumed = eyes.assume();
+    while let Some(place) = next::<Place>(&mut socket, &mut decoder)? {
+        let found = match &assumed {
+            Ok(()) => look(&place, |path| {
+                say(&mut socket, &Word::Looking(path.to_vec()))
+            })?,
+            Err(_nobody) => Ok(()),
+        };
+        say(&mut socket, &Word::Found(found))?;
+    }
+    Ok(())
+}
+
+/// Returns what comes next; `None` if nothing does any more.
+fn next<T: DeserializeOwned>(
+    socket: &mut UnixStream,
+    decoder: &mut Decoder,
+) -> Result<Option<T>, Box<dyn std::error::Error>> {
     let mut buffer = [0; 16 << 10];
     loop {
-        while let Some(place) = decoder.next::<Place>()? {
-            let found = look(&place, |path| {
-                say(&mut socket, &Word::Looking(path.to_vec()))
-            })?;
-            say(&mut socket, &Word::Found(found))?;
+        if let Some(message) = decoder.next()? {
+            return Ok(Some(message));
         }
         match socket.read(&mut buffer)? {
-            0 => return Ok(()),
+            0 => return Ok(None),
             bytes => decoder.push(&buffer[..bytes]),
         }
     }
@@ -228,8 +285,32 @@ mod tests {
     }
 
     #[test]
+    fn eyes_table() {
+        let place = |user: &str, group: &str| Place {
+            user: user.to_owned(),
+            group: group.to_owned(),
+            cwd: "/".into(),
+            reads: Vec::new(),
+            writes: Vec::new(),
+        };
+        let of = |user: &str, group: &str| Eyes::Of(user.to_owned(), group.to_owned());
+        let anns = RunsAs::One("ann".to_owned());
+        for (user, group, eyes) in [
+            ("root", "", Eyes::Own),
+            ("ann", "", of("ann", "")),
+            ("ann", "video", of("ann", "video")),
+            ("root", "video", of("root", "video")),
+        ] {
+            assert_eq!(Eyes::on(&place(user, group), &RunsAs::Anyone), eyes);
+            assert_eq!(Eyes::on(&place(user, group), &anns), Eyes::Own);
+        }
+    }
+
+    #[test]
     fn each_path_is_named_before_it_is_looked_at() {
         let place = Place {
+            user: "ann".to_owned(),
+            group: String::new(),
             cwd: "/".into(),
             reads: vec!["/dev/null".into(), "/no/such/path".into(), "/dev".into()],
             writes: vec!["x".into()],

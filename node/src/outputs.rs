@@ -4,6 +4,7 @@
 //! <data>/outputs/live/<run>.out, .err   while a run writes them
 //! <data>/outputs/ab/<digest in hex>     afterwards; ab is the start of the digest
 //! <data>/outputs/spool/<digest in hex>  of another host, while runs of this one read it
+//! <data>/progress/<run>, .call          what a run says of how far it is, and a call of why it came to nothing; each file is its run's user's
 //! ```
 //! Of an output that is longer than the limit the beginning and the end are kept, with a line between them that says how much
 //! is missing; while it is written, the file loses its middle and keeps its length, so that the disk does not fill with it.
@@ -29,7 +30,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use crate::guard::RunKey;
-use crate::lock::private_dir;
+use crate::lock::{passable_dir, private_dir};
 use crate::render::text::size;
 
 /// Bytes that are read and hashed at a time: larger steps let blake3 use wide instructions no
@@ -113,6 +114,8 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct Outputs {
     dir: PathBuf,
+    /// Where runs say something of themselves.
+    progress: PathBuf,
     /// How much of an output is kept.
     limit: Option<u64>,
     /// Those that were adopted and that no outcome names yet, and how often: they are not removed.
@@ -129,8 +132,11 @@ impl Outputs {
         private_dir(&dir)?;
         private_dir(&dir.join("live"))?;
         private_dir(&dir.join("spool"))?;
+        let progress = dir.with_file_name("progress");
+        passable_dir(&progress)?;
         Ok(Self {
             dir,
+            progress,
             limit,
             pinned: Arc::default(),
         })
@@ -247,13 +253,13 @@ impl Outputs {
     /// Where a run may say how far it is, a line each time; absolute.
     #[must_use]
     pub fn progress(&self, key: RunKey) -> PathBuf {
-        self.dir.join("live").join(format!("{key}.progress"))
+        self.progress.join(key.to_string())
     }
 
     /// Where a call says why it came to no result; absolute.
     #[must_use]
     pub fn call(&self, key: RunKey) -> PathBuf {
-        self.dir.join("live").join(format!("{key}.call"))
+        self.progress.join(format!("{key}.call"))
     }
 
     /// Returns the last whole line that a run said of itself, cut to so many bytes; `None` if it has said nothing.
@@ -284,7 +290,8 @@ impl Outputs {
     /// The kernel's; some may be removed then.
     pub fn sweep_live(&self, owned: &BTreeSet<RunKey>) -> io::Result<usize> {
         let mut removed = 0;
-        for entry in fs::read_dir(self.dir.join("live"))? {
+        let live = fs::read_dir(self.dir.join("live"))?;
+        for entry in live.chain(fs::read_dir(&self.progress)?) {
             let path = entry?.path();
             let name = path.file_stem().and_then(|name| name.to_str());
             let key = name

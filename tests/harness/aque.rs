@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
+use crate::guests::Guest;
 use crate::processes;
 use crate::programs::programs;
 use crate::settle::PATIENCE;
@@ -52,7 +53,22 @@ impl Aque {
     /// Prepares `aque --node SOCKET ARGS…`.
     #[must_use]
     pub fn new(socket: &Path, args: &[&str]) -> Self {
-        let mut command = Command::new(&programs().aque);
+        Self::of(&programs().aque, socket, args)
+    }
+
+    /// Prepares the same for another user of this machine.
+    #[must_use]
+    pub fn by(guest: &Guest, socket: &Path, args: &[&str]) -> Self {
+        let mut aque = Self::of(&guest.aque(), socket, args);
+        guest.own(&mut aque.command);
+        let path = "/usr/local/bin:/usr/bin:/bin";
+        aque.command.current_dir("/").env("PATH", path);
+        aque.shown = format!("{}: {}", guest.user.name, aque.shown);
+        aque
+    }
+
+    fn of(program: &Path, socket: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new(program);
         command
             .arg("--node")
             .arg(socket)

@@ -8,10 +8,12 @@ use std::ops::{Index, IndexMut};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use crdt::settings::{RootTasks, Settings};
 use node::api::wire::TaskLine;
 use tempfile::TempDir;
 
 use crate::disk::SmallDisk;
+use crate::guests::Guest;
 use crate::lan::Lan;
 use crate::node::Node;
 use crate::processes;
@@ -35,6 +37,8 @@ pub struct Plan {
     pub disk: Disk,
     /// Which program each runs.
     pub program: Program,
+    /// Where root's tasks run, where the nodes are root's.
+    pub root_tasks: RootTasks,
 }
 
 /// Which program a node runs.
@@ -65,6 +69,7 @@ impl Plan {
             flags: Vec::new(),
             disk: Disk::Shared,
             program: Program::Shared,
+            root_tasks: RootTasks::Anywhere,
         }
     }
 
@@ -79,6 +84,13 @@ impl Plan {
     #[must_use]
     pub fn small_disk(mut self) -> Self {
         self.disk = Disk::Small;
+        self
+    }
+
+    /// Leaves it to the mesh's default where root's tasks run: at home.
+    #[must_use]
+    pub fn root_stays(mut self) -> Self {
+        self.root_tasks = RootTasks::Local;
         self
     }
 
@@ -197,6 +209,12 @@ impl Cluster {
         };
         first.start();
         let ticket = first.ready().ticket.clone();
+        if self.plan.root_tasks == RootTasks::Anywhere {
+            let anywhere = Some("anywhere".to_owned());
+            let name = Settings::ROOT_TASKS.to_owned();
+            let set = first.client().and_then(|mut node| node.set(name, anywhere));
+            set.expect("a setting can be stated");
+        }
         others
             .iter_mut()
             .for_each(|node| node.launch(&["--join", &ticket]));
@@ -234,6 +252,20 @@ impl Cluster {
         self.nodes.push(node.through(command));
         let place = self.nodes.len() - 1;
         self.nodes[place].launch(flags);
+        self.nodes[place].wait_ready();
+        place
+    }
+
+    /// Adds a further node that runs as another user of this machine and joins with this ticket, and returns its place.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn add_owned(&mut self, guest: &Guest, cpus: u32, ticket: &str) -> usize {
+        self.describe(cpus);
+        let place = self.nodes.len() - 1;
+        let node = self.nodes.pop().expect("it was described");
+        self.nodes.push(node.owned_by(guest));
+        self.nodes[place].launch(&["--join", ticket]);
         self.nodes[place].wait_ready();
         place
     }

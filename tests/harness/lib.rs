@@ -4,6 +4,7 @@
 //!   them by ticket, and on drop kills every process that belongs to it (guards and runs too) and removes what it wrote.
 //! - [`Node`] is one process: kill, stop, continue, restart, ask.
 //! - [`settle`] waits for a condition with back-off and one generous limit; nothing here sleeps for a fixed time.
+//! - [`Guest`] is another user of this machine, who asks or runs a node.
 //! - [`evidence`] is what tasks record of their lives (by the program `witness`), and the judge of that record.
 //!
 //! - [`chaos`] lets storms of random faults rage over a cluster and adds up what they show.
@@ -19,6 +20,7 @@ pub mod chaos;
 pub mod cluster;
 pub mod disk;
 pub mod evidence;
+pub mod guests;
 pub mod lan;
 pub mod node;
 pub mod processes;
@@ -29,6 +31,7 @@ pub mod tmux;
 pub use aque::{Aque, Outcome};
 pub use cluster::{Cluster, Plan};
 pub use evidence::{Evidence, History};
+pub use guests::Guest;
 pub use lan::Lan;
 pub use node::Node;
 pub use settle::{PATIENCE, settle};

@@ -14,6 +14,7 @@ use node::client::{Client, ClientError};
 use rustix::process::{Pid, Signal};
 
 use crate::aque::{Aque, FOREIGN};
+use crate::guests::Guest;
 use crate::processes;
 use crate::programs::programs;
 use crate::settle::settle;
@@ -28,6 +29,7 @@ pub struct Node {
     home: PathBuf,
     before: Vec<OsString>,
     program: PathBuf,
+    owner: Option<Guest>,
     flags: Vec<String>,
     child: Option<Child>,
     ready: Option<Ready>,
@@ -56,6 +58,7 @@ impl Node {
         let program = programs().node.clone();
         Self {
             program,
+            owner: None,
             name: name.to_owned(),
             home: home.to_owned(),
             before,
@@ -69,6 +72,15 @@ impl Node {
     #[must_use]
     pub fn through(mut self, command: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         self.before = command.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Has it run as another user of this machine, to whom its directory is given.
+    #[must_use]
+    pub fn owned_by(mut self, guest: &Guest) -> Self {
+        guest.give(&self.home);
+        self.program = guest.node();
+        self.owner = Some(guest.clone());
         self
     }
 
@@ -312,6 +324,12 @@ impl Node {
         Aque::new(&self.socket(), args)
     }
 
+    /// Prepares a call of the client by another user of this machine.
+    #[must_use]
+    pub fn aque_by(&self, guest: &Guest, args: &[&str]) -> Aque {
+        Aque::by(guest, &self.socket(), args)
+    }
+
     /// Calls the client, which must succeed, and returns what it printed.
     ///
     /// # Panics
@@ -486,6 +504,10 @@ impl Node {
             command.env_remove(name);
         });
         command.stdin(Stdio::null());
+        if let Some(guest) = &self.owner {
+            guest.own(&mut command);
+            command.current_dir(&self.home).env("HOME", &self.home);
+        }
         command
     }
 

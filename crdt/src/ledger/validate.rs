@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use crate::entry::{
     Beat, Bid, Entry, Header, Member, Motion, OutcomeAt, Proposal, SpecChunk, Stand, Vote,
 };
+use crate::fit::RunsAs;
 use crate::ids::{Digest, DocId, Epoch, Generation, PeerId, SegmentId};
 use crate::settings::{Settings, Stated};
 use crate::task::{Environment, Outcome, TaskSpec, Verdict, Want, Wish, Work};
@@ -442,7 +443,11 @@ fn check_beat(beat: &Beat) -> Result<(), Rule> {
             .missing
             .iter()
             .all(|(_, text)| text.len() <= Beat::MISSING_BYTES);
-    let words = progress && missing;
+    let user = match &beat.runs_as {
+        RunsAs::Anyone => true,
+        RunsAs::One(name) => name.len() <= Beat::USER_BYTES,
+    };
+    let words = progress && missing && user;
     let fits = beat.neighbours.len() <= MAX_NEIGHBOURS && texts && resources && words;
     within(fits, Rule::Length)
 }

@@ -10,7 +10,7 @@ use super::{Replica, rank};
 use crate::claim::Claim;
 use crate::entry::{Bid, Total};
 use crate::event::{CallEnd, Output};
-use crate::fit::{self, Host, Misfit};
+use crate::fit::{self, Case, Host, Misfit};
 use crate::graph::{Dependent, TaskIx};
 use crate::ids::{Epoch, RunId, Tag, TaskId};
 use crate::resolve;
@@ -101,16 +101,26 @@ impl Replica {
 
     /// Says why this host can never run a task, if it cannot.
     pub(super) fn misfit(&self, ix: TaskIx) -> Option<Misfit> {
-        let task = self.known(ix);
-        let spec = task.spec.as_deref()?;
         let own = Host {
             name: &self.name,
             tag: self.tag,
             addresses: &self.addresses,
             platform: &self.platform,
             offer: &self.offered,
+            runs_as: &self.runs_as,
         };
-        fit::misfit(spec, task.registers.ooms, &own)
+        fit::misfit(&self.case(ix)?, &own)
+    }
+
+    /// Returns what hosts are judged by; `None` if the task's spec is not here.
+    pub(super) fn case(&self, ix: TaskIx) -> Option<Case<'_>> {
+        let task = self.known(ix);
+        Some(Case {
+            spec: task.spec.as_deref()?,
+            ooms: task.registers.ooms,
+            author: task.id.tag,
+            root_tasks: self.root_tasks,
+        })
     }
 
     /// The instant before which it does not start: the one that it states, or the end of the pause after a failure.

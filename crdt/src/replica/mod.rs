@@ -36,6 +36,7 @@ use crate::claim::{Answers, Claim};
 use crate::config::{Config, Sabotage};
 use crate::entry::Header;
 use crate::event::{FoundRun, Input, Output};
+use crate::fit::RunsAs;
 use crate::generation::Replacement;
 use crate::graph::{Graph, TaskIx};
 use crate::ids::{Digest, DocId, Epoch, Generation, Incarnation, PeerId, SegmentId, Tag, TaskId};
@@ -46,7 +47,7 @@ use crate::queues::Queues;
 use crate::registers::Registers;
 use crate::roster::Roster;
 use crate::schedule::Schedule;
-use crate::settings::Settings;
+use crate::settings::{RootTasks, Settings};
 use crate::task::{Element, Environment, Membership, Outcome, TaskSpec, TaskState};
 use crate::time::{Hlc, Mono, Now, Timing};
 use crate::turns::Turns;
@@ -236,6 +237,9 @@ pub struct Replica {
     replace_after: Duration,
     offered: crate::config::Offer,
     platform: String,
+    runs_as: RunsAs,
+    /// Where tasks of root may run.
+    root_tasks: RootTasks,
     most_losses: u32,
     /// What it was told at its start, where settings of the mesh may say otherwise.
     started_with: StartedWith,
@@ -337,6 +341,8 @@ impl Replica {
             replace_after: config.replace_after,
             offered: config.offer.clone(),
             platform: config.platform,
+            runs_as: config.runs_as,
+            root_tasks: RootTasks::default(),
             most_losses: config.most_losses,
             started_with: StartedWith {
                 timing: config.timing,

@@ -12,9 +12,9 @@ use super::views::Glance;
 use super::{Replica, Task};
 use crate::config::Offer;
 use crate::entry::DutyKind;
-use crate::fit::{self, Host, Misfit};
+use crate::fit::{self, Case, Host, Misfit, RunsAs};
 use crate::graph::TaskIx;
-use crate::ids::{PeerId, TaskId};
+use crate::ids::{PeerId, Tag, TaskId};
 use crate::places::Place;
 use crate::roster::MemberView;
 use crate::schedule::{Demand, Room};
@@ -26,6 +26,9 @@ use crate::time::Mono;
 const NAMED: usize = 3;
 /// So many hosts are told of when none can run a task.
 const HOSTS_TOLD: usize = 4;
+/// What to do about tasks of root that other hosts do not take.
+const LET_ROOT_GO: &str =
+    "'aque settings set root-tasks anywhere' lets root's tasks go to any host";
 
 /// Why a task does not run now.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,6 +62,13 @@ pub enum Obstacle {
     Misfit(Misfit),
     /// What the task needs of its file systems is not there, or it could not start the task: in its own words.
     Unfit(String),
+}
+
+impl Obstacle {
+    /// Says whether it is that the task is root's, which the mesh can allow.
+    fn is_root(&self) -> bool {
+        *self == Self::Misfit(Misfit::Root)
+    }
 }
 
 /// As it goes on after a host's name.
@@ -166,7 +176,12 @@ fn lacks(hosts: &[(String, Lack)]) -> String {
 /// What keeps hosts from running a task.
 fn obstacles(hosts: &[(String, Obstacle)]) -> String {
     let one = |(name, obstacle): &(String, Obstacle)| format!("{name}{obstacle}");
-    listed(hosts.iter().map(one), HOSTS_TOLD)
+    let texts = listed(hosts.iter().map(one), HOSTS_TOLD);
+    let is_root = |(_, obstacle): &(String, Obstacle)| obstacle.is_root();
+    match hosts.iter().any(is_root) {
+        true => format!("{texts}; {LET_ROOT_GO}"),
+        false => texts,
+    }
 }
 
 /// The first few, and how many more there are.
@@ -206,8 +221,16 @@ pub struct Outlook<'a> {
 struct HostNow {
     member: MemberView,
     /// Unknown until it has told.
-    offer: Option<(Offer, String)>,
+    offer: Option<Offered>,
     used: Room,
+}
+
+/// What a host has told of itself.
+#[derive(Debug)]
+struct Offered {
+    offer: Offer,
+    platform: String,
+    runs_as: RunsAs,
 }
 
 /// What a task asks of hosts.
@@ -220,12 +243,17 @@ struct Ask {
     cpus_but: Option<u32>,
     hosts: String,
     platform: String,
+    /// As whom it runs: the user, and the group if that was stated.
+    whom: (String, String),
+    /// Where it was submitted, if it is root's.
+    home: Option<Tag>,
     /// Where something is known to be missing somewhere.
     place: Option<Place>,
 }
 
 impl Ask {
-    fn of(spec: &TaskSpec, ooms: u32, place: Option<Place>) -> Self {
+    fn of(case: &Case<'_>, place: Option<Place>) -> Self {
+        let Case { spec, ooms, .. } = *case;
         let options = &spec.options;
         Self {
             needs: spec.needs,
@@ -235,6 +263,8 @@ impl Ask {
             cpus_but: options.cpus_but,
             hosts: options.hosts.clone(),
             platform: options.platform.clone(),
+            whom: (spec.user.clone(), options.as_group.clone()),
+            home: (spec.user == fit::ROOT).then_some(case.author),
             place,
         }
     }
@@ -265,7 +295,7 @@ impl Replica {
                 continue;
             };
             let task = self.known(ix);
-            if let (Some((offer, _)), Some(spec)) = (&host.offer, task.spec.as_deref()) {
+            if let (Some(Offered { offer, .. }), Some(spec)) = (&host.offer, task.spec.as_deref()) {
                 host.used
                     .take(&fit::demand(spec, task.registers.ooms, offer));
             }
@@ -282,10 +312,13 @@ impl Replica {
         }
     }
 
-    /// What a member offers, and its platform.
-    fn offer_of(&self, member: &MemberView) -> Option<(Offer, String)> {
+    fn offer_of(&self, member: &MemberView) -> Option<Offered> {
         if member.own {
-            return Some((self.offered.clone(), self.platform.clone()));
+            return Some(Offered {
+                offer: self.offered.clone(),
+                platform: self.platform.clone(),
+                runs_as: self.runs_as.clone(),
+            });
         }
         let beat = member.beat.as_ref()?;
         let offer = Offer {
@@ -293,7 +326,11 @@ impl Replica {
             memory_bytes: beat.memory_bytes,
             resources: beat.resources.clone(),
         };
-        Some((offer, beat.platform.clone()))
+        Some(Offered {
+            offer,
+            platform: beat.platform.clone(),
+            runs_as: beat.runs_as.clone(),
+        })
     }
 
     /// What keeps a task from starting, wherever that would be.
@@ -372,7 +409,7 @@ impl Outlook<'_> {
         match known.state {
             TaskState::Blocked => replica.blocked(ix, known, spec),
             TaskState::Pending => {
-                let room = self.room(ix, known, spec);
+                let room = self.room(ix, known);
                 if let Some(Delay::Nowhere(_)) = room {
                     return room;
                 }
@@ -407,22 +444,23 @@ impl Outlook<'_> {
         })
     }
 
-    fn room(&self, ix: TaskIx, task: &Task, spec: &TaskSpec) -> Option<Delay> {
+    fn room(&self, ix: TaskIx, task: &Task) -> Option<Delay> {
+        let case = self.replica.case(ix)?;
         if task.unfit.is_some() {
-            return self.find_room(ix, task, spec);
+            return self.find_room(ix, task, &case);
         }
-        let place = self.misses_some.then(|| Place::of(spec));
-        let ask = Ask::of(spec, task.registers.ooms, place);
+        let place = self.misses_some.then(|| Place::of(case.spec));
+        let ask = Ask::of(&case, place);
         if let Some(known) = self.rooms.borrow().get(&ask) {
             return known.clone();
         }
-        let found = self.find_room(ix, task, spec);
+        let found = self.find_room(ix, task, &case);
         self.rooms.borrow_mut().insert(ask, found.clone());
         found
     }
 
-    fn find_room(&self, ix: TaskIx, task: &Task, spec: &TaskSpec) -> Option<Delay> {
-        let ooms = task.registers.ooms;
+    fn find_room(&self, ix: TaskIx, task: &Task, case: &Case<'_>) -> Option<Delay> {
+        let Case { spec, ooms, .. } = *case;
         let (mut obstacles, mut lacking) = (Vec::new(), Vec::new());
         for HostNow {
             member,
@@ -431,15 +469,20 @@ impl Outlook<'_> {
         } in &self.hosts
         {
             // What has not been told may fit.
-            let (offer, platform) = offer.as_ref()?;
+            let Offered {
+                offer,
+                platform,
+                runs_as,
+            } = offer.as_ref()?;
             let host = Host {
                 name: &member.name,
                 tag: member.peer.tag(),
                 addresses: &member.addresses,
                 platform,
                 offer,
+                runs_as,
             };
-            let misfit = fit::misfit(spec, ooms, &host).map(Obstacle::Misfit);
+            let misfit = fit::misfit(case, &host).map(Obstacle::Misfit);
             let unfit = || self.unfit(ix, task, member).map(Obstacle::Unfit);
             if let Some(obstacle) = misfit.or_else(unfit) {
                 obstacles.push((member.name.clone(), obstacle));
@@ -457,7 +500,8 @@ impl Outlook<'_> {
             return Some(Delay::Nowhere(obstacles));
         }
         // That a host is not meant at all is no news.
-        obstacles.retain(|(_, obstacle)| matches!(obstacle, Obstacle::Unfit(_)));
+        obstacles
+            .retain(|(_, obstacle)| matches!(obstacle, Obstacle::Unfit(_)) || obstacle.is_root());
         Some(Delay::Room(lacking, obstacles))
     }
 
@@ -551,6 +595,17 @@ mod tests {
                     )],
                 ),
                 "waits for cpus on n0; n1: /x is not there",
+            ),
+            (
+                Delay::Nowhere(vec![("n0".to_owned(), Obstacle::Misfit(Misfit::Root))]),
+                "fits no host: n0 takes no task of root from another host; 'aque settings set root-tasks anywhere' lets root's tasks go to any host",
+            ),
+            (
+                Delay::Room(
+                    vec![("n0".to_owned(), Lack::Cpus)],
+                    vec![("n1".to_owned(), Obstacle::Misfit(Misfit::Root))],
+                ),
+                "waits for cpus on n0; n1 takes no task of root from another host; 'aque settings set root-tasks anywhere' lets root's tasks go to any host",
             ),
             (
                 Delay::Input(id("k3v7qa-9"), "n1".to_owned()),

@@ -76,6 +76,7 @@ impl Replica {
             memory_bytes: self.offered.memory_bytes,
             resources: self.offered.resources.clone(),
             platform: self.platform.clone(),
+            runs_as: self.runs_as.clone(),
             running: u32::try_from(running.count()).unwrap_or(u32::MAX),
             load_centi: self.load_centi,
             progress: self.progress.clone(),

@@ -78,9 +78,10 @@ impl Replica {
         let losses = settings
             .number(Settings::LOST_LIMIT)
             .unwrap_or(base.most_losses);
+        let root_tasks = settings.root_tasks();
         self.queues.set_rules(self.settings.queues(), self.now.mono);
-        if losses != self.most_losses {
-            self.most_losses = losses;
+        if (losses, root_tasks) != (self.most_losses, self.root_tasks) {
+            (self.most_losses, self.root_tasks) = (losses, root_tasks);
             self.dirty.extend((0..self.tasks.len()).map(super::index));
         }
     }

@@ -8,6 +8,7 @@ use super::{Replica, Task};
 use crate::ballots::VoteRegister;
 use crate::claim::Phase;
 use crate::entry::{DutyKind, Total, Vote};
+use crate::fit::RunsAs;
 use crate::graph::{Group, TaskIx};
 use crate::history::{Attempt, Statements};
 use crate::ids::{DocId, Epoch, PeerId, Tag, TaskId};
@@ -522,6 +523,12 @@ impl Replica {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Returns as whom this host can run tasks.
+    #[must_use]
+    pub fn runs_as(&self) -> &RunsAs {
+        &self.runs_as
     }
 
     /// Says whether the disk has refused what is to be written: until it takes it, no submission is taken and no claim made.

@@ -121,9 +121,9 @@ pub struct TaskSpec {
     pub after: Vec<TaskId>,
     /// The group it belongs to.
     pub member_of: Option<Membership>,
-    /// Name of the submitting user, for people.
+    /// Name of the user to whom it belongs and as whom it runs. A host that takes it looks that user up by name.
     pub user: String,
-    /// User id of the submitting user on the submitting host.
+    /// User id of who submitted it, on that host; for people.
     pub uid: u32,
     /// When it was submitted.
     pub created: Wall,

@@ -183,6 +183,10 @@ numbered! {
     20 duration: Duration,
     /// The mounts that it reads or writes much of; sorted. Tasks that share one are spread.
     21 io: Vec<String>,
+    /// The group as which it runs; empty: its user's own.
+    22 as_group: String,
+    /// The user who submitted it, if it belongs to another; empty: the one to whom it belongs.
+    23 submitter: String,
     /// Its runs read what this task wrote to its standard output; one of those that it waits for.
     24 pipe_from: Option<TaskId>,
     /// Its words are an interpreter, a function of it as MODULE:NAME, and perhaps the arguments as JSON: the function is called.

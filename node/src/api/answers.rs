@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::lines::Caller;
+use super::rights::Caller;
 use super::wire::{Body, Call, Failure, FailureKind, Reply};
 
 /// Requests of one connection that have no last line yet; the next one waits in its socket.

@@ -6,7 +6,8 @@ use crdt::task::{Edits, Input, Needs, Options, Work};
 use crdt::time::Wall;
 
 use super::ids;
-use super::lines::{Caller, SubmissionError};
+use super::lines::SubmissionError;
+use super::rights::Caller;
 use super::wire::{EditWords, Life, Requirements, StdinWord};
 
 /// Returns the options that a request states; `place` is the task's in its submission.

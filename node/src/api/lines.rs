@@ -18,19 +18,11 @@ use crdt::time::Wall;
 
 use super::ids::{self, IdError};
 use super::life::{life, options, requirements};
+use super::rights::Caller;
 use super::wire::{
-    AttemptLine, Detail, LimitWords, NodeLine, Submission, TaskLine, TaskRequest, VoteLine,
+    AttemptLine, Detail, LimitWords, NodeLine, RunAs, Submission, TaskLine, TaskRequest, VoteLine,
 };
 use crate::call;
-
-/// Who asks, by the kernel's word.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// User id.
-    pub uid: u32,
-    /// User name, or the id where it has none.
-    pub user: String,
-}
 
 /// Names of hosts, and whether they are heard of, for many lines at once.
 #[derive(Clone, Debug, Default)]
@@ -224,6 +216,8 @@ pub fn detail(replica: &Replica, task: &Glance<'_>, lines: &Lines<'_>) -> Detail
         on_partition: view.spec.on_partition,
         life: life(&view.spec.options),
         requires: requirements(&view.spec.options),
+        as_group: stated(&view.spec.options.as_group),
+        submitter: stated(&view.spec.options.submitter),
         committee: committee.into_iter().map(|peer| names.name(peer)).collect(),
         registers: replica.explain_registers(view.id),
         attempts: attempts(replica, view.id, names),
@@ -235,6 +229,10 @@ pub fn detail(replica: &Replica, task: &Glance<'_>, lines: &Lines<'_>) -> Detail
         stdout: report.map(|report| report.stdout),
         stderr: report.map(|report| report.stderr),
     }
+}
+
+fn stated(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
 /// Returns the claims of a task.
@@ -455,6 +453,12 @@ fn new_task(
         Some(parent) => Some(ids::one(replica, parent, &caller.user)?),
         None => None,
     };
+    let RunAs { user, group } = task.run_as;
+    let owner = user.unwrap_or_else(|| caller.user.clone());
+    let submitter = match owner == caller.user {
+        true => String::new(),
+        false => caller.user.clone(),
+    };
     let mut spec = TaskSpec {
         work,
         name: task.name,
@@ -472,7 +476,7 @@ fn new_task(
             .unwrap_or(TaskSpec::DEFAULT_PRIORITY),
         after: ids::resolve(replica, &task.after, &caller.user)?,
         member_of,
-        user: caller.user.clone(),
+        user: owner,
         uid: caller.uid,
         created: now,
         retries: task.retries,
@@ -485,6 +489,8 @@ fn new_task(
             queue: turn_queue(replica, task.turn.queue),
             duration: task.turn.duration.unwrap_or_default(),
             io: task.turn.io,
+            as_group: group.unwrap_or_default(),
+            submitter,
             ..options(replica, task.life, task.requires, caller, place)?
         },
     };

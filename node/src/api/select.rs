@@ -13,7 +13,8 @@ use crdt::time::Wall;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{self, IdError};
-use super::lines::{Caller, Lines, command_text};
+use super::lines::{Lines, command_text};
+use super::rights::Caller;
 use crate::filter::{Field, Filter, FilterError, Subject, Value};
 
 /// Which tasks are meant: those that are named; with states or a filter those of them, or of all, that fit.

@@ -19,12 +19,14 @@ use tracing::{debug, warn};
 
 use super::answers::{Desk, Question, failure};
 use super::codec::{Line, Lines};
-use super::lines::Caller;
+use super::rights::{Caller, Credentials, check_run_as};
 use super::socket::Socket;
-use super::wire::{FailureKind, Hello, MAX_LINE, Reply, Request};
+use super::wire::{Body, FailureKind, Hello, MAX_LINE, Reply, Request};
 
 /// Clients that are connected at one time; a node has some 1,000 file descriptors.
 const CLIENTS: usize = 200;
+/// Of these so many at most are neither root's nor the node's own user's: those come in whatever others do.
+const GUESTS: usize = 150;
 /// A client that takes no line for so long is cut off.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked whether a silent client, and the socket's name, is still there.
@@ -44,7 +46,10 @@ pub enum Gone {
 impl Socket {
     /// Serves clients as long as they can come in. Safe to drop: connections end with the runtime.
     pub async fn serve(self: Arc<Self>, hello: Hello, questions: mpsc::Sender<Question>) -> Gone {
-        let clients = Arc::new(Semaphore::new(CLIENTS));
+        let places = Places {
+            clients: Arc::new(Semaphore::new(CLIENTS)),
+            guests: Arc::new(Semaphore::new(GUESTS)),
+        };
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             let accepted = tokio::select! {
@@ -55,10 +60,13 @@ impl Socket {
                 },
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let place = Arc::clone(&clients).try_acquire_owned();
-                    let_in(stream, place.ok(), hello.clone(), questions.clone());
-                }
+                Ok((stream, _)) => match Credentials::of(&stream) {
+                    Ok(who) => {
+                        let client = (stream, who);
+                        let_in(client, places.take(who), hello.clone(), questions.clone());
+                    }
+                    Err(error) => debug!(%error, "caller is unknown"),
+                },
                 Err(error) if is_lasting(&error) => return Gone::Io(error),
                 Err(error) => {
                     warn!(%error, "client not accepted");
@@ -76,43 +84,39 @@ fn is_lasting(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK))
 }
 
+/// Room for clients.
+#[derive(Debug)]
+struct Places {
+    clients: Arc<Semaphore>,
+    guests: Arc<Semaphore>,
+}
+
+/// A client's place, for as long as it is kept.
+type Place = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
+impl Places {
+    fn take(&self, who: Credentials) -> Option<Place> {
+        let guest = match who.rules() {
+            true => None,
+            false => Some(Arc::clone(&self.guests).try_acquire_owned().ok()?),
+        };
+        let client = Arc::clone(&self.clients).try_acquire_owned().ok()?;
+        Some((client, guest))
+    }
+}
+
 fn let_in(
-    stream: UnixStream,
-    place: Option<OwnedSemaphorePermit>,
+    (stream, who): (UnixStream, Credentials),
+    place: Option<Place>,
     hello: Hello,
     questions: mpsc::Sender<Question>,
 ) {
     tokio::spawn(async move {
-        match (place, caller(&stream)) {
-            (Some(_place), Ok(caller)) => serve_socket(stream, caller, hello, questions).await,
-            (None, _) => turn_away(stream, &hello).await,
-            (_, Err(error)) => debug!(%error, "caller is unknown"),
+        match place {
+            Some(_place) => serve_socket(stream, who.named().await, hello, questions).await,
+            None => turn_away(stream, &hello).await,
         }
     });
-}
-
-/// Reads from the kernel who is at the other end.
-fn caller(stream: &UnixStream) -> io::Result<Caller> {
-    let uid = stream.peer_cred()?.uid();
-    Ok(Caller {
-        uid,
-        user: user_name(uid),
-    })
-}
-
-/// Returns a user's name from `/etc/passwd`, or the number where there is none.
-#[must_use]
-pub fn user_name(uid: u32) -> String {
-    let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    name_in(&text, uid).unwrap_or_else(|| uid.to_string())
-}
-
-fn name_in(passwd: &str, uid: u32) -> Option<String> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next().filter(|name| !name.is_empty())?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
 }
 
 async fn serve_socket(
@@ -165,10 +169,15 @@ pub async fn serve_stream(
             let Some(turn) = desk.turn().await else { break };
             match request(&line) {
                 Ok(Request { id, call }) => {
+                    let answers = turn.answers(id);
+                    if let Err(failure) = check_run_as(&caller, &call).await {
+                        answers.end(Body::Error(failure));
+                        continue;
+                    }
                     let question = Question {
                         caller: caller.clone(),
                         call,
-                        answers: turn.answers(id),
+                        answers,
                     };
                     if questions.send(question).await.is_err() {
                         break;
@@ -241,7 +250,7 @@ async fn say<W: AsyncWrite + Unpin>(
 
 async fn turn_away(stream: UnixStream, hello: &Hello) {
     let mut replies = FramedWrite::new(stream, LinesCodec::new());
-    let text = format!("{CLIENTS} clients are connected, which is the limit");
+    let text = "as many clients are connected as may be";
     let body = failure(FailureKind::Busy, text, Some("try again in a moment"));
     let told = async {
         say(&mut replies, hello).await?;
@@ -268,7 +277,7 @@ mod tests {
 
     use super::*;
     use crate::api::answers::Taken;
-    use crate::api::wire::{Body, Call, Invitation};
+    use crate::api::wire::{Call, Invitation};
 
     fn hello() -> Hello {
         let text = String::new;
@@ -422,19 +431,6 @@ mod tests {
         assert!(read.contains("for you"), "{read}");
         for answers in open {
             answers.end(ticket(&long));
-        }
-    }
-
-    #[test]
-    fn passwd_table() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\n\nbad line\n:x:7:7::/:\nann:x:1000:1000::/home/ann:/bin/sh\n";
-        for (uid, name) in [
-            (0, Some("root")),
-            (1000, Some("ann")),
-            (7, None),
-            (10, None),
-        ] {
-            assert_eq!(name_in(passwd, uid).as_deref(), name, "{uid}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The API's socket: a name in the file system that this user alone may connect to, taken only where nobody answers.
+//! The API's socket: a name in the file system, taken only where nobody answers. Of a node that runs as root everybody on its
+//! host may connect, for it runs each one's tasks; of any other node its own user alone.
 //!
 //! The listening socket can be left to the program that follows in this process: who connects meanwhile waits for it, and is
 //! refused by neither. A name is removed, or left, only as long as it is this socket's: see [`Place`].
@@ -86,7 +87,7 @@ impl Drop for Socket {
 }
 
 impl Socket {
-    /// Listens at `path` for this user alone, replacing a socket that nobody answers at. To be called inside a tokio runtime.
+    /// Listens at `path`, replacing a socket that nobody answers at. To be called inside a tokio runtime.
     ///
     /// # Errors
     /// [`SocketError`]; what was there is left there.
@@ -104,7 +105,7 @@ impl Socket {
         name.push(format!(".{}", std::process::id()));
         let early = PathBuf::from(name);
         let bound = UnixListener::bind(&early).and_then(|listener| {
-            std::fs::set_permissions(&early, std::fs::Permissions::from_mode(0o600))?;
+            std::fs::set_permissions(&early, std::fs::Permissions::from_mode(mode()))?;
             let place = Place::of(&early)?;
             std::fs::rename(&early, path)?;
             Ok(Self::new(listener, path, place))
@@ -181,6 +182,14 @@ impl Socket {
     }
 }
 
+/// Who may connect.
+fn mode() -> u32 {
+    match rustix::process::geteuid().is_root() {
+        true => 0o666,
+        false => 0o600,
+    }
+}
+
 fn clear_way(path: &Path) -> Result<(), SocketError> {
     match std::fs::symlink_metadata(path) {
         Err(_) => Ok(()),
@@ -200,13 +209,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_socket_is_private_and_replaces_a_stale_one_only() {
+    async fn the_socket_has_its_mode_and_replaces_a_stale_one_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/aque.sock");
         let socket = Socket::bind(&path).unwrap();
         assert_eq!(
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
+            mode()
         );
         assert!(matches!(Socket::bind(&path), Err(SocketError::InUse(_))));
         // As after a crash: the name is left over, nobody answers.

@@ -278,6 +278,29 @@ pub struct TaskRequest {
     /// What decides whose turn it is, beside the priority.
     #[serde(default)]
     pub turn: Turn,
+    /// As whom it is to run; only root may name another user, and nobody else a group that the user is not in.
+    #[serde(default)]
+    pub run_as: RunAs,
+}
+
+/// As whom a task is to run, where that is stated: by names, which each host looks up for itself.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunAs {
+    /// The user to whom it belongs from then on; none: who submits it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The group; none: that user's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+}
+
+impl RunAs {
+    /// Says whether anybody is named.
+    #[must_use]
+    pub fn is_stated(&self) -> bool {
+        self.user.is_some() || self.group.is_some()
+    }
 }
 
 /// What decides when it is a task's turn, beside its priority.
@@ -621,7 +644,7 @@ pub struct TaskLine {
     /// The named queue.
     #[serde(default)]
     pub queue: Option<String>,
-    /// The submitting user.
+    /// The user to whom it belongs, and as whom it runs.
     pub user: String,
     /// What it depends on, whatever must have become of that.
     #[serde(default)]
@@ -693,6 +716,12 @@ pub struct Detail {
     /// What else a host must have, be and be called.
     #[serde(default)]
     pub requires: Requirements,
+    /// The group as which it runs, if that was stated.
+    #[serde(default)]
+    pub as_group: Option<String>,
+    /// Who submitted it, if it belongs to another.
+    #[serde(default)]
+    pub submitter: Option<String>,
     /// Names of the committee's members.
     pub committee: Vec<String>,
     /// Bids, votes and outcomes, each as a line for people.
@@ -712,6 +741,16 @@ pub struct Detail {
     /// Its standard error.
     #[serde(default)]
     pub stderr: Option<Captured>,
+}
+
+impl Detail {
+    /// Returns what people see of others' tasks: not what they read from the bytes that they were given.
+    #[must_use]
+    pub fn without_input(mut self) -> Self {
+        let stdin = self.life.stdin.take();
+        self.life.stdin = stdin.filter(|stdin| matches!(stdin, StdinWord::File(_)));
+        self
+    }
 }
 
 /// Which limits were in force for a run.

@@ -402,6 +402,8 @@ mod tests {
                 hosts: "a,b".into(),
                 ..Requirements::default()
             },
+            as_group: None,
+            submitter: None,
             committee: Vec::new(),
             registers: Vec::new(),
             attempts: Vec::new(),

@@ -240,13 +240,14 @@ fn command() -> clap::Command {
 
 /// Runs the client: `args` with the program's name first. Returns one of the exit statuses that the documentation lists.
 ///
-/// Hidden verbs make the same program a node, a node's guard, or what looks at file systems for it; they take all that follows.
+/// Hidden verbs make the same program a node, a node's guard, a guard's launcher, or what looks at file systems for a node; they take all that follows.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     match args.get(1).and_then(|verb| verb.to_str()) {
         Some(demo::NODE_VERB) => return demo::be_a_node(args.into_iter().skip(2).collect()),
         Some(crate::guard::VERB) => return crate::guard::main(args.into_iter().skip(2)),
         Some(crate::look::VERB) => return crate::look::main(args.into_iter().skip(2)),
+        Some(crate::guard::launcher::VERB) => return crate::guard::launcher::main(),
         Some(_) | None => {}
     }
     if let Some(answered) = completions::answer(&args) {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use crdt::task::Arg;
 use jiff::{Span, Timestamp, ToSpan, ZonedDateTime, civil};
 
+use crate::users::{BadName, check_name};
+
 /// Parses a duration: `500ms`, `1h 30m`, or a bare number of seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let bare = text.parse::<f64>().ok().map(Duration::try_from_secs_f64);
@@ -67,6 +69,11 @@ fn instant_near(
         meant.timestamp()
     };
     u64::try_from(at.as_millisecond()).map_err(|_| "that was before 1970".to_owned())
+}
+
+/// Parses the name of a user or a group of users.
+pub(crate) fn user(text: &str) -> Result<String, BadName> {
+    check_name(text).map(|()| text.to_owned())
 }
 
 /// Parses a size in bytes: `512M`, `4G`, `1.5GiB`.

@@ -27,13 +27,13 @@ pub(crate) struct Options {
 enum Verb {
     /// Show one setting, or all
     Get {
-        /// heartbeat, replace-after, lost-limit, default.priority, default.queue, queue.NAME
+        /// heartbeat, replace-after, lost-limit, default.priority, default.queue, root-tasks, queue.NAME
         #[arg(value_name = "KEY")]
         name: Option<String>,
     },
     /// Change a setting
     Set {
-        /// heartbeat, replace-after, lost-limit, default.priority, default.queue
+        /// heartbeat, replace-after, lost-limit, default.priority, default.queue, root-tasks
         #[arg(value_name = "KEY")]
         name: String,
         /// The value, such as 500ms or 3
@@ -54,6 +54,7 @@ Examples:
   aque settings set lost-limit 3         hold a task of which three runs were lost with their hosts
   aque settings set replace-after 30m    let a host be away for half an hour before others take its places
   aque settings set default.queue day    the queue of tasks that name none (aque queue)
+  aque settings set root-tasks anywhere  let tasks of root run on hosts where they were not submitted
   aque settings unset lost-limit";
 
 /// Shows or changes settings.

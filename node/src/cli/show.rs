@@ -106,7 +106,7 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
             "after fail",
             harmless(&detail.life.after_fail.join(" ")).into_owned(),
         ),
-        ("user", harmless(&line.user).into_owned()),
+        ("user", user(detail)),
         ("needs", needs(detail)),
         ("hosts", harmless(&detail.requires.hosts).into_owned()),
         ("platform", harmless(&detail.requires.platform).into_owned()),
@@ -161,6 +161,18 @@ fn after(detail: &Detail) -> String {
     let own = detail.line.after.iter().filter(|id| !other(id));
     let own: Vec<&str> = own.map(String::as_str).collect();
     harmless(&own.join(" ")).into_owned()
+}
+
+/// To whom it belongs and as whom it runs.
+fn user(detail: &Detail) -> String {
+    let mut text = harmless(&detail.line.user).into_owned();
+    if let Some(group) = &detail.as_group {
+        text += &format!(" as group {}", harmless(group));
+    }
+    if let Some(submitter) = &detail.submitter {
+        text += &format!(", submitted by {}", harmless(submitter));
+    }
+    text
 }
 
 /// Nothing is said where there is nothing to say.
@@ -367,6 +379,8 @@ mod tests {
                 cpu_milli: 500,
                 memory_bytes: 1 << 30,
             },
+            as_group: Some("video".into()),
+            submitter: Some("root".into()),
             committee: vec!["alpha".into(), "beta".into()],
             registers: vec!["bid of a: epoch 1".into(), "vote of b: epoch 1".into()],
             attempts: vec![AttemptLine {
@@ -408,7 +422,7 @@ command     sh -c 'exit 3'
 directory   /home/ann
 after       k3v7qa-1
 after any   k3v7qa-2
-user        ann
+user        ann as group video, submitted by root
 needs       0.5 cpus, 1.0 GiB memory, 1.5 gpu
 hosts       render-*,!render-7
 paths       /proj '/a b'

@@ -14,7 +14,7 @@ use super::life::{LifeOptions, is_secret, tell_withheld};
 use super::parse::{self, Cpus, Variable};
 use super::problem::Problem;
 use super::turn::TurnOptions;
-use crate::api::wire::{Detail, DurableWord, Requirements, TaskLine, TaskRequest};
+use crate::api::wire::{Detail, DurableWord, Requirements, RunAs, TaskLine, TaskRequest};
 use crate::client::{Client, ClientError};
 use crate::config::amount;
 
@@ -42,6 +42,12 @@ pub(crate) struct TaskOptions {
     /// System, or system and machine, such as linux or linux/x86_64
     #[arg(long, value_name = "NAME", value_parser = parse::platform)]
     platform: Option<String>,
+    /// Run as this user, to whom it belongs then: for root, on hosts whose node runs as root [default: who submits]
+    #[arg(long, value_name = "NAME", value_parser = parse::user)]
+    user: Option<String>,
+    /// Run as this group, which the user must be in unless root says so, on hosts whose node runs as root [default: the user's own]
+    #[arg(long, value_name = "NAME", value_parser = parse::user)]
+    group: Option<String>,
     /// Directory to run in [default: this one]
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
@@ -189,6 +195,10 @@ impl TaskOptions {
             life: self.life.stated(self.retries)?,
             requires: self.requires()?,
             turn: self.turn.stated(&[]),
+            run_as: RunAs {
+                user: self.user.clone(),
+                group: self.group.clone(),
+            },
             parent: None,
         })
     }

@@ -118,6 +118,8 @@ mod tests {
             life: Default::default(),
             requires: Default::default(),
             needs: Needs::default(),
+            as_group: None,
+            submitter: None,
             committee: Vec::new(),
             registers: Vec::new(),
             attempts,

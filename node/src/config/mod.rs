@@ -66,7 +66,7 @@ pub enum Verb {
 /// Settings as flags; those not given come from the environment or the file.
 #[derive(Debug, Default, Clone, Args)]
 pub struct Flags {
-    /// Where identity, documents and outputs live; mode 0700, one daemon at a time
+    /// Where identity, documents and outputs live; nobody else reads it, one daemon at a time
     #[arg(long, value_name = "DIR", env = "AQUE_DATA", global = true)]
     pub data: Option<PathBuf>,
     /// What people call this host [default: the host's name]

@@ -2,7 +2,7 @@
 
 use crdt::event::{Input, Refusal, Reply, Token};
 use crdt::ids::TaskId;
-use crdt::replica::QueueView;
+use crdt::replica::{Glance, QueueView};
 use crdt::roster::MemberView;
 use crdt::settings::Stated;
 use crdt::task::Wish;
@@ -17,7 +17,8 @@ use super::retry::Wanted;
 use super::waits::Terms;
 use crate::api::answers::{Answers, Question, failure};
 use crate::api::ids;
-use crate::api::lines::{Caller, Lines, Names, detail, new_tasks, node_line, task_line};
+use crate::api::lines::{Lines, Names, detail, new_tasks, node_line, task_line};
+use crate::api::rights::Caller;
 use crate::api::select::Selection;
 use crate::api::wire::{
     Assigned, Body, Call, Closed, Details, DutyWord, FailureKind, Invitation, Nodes, Noted,
@@ -68,6 +69,9 @@ impl Pending {
 
 impl Node {
     pub(super) fn answer(&mut self, question: Question) {
+        let Some(question) = self.admitted(question) else {
+            return;
+        };
         let Question {
             caller,
             call,
@@ -80,8 +84,14 @@ impl Node {
                 if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
                     let lines = Lines::of(&self.replica);
                     let tasks = ids.iter().filter_map(|id| self.replica.glance(*id));
-                    let tasks = tasks.map(|task| detail(&self.replica, &task, &lines));
-                    let tasks = tasks.collect();
+                    let shown = |task: Glance<'_>| {
+                        let whole = detail(&self.replica, &task, &lines);
+                        match caller.may_touch(&task.spec().user) {
+                            true => whole,
+                            false => whole.without_input(),
+                        }
+                    };
+                    let tasks = tasks.map(shown).collect();
                     answers.end(Body::Details(Details { tasks }));
                 }
             }
@@ -113,9 +123,10 @@ impl Node {
                 reason,
                 recursive,
             } => {
-                if let Some((mut ids, answers)) = self.resolve(&which, &caller, answers) {
+                if let Some((mut ids, answers)) = self.resolve_own(&which, &caller, answers) {
                     if recursive {
-                        ids = self.replica.family(&ids);
+                        // What belongs to others goes on.
+                        ids = self.own_of(self.replica.family(&ids), &caller);
                     }
                     let wish = Wish::Kill {
                         signal,
@@ -131,7 +142,7 @@ impl Node {
                 succeeded,
                 recursive,
             } => {
-                if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
+                if let Some((ids, answers)) = self.resolve_own(&which, &caller, answers) {
                     let wanted = Wanted {
                         failed,
                         succeeded,
@@ -142,24 +153,24 @@ impl Node {
                 }
             }
             Call::Hold { which } => {
-                if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
+                if let Some((ids, answers)) = self.resolve_own(&which, &caller, answers) {
                     self.want(ids, &caller, Wish::Hold, answers);
                 }
             }
             Call::Release { which } => {
-                if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
+                if let Some((ids, answers)) = self.resolve_own(&which, &caller, answers) {
                     // The replica puts in what is forgiven.
                     let wish = Wish::Release { forgiven: 0 };
                     self.want(ids, &caller, wish, answers);
                 }
             }
             Call::Edit { which, edits } => {
-                if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
+                if let Some((ids, answers)) = self.resolve_own(&which, &caller, answers) {
                     self.edit(&ids, *edits, &caller, answers);
                 }
             }
             Call::Remove { which, all } => {
-                if let Some((ids, answers)) = self.resolve(&which, &caller, answers) {
+                if let Some((ids, answers)) = self.resolve_own(&which, &caller, answers) {
                     let among = match (all && which.is_empty(), which.all_users) {
                         (true, true) => Among::All,
                         (true, false) => Among::Own,

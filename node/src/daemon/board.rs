@@ -16,8 +16,9 @@ use crdt::task::{TaskState, TaskView, Work};
 use super::node::Node;
 use crate::api::answers::Answers;
 use crate::api::ids;
-use crate::api::lines::{Caller, Lines, Names, task_line};
+use crate::api::lines::{Lines, Names, task_line};
 use crate::api::page::{Page, PageQuery, SortBy};
+use crate::api::rights::Caller;
 use crate::api::wire::{Body, TaskLine};
 use crate::clock::boottime;
 

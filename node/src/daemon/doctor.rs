@@ -2,9 +2,13 @@
 //! What peers did is told by [`super::conduct`].
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
+use crdt::fit::RunsAs;
 use crdt::roster::MemberView;
+use crdt::settings::RootTasks;
 use net::PeerKey;
 
 use super::conduct::{check_offenders, check_refused};
@@ -46,6 +50,7 @@ impl Node {
             check_trees(&self.executor.trees()),
             check_limiting("memory", &self.executor.trees().memory),
             check_limiting("cpus", &self.executor.trees().cpus),
+            self.check_users(),
             self.check_files(),
             self.check_parts(),
             self.check_peers(&members),
@@ -128,6 +133,27 @@ impl Node {
                 "the node goes on trying; its log says why",
             ),
         }
+    }
+
+    /// As whom tasks run here, and whether those who may ask for that can reach the socket.
+    fn check_users(&self) -> Check {
+        const TOPIC: &str = "users";
+        let RunsAs::One(user) = self.replica.runs_as() else {
+            let closed = closed_above(&self.settings.api).map_or_else(String::new, |dir| {
+                format!(
+                    "; only root submits here, as {} lets nobody else pass to the socket (--api names another)",
+                    dir.display()
+                )
+            });
+            let roots = match self.replica.settings().root_tasks() {
+                RootTasks::Anywhere => "of root from any host",
+                RootTasks::Local => {
+                    "of root only those submitted here ('aque settings set root-tasks anywhere' lets them run on any host)"
+                }
+            };
+            return ok(TOPIC, format!("tasks run as their users; {roots}{closed}"));
+        };
+        ok(TOPIC, format!("runs only {user}'s tasks"))
     }
 
     /// Each run takes some descriptors of the guard's, each peer and client some of the node's.
@@ -304,6 +330,15 @@ impl Node {
             "nothing of theirs was read; see that no host was given an old or another ticket",
         )
     }
+}
+
+/// The first directory above a file that others may not pass through.
+fn closed_above(path: &Path) -> Option<&Path> {
+    let mut above = path.ancestors().skip(1);
+    above.find(|dir| {
+        let mode = dir.metadata().map(|meta| meta.permissions().mode());
+        mode.is_ok_and(|mode| mode & 0o001 == 0)
+    })
 }
 
 /// Whether what a run started can hide when the run is to end.

@@ -11,7 +11,8 @@ use super::answers::Pending;
 use super::node::Node;
 use crate::api::answers::Answers;
 use crate::api::life::edits;
-use crate::api::lines::{Caller, Lines};
+use crate::api::lines::Lines;
+use crate::api::rights::Caller;
 use crate::api::wire::{Body, EditWords, FailureKind, Noted};
 
 impl Node {
@@ -31,6 +32,8 @@ impl Node {
         for id in named {
             ids.extend(self.replica.tasks_of_group(*id));
         }
+        // What belongs to others stays as it is.
+        let ids = self.own_of(ids.into_iter().collect(), caller);
         let meant = ids.iter().filter_map(|id| self.replica.glance(*id));
         let (open, late): (Vec<Glance<'_>>, Vec<Glance<'_>>) = meant.partition(may_be_edited);
         let lines = Lines::of(&self.replica);

@@ -7,7 +7,7 @@
 //! has read it for a while, and at the next start of the node.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crdt::event::{RunEnd, StartOrder};
@@ -359,9 +359,8 @@ fn whole(path: PathBuf) -> Result<PathBuf, Lack> {
     }
 }
 
-fn stdin_of(path: &std::path::Path) -> Stdin {
-    use std::os::unix::ffi::OsStrExt;
-    Stdin::File(path.as_os_str().as_bytes().to_vec())
+fn stdin_of(path: &Path) -> Stdin {
+    Stdin::Stored(path.to_owned())
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use super::answers::LOOK;
 use super::node::Node;
 use super::program::now;
 use crate::api::answers::{Answers, Taken};
-use crate::api::lines::{Caller, Lines};
+use crate::api::lines::Lines;
+use crate::api::rights::Caller;
 use crate::api::select::SelectError;
 use crate::api::wire::{Body, FailureKind, StatusQuery, TaskLine, Tasks, Tree};
 

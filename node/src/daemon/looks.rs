@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crdt::event::{Input, RunEnd};
+use crdt::fit::RunsAs;
 use crdt::places::Place;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, warn};
 
 use super::node::Node;
@@ -25,7 +26,7 @@ use crate::clock::boottime;
 use crate::executor::Order;
 use crate::guard::RunKey;
 use crate::guard::frame::{Decoder, encode};
-use crate::look::{VERB, Word};
+use crate::look::{Eyes, VERB, Word};
 
 /// How long one path may take; also how long a look may wait for a process to be free.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,6 +36,8 @@ const FRESH: Duration = Duration::from_secs(10);
 const MOST_FRESH: usize = 1_024;
 /// So many processes look at a time.
 const LOOKERS: usize = 8;
+/// Of these so many with the eyes of one user other than the node's: one whose file systems do not answer holds up no other.
+const LOOKERS_OF_ONE: usize = 2;
 /// So many places go to one.
 const BATCH: usize = 64;
 
@@ -66,22 +69,27 @@ pub(super) struct Looks {
     /// Those under way.
     wanted: BTreeMap<Place, Wanted>,
     /// Those for which no process has been asked yet.
-    queue: VecDeque<Place>,
+    queue: Vec<Place>,
     /// Orders that wait for a look.
     orders: BTreeMap<RunKey, Order>,
     fresh: BTreeMap<Place, Duration>,
+    runs_as: RunsAs,
     lookers: Arc<Semaphore>,
+    /// By user, of those that look with other users' eyes, as long as they do.
+    of_one: BTreeMap<String, Arc<Semaphore>>,
     tell: mpsc::Sender<Looked>,
 }
 
 impl Looks {
-    pub(super) fn new(tell: mpsc::Sender<Looked>) -> Self {
+    pub(super) fn new(runs_as: RunsAs, tell: mpsc::Sender<Looked>) -> Self {
         Self {
             wanted: BTreeMap::new(),
-            queue: VecDeque::new(),
+            queue: Vec::new(),
             orders: BTreeMap::new(),
             fresh: BTreeMap::new(),
+            runs_as,
             lookers: Arc::new(Semaphore::new(LOOKERS)),
+            of_one: BTreeMap::new(),
             tell,
         }
     }
@@ -98,21 +106,41 @@ impl Looks {
 
     fn want(&mut self, place: Place) -> &mut Wanted {
         if !self.wanted.contains_key(&place) {
-            self.queue.push_back(place.clone());
+            self.queue.push(place.clone());
         }
         self.wanted.entry(place).or_default()
     }
 
-    /// Sends off what is queued, many places with each process.
+    /// Sends off what is queued, many places with each process, but one user's only.
     fn send(&mut self) {
-        while !self.queue.is_empty() {
-            let many = self.queue.len().min(BATCH);
-            let batch: VecDeque<Place> = self.queue.drain(..many).collect();
-            tokio::spawn(look_at_all(
-                batch,
-                Arc::clone(&self.lookers),
-                self.tell.clone(),
-            ));
+        let mut queued: BTreeMap<Eyes, Vec<Place>> = BTreeMap::new();
+        for place in self.queue.drain(..) {
+            let eyes = Eyes::on(&place, &self.runs_as);
+            queued.entry(eyes).or_default().push(place);
+        }
+        for (eyes, places) in queued {
+            let room = self.room(&eyes);
+            for batch in places.chunks(BATCH) {
+                let batch = batch.iter().cloned().collect();
+                let look = look_at_all(eyes.clone(), batch, room.clone(), self.tell.clone());
+                tokio::spawn(look);
+            }
+        }
+    }
+
+    fn room(&mut self, eyes: &Eyes) -> Room {
+        let in_use = |room: &Arc<Semaphore>| Arc::strong_count(room) > 1;
+        self.of_one.retain(|_, room| in_use(room));
+        let of_one = match eyes {
+            Eyes::Own => None,
+            Eyes::Of(user, _) => {
+                let room = || Arc::new(Semaphore::new(LOOKERS_OF_ONE));
+                Some(self.of_one.entry(user.clone()).or_insert_with(room))
+            }
+        };
+        Room {
+            of_all: Arc::clone(&self.lookers),
+            of_one: of_one.map(|room| Arc::clone(room)),
         }
     }
 
@@ -185,19 +213,38 @@ impl Node {
     }
 }
 
+/// Where there is room for the processes that look with the same eyes.
+#[derive(Clone, Debug)]
+struct Room {
+    of_all: Arc<Semaphore>,
+    of_one: Option<Arc<Semaphore>>,
+}
+
+impl Room {
+    /// Waits for room for one more; it is there until what is returned is dropped. Safe to drop.
+    async fn enter(&self) -> (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>) {
+        // Neither is ever closed.
+        let of_one = match &self.of_one {
+            Some(room) => Arc::clone(room).acquire_owned().await.ok(),
+            None => None,
+        };
+        (of_one, Arc::clone(&self.of_all).acquire_owned().await.ok())
+    }
+}
+
 /// Has a process look at places, and tells what it found; of each, whatever happens.
 async fn look_at_all(
+    eyes: Eyes,
     mut places: VecDeque<Place>,
-    lookers: Arc<Semaphore>,
+    room: Room,
     tell: mpsc::Sender<Looked>,
 ) {
     while !places.is_empty() {
-        let free = tokio::time::timeout(PATIENCE, Arc::clone(&lookers).acquire_owned());
-        let Ok(Ok(permit)) = free.await else {
-            let why = format!("{LOOKERS} looks at file systems have not come back");
-            return answer_rest(places, &why, &tell).await;
+        let Ok(permits) = tokio::time::timeout(PATIENCE, room.enter()).await else {
+            let why = "looks at file systems have not come back";
+            return answer_rest(places, why, &tell).await;
         };
-        let mut looker = match Looker::start() {
+        let mut looker = match Looker::start(&eyes).await {
             Ok(looker) => looker,
             Err(error) => {
                 let why = format!("file systems cannot be looked at: {error}");
@@ -221,7 +268,7 @@ async fn look_at_all(
         let ends = looker.end();
         tokio::spawn(async move {
             ends.await;
-            drop(permit);
+            drop(permits);
         });
     }
 }
@@ -253,8 +300,9 @@ struct Looker {
 }
 
 impl Looker {
-    fn start() -> std::io::Result<Self> {
-        let (ours, theirs) = UnixStream::pair()?;
+    /// Starts one that looks with these eyes.
+    async fn start(eyes: &Eyes) -> std::io::Result<Self> {
+        let (mut ours, theirs) = UnixStream::pair()?;
         let theirs: OwnedFd = theirs.into_std()?.into();
         // The process itself waits for what comes.
         rustix::io::ioctl_fionbio(&theirs, false)?;
@@ -267,6 +315,9 @@ impl Looker {
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
+        let mut first = Vec::new();
+        encode(eyes, &mut first).map_err(std::io::Error::other)?;
+        ours.write_all(&first).await?;
         Ok(Self {
             child,
             stream: ours,

@@ -1,6 +1,6 @@
 //! `aque-node`: one event loop that joins the replica to sockets, disk, processes and people.
 //!
-//! `program` starts and ends it; `node` is the loop; `leaving` ends it by signals, `stay` by itself, `succession` by another program in its place; `runs` speaks to the guard, `inputs` brings what runs read, `looks` sees whether places are there, `answers`, `retry`, `edit` and `remove` speak to clients, `waits` keeps those who
+//! `program` starts and ends it; `node` is the loop; `leaving` ends it by signals, `stay` by itself, `succession` by another program in its place; `runs` speaks to the guard and `persons` tells it as whom they run, `inputs` brings what runs read, `looks` sees whether places are there, `answers`, `retry`, `edit` and `remove` speak to clients who have the `rights`, `waits` keeps those who
 //! wait, `news` those who are told what happens, `board` lists for screens; `places` knows where the output of each task is, `output` brings it to clients and peers; `doctor`, `clocks` and `conduct` tell what is amiss, `upkeep` begins anew what has
 //! failed.
 
@@ -18,10 +18,12 @@ mod looks;
 mod news;
 mod node;
 mod output;
+mod persons;
 mod places;
 mod program;
 mod remove;
 mod retry;
+mod rights;
 mod runs;
 mod stay;
 mod succession;

@@ -15,8 +15,9 @@ use crdt::task::TaskState;
 
 use super::node::Node;
 use crate::api::answers::{Answers, Taken};
-use crate::api::lines::{Caller, Names};
+use crate::api::lines::Names;
 use crate::api::news::{EventLine, EventList, EventsQuery, Happening, HostWord, Place};
+use crate::api::rights::Caller;
 use crate::api::wire::{Body, FailureKind};
 use crate::clock::{boottime, wall_ms};
 

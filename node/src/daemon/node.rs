@@ -158,6 +158,7 @@ impl Node {
         let (asks, asked) = mpsc::channel(256);
         let (look, looked) = mpsc::channel(256);
         let (come, comes) = mpsc::channel(64);
+        let runs_as = replica.runs_as().clone();
         Ok(Self {
             replica,
             net,
@@ -184,7 +185,7 @@ impl Node {
             inputs: Inputs::new(come),
             comes: Some(comes),
             places: Places::default(),
-            looks: Looks::new(look),
+            looks: Looks::new(runs_as, look),
             looked: Some(looked),
             asks,
             asked: Some(asked),

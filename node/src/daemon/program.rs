@@ -32,12 +32,14 @@ use crate::clock::{boottime, wall_ms};
 use crate::config::{Chosen, Cli, LogFormat, Misused, Problems, Settings, Verb};
 use crate::executor::{Beginning, ExecConfig, Executor, Patience, Program};
 use crate::formats::Formats;
+use crate::guard::launcher;
 use crate::lock::DirLock;
 use crate::outputs::Outputs;
 use crate::panics;
 use crate::signals::{self, Memory};
 use crate::storage::{Log, LogOptions, LogWriter, Recovery, Tail, read_small, write_small};
 use crate::usage;
+use crate::users;
 
 /// Exit status after a wrong command line or settings file.
 const USAGE: u8 = 2;
@@ -57,6 +59,9 @@ pub fn program(args: Vec<OsString>) -> ExitCode {
     }
     if args.first().is_some_and(|verb| verb == crate::look::VERB) {
         return crate::look::main(args.into_iter().skip(1));
+    }
+    if args.first().is_some_and(|verb| verb == launcher::VERB) {
+        return launcher::main();
     }
     let estate = match Estate::take().map(with_memory).transpose() {
         Ok(estate) => estate.unwrap_or_default(),
@@ -354,6 +359,7 @@ async fn run(
         most_losses: settings.most_losses,
         offer: settings.offer.clone(),
         platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        runs_as: users::runs_as(),
         most_claims: settings
             .until
             .first_claims(&inherited.early.mind, found.len()),

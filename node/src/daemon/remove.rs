@@ -11,7 +11,8 @@ use tracing::{debug, warn};
 use super::answers::Pending;
 use super::node::Node;
 use crate::api::answers::Answers;
-use crate::api::lines::{Caller, Lines};
+use crate::api::lines::Lines;
+use crate::api::rights::Caller;
 use crate::api::wire::{Body, Noted};
 use crate::outputs;
 
@@ -22,7 +23,7 @@ pub(super) enum Among {
     Named(Vec<TaskId>),
     /// All of the caller's.
     Own,
-    /// All of everybody's.
+    /// All that are the caller's to remove.
     All,
 }
 
@@ -67,8 +68,9 @@ impl Node {
     /// The tasks that may be meant, in order.
     fn meant_to_go(&self, among: &Among, caller: &Caller) -> Vec<Glance<'_>> {
         let glances = self.replica.glances();
+        let may = |task: &Glance<'_>| caller.may_touch(&task.spec().user);
         match among {
-            Among::All => glances.collect(),
+            Among::All => glances.filter(may).collect(),
             Among::Own => glances
                 .filter(|task| task.spec().user == caller.user)
                 .collect(),
@@ -76,7 +78,7 @@ impl Node {
                 let members = named.iter().flat_map(|id| self.replica.tasks_of_group(*id));
                 let ids: BTreeSet<TaskId> = named.iter().copied().chain(members).collect();
                 let glances = ids.into_iter().map(|id| self.replica.glance(id));
-                glances.flatten().collect()
+                glances.flatten().filter(may).collect()
             }
         }
     }

@@ -8,7 +8,7 @@ use crdt::task::{OnLost, TaskState, TaskView, Wish, Work};
 use super::answers::LOOK;
 use super::node::Node;
 use crate::api::answers::Answers;
-use crate::api::lines::Caller;
+use crate::api::rights::Caller;
 use crate::api::wire::FailureKind;
 
 /// Which of the tasks named are meant.
@@ -76,7 +76,10 @@ impl Node {
         let view = |id: &TaskId| self.replica.task(*id);
         if named.is_empty() {
             let all = self.replica.task_ids().filter_map(|id| view(&id));
-            let own = |of: &TaskView| wanted.all_users || of.spec.user == caller.user;
+            let own = |of: &TaskView| {
+                let user = &of.spec.user;
+                *user == caller.user || wanted.all_users && caller.may_touch(user)
+            };
             return all.filter(own).collect();
         }
         let mut ids: BTreeSet<TaskId> = named.iter().copied().collect();
@@ -86,6 +89,8 @@ impl Node {
         for id in named {
             ids.extend(self.replica.tasks_of_group(*id));
         }
+        // What belongs to others stays as it is.
+        let ids = self.own_of(ids.into_iter().collect(), caller);
         let views = ids.iter().filter_map(view);
         let runs = |of: &TaskView| !matches!(of.spec.work, Work::Group { .. });
         views.filter(runs).collect()

@@ -176,6 +176,9 @@ impl Node {
         let Work::Command { argv, shell } = &order.spec.work else {
             return self.never_ran(key, RunEnd::Unfit("not a command".to_owned()));
         };
+        if let Err(why) = self.may_run(order) {
+            return self.never_ran(key, RunEnd::Unfit(why));
+        }
         let options = &order.spec.options;
         let words = match shell {
             Some(shell) => in_shell(shell, argv),
@@ -207,6 +210,7 @@ impl Node {
             deadline: Duration::from_nanos(deadline),
             nice: 0,
             bounds: bounds(order),
+            person: self.person(order, key),
         };
         self.order_at(Place::of(&order.spec), ordered);
     }
@@ -577,6 +581,13 @@ fn refused(why: &Refusal) -> RunEnd {
             why: why.to_string(),
         },
         Refusal::Cwd { .. } | Refusal::Stdin { .. } => RunEnd::Misplaced(why.to_string()),
-        Refusal::Output { .. } | Refusal::Process { .. } => RunEnd::Unfit(why.to_string()),
+        Refusal::Output { .. }
+        | Refusal::NoUser(_)
+        | Refusal::NoGroup(_)
+        | Refusal::NotInGroup { .. }
+        | Refusal::Root(_)
+        | Refusal::Become { .. }
+        | Refusal::Launcher(_)
+        | Refusal::Process { .. } => RunEnd::Unfit(why.to_string()),
     }
 }

@@ -442,6 +442,7 @@ fn start_run(order: Order, env: crate::guard::EnvId) -> StartRun {
         deadline: order.deadline,
         nice: order.nice,
         bounds: order.bounds,
+        person: order.person,
     }
 }
 

@@ -24,7 +24,7 @@ use super::{ExecConfig, ExecError, Program, leftovers};
 use crate::guard::frame::Decoder;
 use crate::guard::records::Kept;
 use crate::guard::{Cgroups, Found, Reply, RunKey, Trees, VERB, door, protocol};
-use crate::lock::{Lock, open_lock, private_dir, try_lock};
+use crate::lock::{Lock, open_lock, passable_dir, private_dir, try_lock};
 use process::Process;
 
 /// Shortest and longest time between two tries for the former guard's lock.
@@ -117,7 +117,7 @@ impl Launcher {
         let data =
             std::path::absolute(&config.data).map_err(io_error("find the data directory"))?;
         let runs = data.join("runs");
-        private_dir(&data)
+        passable_dir(&data)
             .and_then(|()| private_dir(&runs))
             .map_err(io_error("make <data>/runs"))?;
         set_child_subreaper(Some(Pid::INIT))

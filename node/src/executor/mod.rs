@@ -25,8 +25,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::Alarm;
 use crate::guard::{
-    Bounds, Cgroups, Ended, Found, FoundState, FrameError, Label, Refusal, RunKey, Sink, Stdin,
-    Trees, Var,
+    Bounds, Cgroups, Ended, Found, FoundState, FrameError, Label, Person, Refusal, RunKey, Sink,
+    Stdin, Trees, Var,
 };
 
 mod actor;
@@ -94,6 +94,8 @@ pub struct Order {
     pub nice: u8,
     /// How much of its host it gets.
     pub bounds: Bounds,
+    /// As whom it is started; none: as this process's own user.
+    pub person: Option<Person>,
 }
 
 /// What an executor tells. For each order: [`ExecEvent::Refused`], or [`ExecEvent::Started`]

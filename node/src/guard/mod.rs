@@ -15,18 +15,18 @@
 //! - an end is kept, in memory and on disk (see `records`), until a node has had it forgotten;
 //! - when the guard itself is killed, the kernel kills the leaders of its runs (parent-death
 //!   signal), and the next executor the rest (see `executor::leftovers`). A program that changes
-//!   its user loses that signal, as Linux has it;
+//!   its user by itself loses that signal, as Linux has it;
 //! - `<data>/guard.lock` is held as long as the guard lives.
 //!
 //! Two limits of the kernel are shown rather than hidden: a process of another user (`sudo`) or one
-//! stuck in the kernel cannot be killed (the former can, where there is `cgroup.kill`). Its run is not reported as ended, and [`Reply::Stuck`]
+//! stuck in the kernel cannot be killed (the former can by root, and where there is `cgroup.kill`). Its run is not reported as ended, and [`Reply::Stuck`]
 //! names it.
 //!
 //! Each run gets: a session and process group of its own, default signals, an empty signal mask,
 //! descriptors 0 to 2 only, its working directory, its environment and nothing of the node's.
 //!
 //! Reading order: `protocol`, `server`, `door`, `records`, `run`, `deadlines`, `cgroup`, `strays`,
-//! `plan`, `sys`.
+//! `plan`, `launcher` and `identity` (runs of other users), `sys`.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -46,6 +46,8 @@ pub(crate) mod cgroup;
 mod deadlines;
 pub(crate) mod door;
 pub(crate) mod frame;
+pub(crate) mod identity;
+pub mod launcher;
 mod link;
 mod plan;
 pub(crate) mod proc;
@@ -59,8 +61,8 @@ pub mod trees;
 
 pub use frame::FrameError;
 pub use protocol::{
-    Bounds, Cause, Core, Ended, EnvId, Found, FoundState, How, Label, Limited, Refusal, Reply,
-    Request, RunKey, Sink, StartRun, Stdin, Usage, Var,
+    Bounds, Cause, Core, Ended, EnvId, Found, FoundState, How, Label, Latitude, Limited, Person,
+    Refusal, Reply, Request, RunKey, Sink, StartRun, Stdin, Surroundings, Usage, Var,
 };
 pub(crate) use records::RECORDS_VERSION;
 pub use trees::{Cgroups, Limiting, Trees, Way};

@@ -56,6 +56,20 @@ impl Text {
 }
 
 impl Environments {
+    /// One environment and no other.
+    pub(super) fn of(id: EnvId, vars: &[Var]) -> Self {
+        let mut one = Self::default();
+        one.define(id, vars);
+        one
+    }
+
+    /// Returns the variables of an environment, if it is known.
+    pub(super) fn vars(&self, id: EnvId) -> Option<Vec<Var>> {
+        let known = self.known.get(&id)?;
+        let pair = |var: &Text| (var.name().to_vec(), var.value().to_vec());
+        Some(known.vars.iter().map(pair).collect())
+    }
+
     /// Keeps an environment. One that makes no sense, or has no room, is not kept: orders that name
     /// it are refused.
     pub(super) fn define(&mut self, id: EnvId, vars: &[Var]) {
@@ -104,6 +118,9 @@ impl Environments {
             stdin: match &order.stdin {
                 Stdin::Null => Input::Null,
                 Stdin::File(path) => Input::Path(c_string(path, "the input's path")?),
+                Stdin::Stored(path) => {
+                    Input::Path(c_string(path.as_os_str().as_bytes(), "the input's path")?)
+                }
                 Stdin::Bytes(bytes) => Input::Open(text_file(bytes)?),
             },
             stdout: output(&order.stdout, "the output's path")?,
@@ -151,7 +168,7 @@ fn text_file(bytes: &[u8]) -> Result<OwnedFd, Refusal> {
 }
 
 fn output(sink: &Sink, what: &str) -> Result<Output, Refusal> {
-    Ok(Output {
+    Ok(Output::Path {
         path: c_string(sink.path().as_os_str().as_bytes(), what)?,
         mode: match sink {
             Sink::Captured(_) => 0o600,
@@ -198,6 +215,10 @@ pub(super) fn refusal(order: &StartRun, fault: Fault) -> Refusal {
             },
             Stdin::File(path) => Refusal::Stdin {
                 path: text(path),
+                errno,
+            },
+            Stdin::Stored(path) => Refusal::Stdin {
+                path: shown(path),
                 errno,
             },
             Stdin::Bytes(_) => Refusal::Stdin {
@@ -251,6 +272,7 @@ mod tests {
             deadline: Duration::MAX,
             nice: 0,
             bounds: Bounds::default(),
+            person: None,
         }
     }
 
@@ -267,6 +289,8 @@ mod tests {
     #[test]
     fn own_variables_win_and_path_is_the_runs() {
         let known = environments(&[("A", "1"), ("PATH", "/x::/y"), ("B", "2")]);
+        let vars = known.vars(EnvId(1)).unwrap();
+        assert_eq!(vars[1], (b"PATH".to_vec(), b"/x::/y".to_vec()));
         let plan = known
             .plan(&order(&["prog", "arg"], &[("A", "9")]), MARK)
             .unwrap();

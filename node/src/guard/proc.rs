@@ -11,6 +11,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::protocol::RunKey;
 use super::sys;
 
@@ -21,7 +23,7 @@ pub(crate) const MARK_VAR: &str = "AQUE_RUN_MARK";
 const ENVIRON_BYTES: u64 = 4 << 20;
 
 /// A mark: which guard, and which of its runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mark {
     /// The guard's own number, drawn for each guard.
     pub(crate) guard: u64,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::trees::Trees;
 
 /// Version of the messages, told in [`Reply::Ready`].
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// A node's handle for one run. Never used twice in the life of a node's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -118,6 +118,8 @@ pub struct StartRun {
     pub nice: u8,
     /// How much of its host it gets.
     pub bounds: Bounds,
+    /// As whom it is started; none: as the guard's own user.
+    pub person: Option<Person>,
 }
 
 /// How much of its host a run gets, where that can be limited.
@@ -151,6 +153,41 @@ pub struct Limited {
     pub cpus: bool,
 }
 
+/// As whom a run is started that is not the guard's own user's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// The user's name; looked up on this machine, just before the start.
+    pub user: String,
+    /// The name of a group in place of the user's own.
+    pub group: Option<String>,
+    /// How far the word counts that named them.
+    pub latitude: Latitude,
+    /// Where the run's variables come from.
+    pub surroundings: Surroundings,
+    /// Files in which it may say something to the node: made for it, where nobody but the node makes any.
+    pub files: Vec<PathBuf>,
+}
+
+/// How far the word counts that named a user and a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Latitude {
+    /// The user is not root, and is in the group.
+    Ordinary,
+    /// The user may be root.
+    EvenRoot,
+    /// And need not be in the group: root has said so.
+    AnyGroup,
+}
+
+/// Whose the variables of a run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Surroundings {
+    /// The user's own: what they do not say of home and shell is added.
+    Own,
+    /// Another's, who submitted for the user: home and shell are the user's all the same.
+    Anothers,
+}
+
 /// Where a run's input comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stdin {
@@ -158,6 +195,8 @@ pub enum Stdin {
     Null,
     /// A file; a relative path starts at the working directory.
     File(Vec<u8>),
+    /// A file of the node's; absolute. It is opened with the node's rights, whoever the run's user is.
+    Stored(PathBuf),
     /// These bytes.
     Bytes(Vec<u8>),
 }
@@ -303,6 +342,34 @@ pub enum Refusal {
         /// The kernel's error number.
         errno: i32,
     },
+    /// The user as whom it is to run is not there.
+    #[error("there is no user {0} on this host")]
+    NoUser(String),
+    /// The group as which it is to run is not there.
+    #[error("there is no group {0} on this host")]
+    NoGroup(String),
+    /// The user is not in the group.
+    #[error("{user} is not in group {group} on this host")]
+    NotInGroup {
+        /// The user.
+        user: String,
+        /// The group.
+        group: String,
+    },
+    /// The user is root, and the task was submitted on another host.
+    #[error("{0} is root on this host, which takes no task of root from another")]
+    Root(String),
+    /// The process could not become that user.
+    #[error("cannot run as {user}: {}", errno_text(*errno))]
+    Become {
+        /// The user.
+        user: String,
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// What was to become that user ended before.
+    #[error("it could not be started as another user: {0}")]
+    Launcher(String),
     /// No process could be made: too many, or too little memory.
     #[error("no new process: {}", errno_text(*errno))]
     Process {

@@ -2,8 +2,9 @@
 //!
 //! One thread does all of this; it waits in one `poll` for the node's socket (or, when the node has
 //! gone, for another at the door), for the end of a child and for the deadline thread. The order in
-//! one turn: deadlines, ended children, requests, endings, replies.
+//! one turn: deadlines, launchers, ended children, requests, endings, replies.
 
+mod launches;
 mod starts;
 mod visits;
 
@@ -29,6 +30,7 @@ use super::strays::{Owner, Place, Stray, Strays};
 use super::sys;
 use super::trees::{Trees, Way};
 use crate::clock::boottime;
+use launches::Launch;
 
 /// Shortest and longest time between two looks at a run that should be gone. The usual end needs
 /// none: a child's end wakes the guard.
@@ -78,6 +80,8 @@ pub(super) struct Server {
     kept: BTreeMap<RunKey, (Slot, Kept)>,
     /// By number of the leader, which is the session's.
     sessions: HashMap<i32, RunKey>,
+    /// Those whose programs do not execute yet.
+    launches: BTreeMap<RunKey, Launch>,
     /// Those that should be gone.
     ending: BTreeSet<RunKey>,
     strays: Strays,
@@ -105,6 +109,8 @@ struct Woken {
     fired: bool,
     /// The node, or one at the door.
     node: bool,
+    /// A run that is on its way.
+    launchers: bool,
 }
 
 /// Whether more may be waiting than was looked at.
@@ -134,6 +140,7 @@ impl Server {
             runs: BTreeMap::new(),
             kept: kept.into_iter().map(by_key).collect(),
             sessions: HashMap::new(),
+            launches: BTreeMap::new(),
             ending: BTreeSet::new(),
             strays: Strays::new(guard)?,
             missed: None,
@@ -154,6 +161,10 @@ impl Server {
             if woken.fired {
                 self.take_fired();
             }
+            if woken.launchers {
+                self.hear_launchers();
+            }
+            self.end_slow_launches();
             if woken.children || self.dead == Backlog::Perhaps {
                 self.reap();
             }
@@ -230,6 +241,11 @@ impl Server {
             }
             None => fds.push(PollFd::new(&self.tools.door, PollFlags::IN)),
         }
+        let others = fds.len();
+        fds.extend(
+            self.launchers()
+                .map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)),
+        );
         let timeout = self.patience().map(|span| Timespec {
             tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: span.subsec_nanos().into(),
@@ -242,6 +258,7 @@ impl Server {
                     children: true,
                     fired: false,
                     node: false,
+                    launchers: false,
                 });
             }
             Err(error) => return Err(error.into()),
@@ -251,6 +268,7 @@ impl Server {
             children: ready(0),
             fired: ready(1),
             node: ready(2),
+            launchers: (others..fds.len()).any(ready),
         })
     }
 
@@ -269,7 +287,12 @@ impl Server {
             .filter_map(|key| self.runs.get(key)?.ending_since());
         let mut times: Vec<Duration> = ending.map(again).collect();
         let due = self.link.as_ref().and_then(Link::due);
-        times.extend(due.map(|at| at.saturating_sub(now)));
+        let launches = self.launches.values().filter_map(Launch::due);
+        times.extend(
+            due.into_iter()
+                .chain(launches)
+                .map(|at| at.saturating_sub(now)),
+        );
         match self.mode {
             Mode::Draining { until } if !self.runs.is_empty() => {
                 times.push(until.saturating_sub(now).max(LOOK_AGAIN.0));
@@ -447,19 +470,24 @@ impl Server {
             && !run.lives()
             && let Some(ended) = run.report(now)
         {
+            let (slot, pid) = (run.slot, run.leader.as_raw_pid());
+            if let Some(why) = self.never_begun(key, ended.cause) {
+                self.tools.records.clear(slot);
+                self.forget_run(key, pid);
+                self.say(&Reply::Refused { key, why });
+                return;
+            }
+            let Some(run) = self.runs.get(&key) else {
+                return;
+            };
             let kept = Kept {
                 label: run.label,
                 asked: run.asked,
                 ended,
             };
-            self.tools.records.end(run.slot, &kept);
-            self.kept.insert(key, (run.slot, kept));
-            let pid = run.leader.as_raw_pid();
-            if self.sessions.get(&pid) == Some(&key) {
-                self.sessions.remove(&pid);
-            }
-            self.runs.remove(&key);
-            self.ending.remove(&key);
+            self.tools.records.end(slot, &kept);
+            self.kept.insert(key, (slot, kept));
+            self.forget_run(key, pid);
             self.say(&Reply::Ended(ended));
             return;
         }
@@ -473,6 +501,14 @@ impl Server {
                 .collect();
             self.say(&Reply::Stuck { key, pids });
         }
+    }
+
+    fn forget_run(&mut self, key: RunKey, pid: i32) {
+        if self.sessions.get(&pid) == Some(&key) {
+            self.sessions.remove(&pid);
+        }
+        self.runs.remove(&key);
+        self.ending.remove(&key);
     }
 }
 

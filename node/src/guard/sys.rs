@@ -61,10 +61,7 @@ impl Plan {
             env: Vec::new(),
             cwd: c"/".to_owned(),
             stdin: Input::Null,
-            stdout: Output {
-                path: c"/dev/null".to_owned(),
-                mode: 0o600,
-            },
+            stdout: Output::nothing(),
             stderr: None,
             nice: 0,
             deadline: Duration::MAX,
@@ -83,13 +80,28 @@ pub(super) enum Input {
     Open(OwnedFd),
 }
 
-/// A file that a child writes to: made, or emptied.
+/// A file that a child writes to.
 #[derive(Debug)]
-pub(super) struct Output {
-    /// Where; a relative path starts at the working directory.
-    pub(super) path: CString,
-    /// Who may do what with one that is made, before the umask.
-    pub(super) mode: libc::mode_t,
+pub(super) enum Output {
+    /// It is made, or emptied.
+    Path {
+        /// Where; a relative path starts at the working directory.
+        path: CString,
+        /// Who may do what with one that is made, before the umask.
+        mode: libc::mode_t,
+    },
+    /// It is open.
+    Open(OwnedFd),
+}
+
+impl Output {
+    /// `/dev/null`.
+    pub(super) fn nothing() -> Self {
+        Self::Path {
+            path: c"/dev/null".to_owned(),
+            mode: 0o600,
+        }
+    }
 }
 
 /// How a child comes into its run's cgroup.
@@ -154,9 +166,8 @@ struct Flight {
     cwd: *const c_char,
     /// Null: `input` is read.
     stdin: *const c_char,
-    stdout: (*const c_char, libc::mode_t),
-    /// Null: the output's file takes the errors, too.
-    stderr: (*const c_char, libc::mode_t),
+    stdout: Target,
+    stderr: Target,
     /// Where it writes itself into its cgroup; negative if it need not.
     group: RawFd,
     /// The same for cgroups that limit it.
@@ -166,6 +177,91 @@ struct Flight {
     nice: c_int,
     deadline: libc::timespec,
     fault: Option<Fault>,
+}
+
+/// Where an output goes.
+#[derive(Clone, Copy)]
+enum Target {
+    Path(*const c_char, libc::mode_t),
+    Open(RawFd),
+}
+
+impl Target {
+    fn of(output: &Output) -> Self {
+        match output {
+            Output::Path { path, mode } => Self::Path(path.as_ptr(), *mode),
+            Output::Open(file) => Self::Open(file.as_raw_fd()),
+        }
+    }
+}
+
+/// The lists that a [`Flight`] points to.
+struct Lists {
+    programs: Vec<*const c_char>,
+    argv: Vec<*const c_char>,
+    env: Vec<*const c_char>,
+}
+
+impl Lists {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            programs: pointers(None, plan.programs.iter()),
+            argv: pointers(Some(c"/bin/sh".as_ptr()), plan.argv.iter()),
+            env: pointers(None, plan.env.iter().map(AsRef::as_ref)),
+        }
+    }
+}
+
+impl Flight {
+    /// That of a plan, in no cgroup; `plan` and `lists` must outlive it.
+    fn of(plan: &Plan, lists: &mut Lists, null: RawFd, guard: c_int) -> Self {
+        let (stdin, input) = match &plan.stdin {
+            Input::Null => (std::ptr::null(), null),
+            Input::Path(path) => (path.as_ptr(), null),
+            Input::Open(file) => (std::ptr::null(), file.as_raw_fd()),
+        };
+        Self {
+            programs: lists.programs.as_ptr(),
+            argv: lists.argv.as_mut_ptr(),
+            env: lists.env.as_ptr(),
+            cwd: plan.cwd.as_ptr(),
+            stdin,
+            stdout: Target::of(&plan.stdout),
+            // Without a file of their own errors go where output goes.
+            stderr: plan.stderr.as_ref().map_or(Target::Open(1), Target::of),
+            group: -1,
+            limits: [-1; MOST_DOORS],
+            input,
+            guard,
+            nice: plan.nice.min(19).into(),
+            deadline: timespec(plan.deadline),
+            // What stands if the deadline thread kills the child on its way.
+            fault: Some(Fault {
+                step: Step::Deadline,
+                errno: 0,
+            }),
+        }
+    }
+}
+
+/// Executes a plan in this very process, the child of a guard: all that a child does, but that it makes no process. Writes one byte to
+/// `status` when nothing is left to do but to execute. Returns where it stopped.
+#[expect(unsafe_code, reason = "the steps of a child are system calls")]
+pub(super) fn become_program(plan: &Plan, null: RawFd, guard: c_int, status: RawFd) -> Fault {
+    let mut lists = Lists::of(plan);
+    let mut flight = Flight::of(plan, &mut lists, null, guard);
+    // SAFETY: what `flight` points to lives in `plan` and `lists`. This process has one thread.
+    unsafe {
+        let (step, errno) = match approach(&flight) {
+            Ok(()) => {
+                // Nobody reads it any more if the guard is dead; then so is this process.
+                libc::write(status, c"x".as_ptr().cast(), 1);
+                (Step::Exec, execute(&mut flight))
+            }
+            Err(step) => (step, *libc::__errno_location()),
+        };
+        Fault { step, errno }
+    }
 }
 
 impl Shot {
@@ -201,42 +297,14 @@ impl Shot {
             doors.len() <= MOST_DOORS,
             "a child is limited by two cgroups at most"
         );
-        let mut limits = [-1; MOST_DOORS];
-        for (limit, door) in limits.iter_mut().zip(doors) {
+        let mut lists = Lists::of(plan);
+        let mut flight = Flight::of(plan, &mut lists, self.null, self.guard);
+        if let Some(Entrance::Moves(file)) = into {
+            flight.group = file.as_raw_fd();
+        }
+        for (limit, door) in flight.limits.iter_mut().zip(doors) {
             *limit = door.as_raw_fd();
         }
-        let programs = pointers(None, plan.programs.iter());
-        let mut argv = pointers(Some(c"/bin/sh".as_ptr()), plan.argv.iter());
-        let env = pointers(None, plan.env.iter().map(AsRef::as_ref));
-        let output = |output: &Output| (output.path.as_ptr(), output.mode);
-        let (stdin, input) = match &plan.stdin {
-            Input::Null => (std::ptr::null(), self.null),
-            Input::Path(path) => (path.as_ptr(), self.null),
-            Input::Open(file) => (std::ptr::null(), file.as_raw_fd()),
-        };
-        let mut flight = Flight {
-            programs: programs.as_ptr(),
-            argv: argv.as_mut_ptr(),
-            env: env.as_ptr(),
-            cwd: plan.cwd.as_ptr(),
-            stdin,
-            stdout: output(&plan.stdout),
-            stderr: plan.stderr.as_ref().map_or((std::ptr::null(), 0), output),
-            group: match into {
-                Some(Entrance::Moves(file)) => file.as_raw_fd(),
-                Some(Entrance::Born(_)) | None => -1,
-            },
-            limits,
-            input,
-            guard: self.guard,
-            nice: plan.nice.min(19).into(),
-            deadline: timespec(plan.deadline),
-            // What stands if the deadline thread kills the child on its way.
-            fault: Some(Fault {
-                step: Step::Deadline,
-                errno: 0,
-            }),
-        };
         let pid = match into {
             Some(Entrance::Born(group)) => self.clone_into(&mut flight, group.as_raw_fd()),
             Some(Entrance::Moves(_)) | None => self.clone_vfork(&mut flight),
@@ -378,12 +446,7 @@ unsafe fn approach(flight: &Flight) -> Result<(), Step> {
         check(input, Step::Stdin)?;
         check(libc::dup2(input, 0), Step::Stdin)?;
         check(output(flight.stdout, 1), Step::Stdout)?;
-        let errors = if flight.stderr.0.is_null() {
-            libc::dup2(1, 2)
-        } else {
-            output(flight.stderr, 2)
-        };
-        check(errors, Step::Stderr)?;
+        check(output(flight.stderr, 2), Step::Stderr)?;
         reset_signals();
         let mut now = timespec(Duration::ZERO);
         check(
@@ -395,12 +458,12 @@ unsafe fn approach(flight: &Flight) -> Result<(), Step> {
     }
 }
 
-/// Makes or empties a file, as descriptor `fd`.
+/// Makes or empties a file, if it is not open, and has it as descriptor `fd`.
 ///
 /// # Safety
-/// In the child only; `path` is a C string.
+/// In the child only; a path is a C string.
 #[expect(unsafe_code, reason = "runs in borrowed memory, see the module's doc")]
-unsafe fn output((path, mode): (*const c_char, libc::mode_t), fd: c_int) -> c_int {
+unsafe fn output(target: Target, fd: c_int) -> c_int {
     let flags = libc::O_WRONLY
         | libc::O_CREAT
         | libc::O_TRUNC
@@ -409,7 +472,10 @@ unsafe fn output((path, mode): (*const c_char, libc::mode_t), fd: c_int) -> c_in
         | libc::O_NOCTTY;
     // SAFETY: plain system calls on memory that the caller vouches for.
     unsafe {
-        let file = libc::open(path, flags, mode);
+        let file = match target {
+            Target::Path(path, mode) => libc::open(path, flags, mode),
+            Target::Open(file) => file,
+        };
         if file < 0 { file } else { libc::dup2(file, fd) }
     }
 }

@@ -7,6 +7,7 @@
 mod disk;
 mod lifecycle;
 mod outlive;
+mod persons;
 mod rig;
 mod rules;
 mod standstill;

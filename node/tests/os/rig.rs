@@ -134,6 +134,7 @@ impl Rig {
             deadline: boottime() + FAR,
             nice: 0,
             bounds: Bounds::default(),
+            person: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crdt::config::{Config, Offer};
 use crdt::event::{Input, Notice, Output, Reply, RunEnd};
+use crdt::fit::RunsAs;
 use crdt::ids::{Incarnation, TaskId};
 use crdt::registers::BidRegister;
 use crdt::replica::Replica;
@@ -85,6 +86,7 @@ impl World {
                 ..Offer::default()
             },
             platform: "sim".to_owned(),
+            runs_as: RunsAs::Anyone,
             seed: draw(1),
         }
     }

@@ -87,6 +87,10 @@ impl<'a> Mesh<'a> {
             }
             mesh.nodes.push(node);
         }
+        // The tasks are root's if this is.
+        let anywhere = json!({"name": "root-tasks", "value": "anywhere"});
+        let first = mesh.nodes.first().ok_or("a mesh has a node")?;
+        first.wire()?.ask("set", &anywhere)?;
         mesh.wait_whole()?;
         Ok(mesh)
     }

@@ -10,6 +10,7 @@ fn beat(wall_ms: u64) -> Entry {
         free_milli: 1_000,
         resources: Vec::new(),
         platform: String::new(),
+        runs_as: RunsAs::Anyone,
         progress: Vec::new(),
         missing: Vec::new(),
         memory_bytes: 0,

@@ -21,6 +21,7 @@ use super::envelope::{Envelope, Head, seal};
 use super::schema::{Value, Writer, spell};
 use super::*;
 use crate::entry::{Bid, SpecChunk};
+use crate::fit::RunsAs;
 use crate::ids::Epoch;
 use crate::keys::Ed25519Keys;
 use crate::task::TaskSpec;

@@ -11,6 +11,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crdt::settings::Settings;
 use crdt::task::{Arg, TaskState};
 use rustix::process::Signal;
 
@@ -168,6 +169,9 @@ impl<'a> Show<'a> {
     /// Starts every node and waits until all know all. Returns a connection to the first.
     fn gather(&mut self) -> Result<Client, Problem> {
         let mut first = self.mesh.start(0, None)?;
+        // The tasks are root's if the demo is.
+        let anywhere = Some("anywhere".to_owned());
+        first.set(Settings::ROOT_TASKS.to_owned(), anywhere)?;
         let ticket = first.invite()?.ticket;
         self.say("demo-1 is up: a mesh of one")?;
         let nodes = self.mesh.hosts().len();

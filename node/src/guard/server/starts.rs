@@ -6,6 +6,7 @@ use super::Mode;
 use super::Server;
 use crate::clock::boottime;
 use crate::guard::cgroup::{Group, Held};
+use crate::guard::launcher::unlaunched;
 use crate::guard::plan::refusal;
 use crate::guard::proc::Mark;
 use crate::guard::protocol::{Refusal, Reply, StartRun};
@@ -17,8 +18,8 @@ use crate::guard::sys::{Fault, Plan, Step};
 type Launched = (Pid, (Option<Group>, Held));
 
 impl Server {
-    /// Starts a run, with its deadline armed before.
-    pub(super) fn start(&mut self, order: &StartRun) -> Result<Reply, Refusal> {
+    /// Starts a run, with its deadline armed before. Returns what is to be said of it now, if anything.
+    pub(super) fn start(&mut self, order: &StartRun) -> Result<Option<Reply>, Refusal> {
         let key = order.key;
         if self.mode != Mode::Open {
             return Err(Refusal::ShuttingDown);
@@ -29,7 +30,15 @@ impl Server {
             ));
         }
         let guard = self.guard;
-        let plan = self.environments.plan(order, Mark { guard, key })?;
+        let mark = Mark { guard, key };
+        let plan = self.environments.plan(order, mark)?;
+        let (plan, on_its_way) = match &order.person {
+            None => (plan, None),
+            Some(_) => {
+                let (plan, launch) = self.errand(order, mark)?;
+                (plan, Some(launch))
+            }
+        };
         self.tools
             .deadlines
             .arm(key, order.deadline)
@@ -39,9 +48,14 @@ impl Server {
             Ok(launched) => launched,
             Err(fault) => {
                 self.tools.deadlines.release(key);
-                return Err(refusal(order, fault));
+                return Err(match on_its_way {
+                    None => refusal(order, fault),
+                    Some(_) => unlaunched(fault),
+                });
             }
         };
+        // Its own end of the launcher's pipe among it.
+        drop(plan);
         self.tools.deadlines.started(key, leader);
         let pid = leader.as_raw_pid();
         let slot = self.tools.records.add(Recorded {
@@ -52,7 +66,11 @@ impl Server {
         let run = Run::new(order, leader, held, at, slot);
         self.runs.insert(key, run);
         self.sessions.insert(pid, key);
-        Ok(Reply::Started { key, pid, at })
+        let Some(launch) = on_its_way else {
+            return Ok(Some(Reply::Started { key, pid, at }));
+        };
+        self.launches.insert(key, launch);
+        Ok(None)
     }
 
     /// Fires a plan, into a cgroup where there are any. One that cannot be made or entered is no reason not to run: the node is

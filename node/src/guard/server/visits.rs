@@ -87,7 +87,7 @@ impl Server {
             Request::ForgetEnv { id } => self.environments.forget(id),
             Request::Start(order) => match self.start(&order) {
                 Ok(started) => {
-                    if let Some(link) = &mut self.link {
+                    if let (Some(started), Some(link)) = (started, &mut self.link) {
                         link.mention(&started);
                     }
                 }

@@ -1,0 +1,220 @@
+//! The launcher: a process that becomes a run of another user than the guard's.
+//!
+//! The guard starts it as it starts any run, and it executes the run's program in its own place, so the process that the guard
+//! watches is the run from the beginning. Between the two, as root, it looks up who the user is, opens what is the node's, and
+//! gives up all other rights; then, with the user's rights alone, it enters the directory and opens the files that the task names. A
+//! process of its own, since much of that may take long, and is in the hands of the user or of a directory server: a file system
+//! that does not answer, a signal that stops it. None of it holds up the guard, whose runs all have deadlines to be kept.
+//!
+//! What it is to do comes in a file without a name, as its input. On its output, a pipe, it says one byte when nothing is left to do
+//! but to execute, and then, or instead, a [`Refusal`] if it cannot; the pipe is closed by the execution. It has no
+//! environment: the run's is nothing to trust before its rights are the run's.
+//!
+//! Capabilities go with the user id. What the kernel is not asked for is that a run cannot get other rights (`no_new_privs`):
+//! `sudo` works in tasks.
+
+use std::convert::Infallible;
+use std::ffi::CStr;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use super::identity::Identity;
+use super::plan::{self, Environments};
+use super::proc::Mark;
+use super::protocol::{Person, Refusal, Sink, StartRun, Stdin, Surroundings, Var};
+use super::sys::{self, Input, Output, Step};
+use crate::users::User;
+
+/// The verb under which a guard starts its own program as a launcher.
+pub const VERB: &str = "launch";
+/// The same as the kernel takes it.
+pub(super) const VERB_TEXT: &CStr = c"launch";
+
+/// The longest refusal that is told in full, bytes: a pipe takes it at once.
+const REFUSAL_BYTES: usize = 4 << 10;
+
+/// What a launcher is to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Errand {
+    /// The guard's order, with a person in it.
+    pub(super) order: StartRun,
+    /// The variables that its environment's number stands for.
+    pub(super) vars: Vec<Var>,
+    /// What marks its processes.
+    pub(super) mark: Mark,
+    /// The guard's process.
+    pub(super) guard: i32,
+}
+
+/// The launcher's whole life, for the hidden verb `aque-node launch`. A person who types this gets an error and nothing else.
+pub fn main() -> ExitCode {
+    let Some(errand) = errand() else {
+        return super::fail("the launcher is started by a guard alone");
+    };
+    let told = match status() {
+        Ok(mut status) => {
+            let Err(why) = launch(errand, &status);
+            let refusal = encoded(&why);
+            status.write_all(&refusal)
+        }
+        Err(error) => Err(error),
+    };
+    // A guard that hears nothing knows that nothing was executed.
+    ExitCode::from(if told.is_ok() { 127 } else { 126 })
+}
+
+fn errand() -> Option<Errand> {
+    let mut bytes = Vec::new();
+    let input = io::stdin();
+    let is_file = rustix::fs::fstat(&input).is_ok_and(|about| about.st_nlink == 0);
+    if !is_file {
+        return None;
+    }
+    input.lock().read_to_end(&mut bytes).ok()?;
+    postcard::from_bytes(&bytes).ok()
+}
+
+/// The pipe to the guard, where executing closes it.
+fn status() -> io::Result<File> {
+    let pipe: OwnedFd = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?;
+    Ok(pipe.into())
+}
+
+fn encoded(why: &Refusal) -> Vec<u8> {
+    let bytes = postcard::to_stdvec(why).unwrap_or_default();
+    if bytes.len() <= REFUSAL_BYTES {
+        return bytes;
+    }
+    let short = Refusal::Launcher("a name that is too long is not there".to_owned());
+    postcard::to_stdvec(&short).unwrap_or_default()
+}
+
+/// Becomes the run, or says why not.
+fn launch(errand: Errand, status: &File) -> Result<Infallible, Refusal> {
+    let Errand {
+        mut order,
+        vars,
+        mark,
+        guard,
+    } = errand;
+    let person = order.person.clone();
+    let person = person.ok_or_else(|| Refusal::BadOrder("it names nobody".to_owned()))?;
+    let identity = Identity::find(&person.user, person.group.as_deref(), person.latitude)?;
+    add_surroundings(&mut order, &vars, &person, &identity.user);
+    let environments = Environments::of(order.env, &vars);
+    let mut plan = environments.plan(&order, mark)?;
+    // The guard's child has it already.
+    plan.nice = 0;
+    if let Some(file) = held(&order.stdout)? {
+        plan.stdout = Output::Open(file);
+    }
+    if plan.stderr.is_some()
+        && let Some(file) = held(&order.stderr)?
+    {
+        plan.stderr = Some(Output::Open(file));
+    }
+    if let Stdin::Stored(path) = &order.stdin {
+        plan.stdin = Input::Open(stored(path)?);
+    }
+    make_files(&person.files, &identity);
+    let null = File::open("/dev/null").map_err(|error| launcher(&error))?;
+    // What the databases left open is not the run's, nor what they did to signals.
+    sys::clean_slate().map_err(|error| launcher(&error))?;
+    identity.assume()?;
+    let fault = sys::become_program(&plan, null.as_raw_fd(), guard, status.as_raw_fd());
+    Err(plan::refusal(&order, fault))
+}
+
+fn launcher(error: &io::Error) -> Refusal {
+    Refusal::Launcher(error.to_string())
+}
+
+/// Lets a run find who it is and where it is at home, where its variables do not say so, or say so of somebody else.
+fn add_surroundings(order: &mut StartRun, vars: &[Var], person: &Person, user: &User) {
+    let own: [(&[u8], &[u8]); 4] = [
+        (b"HOME", user.home.as_os_str().as_bytes()),
+        (b"USER", user.name.as_bytes()),
+        (b"LOGNAME", user.name.as_bytes()),
+        (b"SHELL", user.shell.as_os_str().as_bytes()),
+    ];
+    for (name, value) in own {
+        let stated = order.extra.iter().any(|var| var.0 == name);
+        let given = vars.iter().any(|var| var.0 == name);
+        let kept = stated || given && person.surroundings == Surroundings::Own;
+        if !kept {
+            order.extra.push((name.to_vec(), value.to_vec()));
+        }
+    }
+}
+
+/// Opens an output that the node keeps; one that the task names is opened later, with the rights of its user.
+///
+/// It stays the node's, in a directory that nobody else enters; but a run may open again by its descriptor's name, such as
+/// `/dev/stdout`, what it may write to anyhow.
+fn held(sink: &Sink) -> Result<Option<OwnedFd>, Refusal> {
+    let Sink::Captured(path) = sink else {
+        return Ok(None);
+    };
+    let opened = || {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o600);
+        let file = options.custom_flags(libc::O_NOFOLLOW).open(path)?;
+        file.set_len(0)?;
+        file.set_permissions(Permissions::from_mode(0o622))?;
+        Ok(file)
+    };
+    let file = opened().map_err(|error: io::Error| Refusal::Output {
+        path: path.to_string_lossy().into_owned(),
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+    })?;
+    Ok(Some(file.into()))
+}
+
+/// Opens an input that the node keeps. The run may open it again by its descriptor's name, to read and no more.
+fn stored(path: &Path) -> Result<OwnedFd, Refusal> {
+    let opened = || {
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)?;
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        Ok(file)
+    };
+    let file = opened().map_err(|error: io::Error| Refusal::Stdin {
+        path: path.to_string_lossy().into_owned(),
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+    })?;
+    Ok(file.into())
+}
+
+/// Makes the files in which the run may say something. One that cannot be made is no reason not to run.
+fn make_files(paths: &[PathBuf], identity: &Identity) {
+    let (uid, gid) = (Some(identity.user.uid), Some(identity.gid));
+    for path in paths {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        if let Ok(file) = options.open(path) {
+            let _given = std::os::unix::fs::fchown(&file, uid, gid);
+        }
+    }
+}
+
+/// Says why a guard's child did not become a launcher.
+pub(super) fn unlaunched(fault: sys::Fault) -> Refusal {
+    let errno = fault.errno;
+    match fault.step {
+        Step::Clone | Step::Group | Step::Parent => Refusal::Process { errno },
+        Step::Deadline => Refusal::DeadlinePassed,
+        Step::Cwd | Step::Stdin | Step::Stdout | Step::Stderr | Step::Exec => {
+            launcher(&io::Error::from_raw_os_error(errno))
+        }
+    }
+}
