@@ -4,11 +4,13 @@
 //! the mesh admits no two members with one tag, so registers and votes name peers by tag.
 //! A [`TaskId`] is the tag of the peer that took the submission and that peer's own count, from 1.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A node's identity: its ed25519 public key, 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -227,9 +229,31 @@ pub struct RunId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Incarnation(pub u64);
 
-/// A blake3 digest of contents.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A blake3 digest of contents: 32 bytes, and 64 hexadecimal digits where people may read it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return <[u8; 32]>::deserialize(deserializer).map(Self);
+        }
+        let text = Cow::<'_, str>::deserialize(deserializer)?;
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(D::Error::custom)?;
+        let wrong = |bytes: Vec<u8>| D::Error::invalid_length(bytes.len(), &"32 bytes");
+        bytes.try_into().map(Self).map_err(wrong)
+    }
+}
 
 impl Digest {
     /// Returns the digest of `bytes`.
@@ -255,6 +279,20 @@ impl fmt::Debug for Digest {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use super::*;
+
+    #[test]
+    fn digests_are_read_by_programs_and_by_people() {
+        let digest = Digest::of(b"x");
+        let bytes = postcard::to_stdvec(&digest).unwrap();
+        assert_eq!(bytes, digest.0);
+        assert_eq!(postcard::from_bytes::<Digest>(&bytes), Ok(digest));
+        let text = serde_json::to_string(&digest).unwrap();
+        assert_eq!(text, format!("\"{digest}\""));
+        assert_eq!(serde_json::from_str::<Digest>(&text).unwrap(), digest);
+        for text in ["\"\"", "\"0a\"", "\"x\"", "[1, 2]"] {
+            assert!(serde_json::from_str::<Digest>(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn text_forms_round_trip() {

@@ -88,7 +88,7 @@ fn last(node: &Node) -> (String, Option<i32>, u32) {
     let id = node.ok(&["show", "--json", "last"]);
     let show: serde_json::Value = serde_json::from_str(&id).expect("show prints JSON");
     let line: node::api::wire::TaskLine =
-        serde_json::from_value(show[0]["line"].clone()).expect("it has a status line");
+        serde_json::from_value(show["tasks"][0]["line"].clone()).expect("it has a status line");
     (line.reason.unwrap_or_default(), line.exit, line.attempts)
 }
 

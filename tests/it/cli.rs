@@ -404,7 +404,7 @@ fn json_for_programs() {
     let _alike = cluster.wait_ended();
     for node in cluster.nodes() {
         let hosts = node.aque(&["--json", "nodes"]).run().json();
-        let mut names: Vec<&str> = hosts
+        let mut names: Vec<&str> = hosts["nodes"]
             .as_array()
             .expect("a list")
             .iter()
@@ -413,12 +413,12 @@ fn json_for_programs() {
         names.sort_unstable();
         assert_eq!(names, ["n0", "n1", "n2"]);
         assert!(
-            hosts
+            hosts["nodes"]
                 .as_array()
                 .is_some_and(|hosts| hosts.iter().all(|host| host["alive"] == Value::Bool(true)))
         );
         let tasks = node.aque(&["--json", "status", "--flat"]).run().json();
-        let task = &tasks.as_array().expect("a list")[0];
+        let task = &tasks["tasks"][0];
         assert_eq!(
             (&task["id"], &task["state"], &task["exit"]),
             (&id.as_str().into(), &"error".into(), &3.into())

@@ -41,7 +41,7 @@ impl Stage {
     fn members(&self) -> Vec<String> {
         let shown = self.cluster[self.place(&self.host)].aque(&["show", "--json", &self.task]);
         let shown = shown.run().json();
-        let members = shown[0]["committee"].as_array().cloned();
+        let members = shown["tasks"][0]["committee"].as_array().cloned();
         let members = members.unwrap_or_default().into_iter();
         members
             .filter_map(|name| name.as_str().map(str::to_owned))
@@ -92,7 +92,7 @@ impl Stage {
 /// What a host says of another in the list of hosts.
 fn line_of(node: &Node, name: &str) -> Option<Value> {
     let nodes = node.aque(&["nodes", "--json"]).run().json();
-    let nodes = nodes.as_array().cloned().unwrap_or_default();
+    let nodes = nodes["nodes"].as_array().cloned().unwrap_or_default();
     nodes.into_iter().find(|node| node["name"] == name)
 }
 

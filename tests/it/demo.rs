@@ -31,6 +31,7 @@ fn demo(dir: &Path, args: &[&str]) -> Aque {
 fn the_demo_keeps_its_promises_and_leaves_nothing() {
     let temp = tempfile::tempdir().expect("a temporary directory can be made");
     let done = demo(temp.path(), &["--tasks", "100", "--json"]).run();
+    super::json::Schema::read().fits("demo", &done);
     let report = done.json();
     for (field, value) in [("tasks", 100), ("committed", 100), ("overlapping_runs", 0)] {
         assert_eq!(report[field], value, "{done}");

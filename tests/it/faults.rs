@@ -248,7 +248,7 @@ fn a_long_run_survives_only_as_long_as_its_host() {
     assert_eq!(cluster[0].task(&id).expect("it is known").attempts, 3);
     // Any host can tell why it ran again, and by which rule.
     let told = cluster[1].aque(&["why-twice", "--json", &id]).run().json();
-    let runs = told[0]["runs"].as_array().expect("a list of runs");
+    let runs = told["tasks"][0]["runs"].as_array().expect("a list of runs");
     assert_eq!(runs.len(), 3, "{told}");
     for (run, said) in runs.iter().zip(history.of(&id)) {
         assert_eq!(

@@ -346,7 +346,7 @@ fn usage_counts_what_was_written() {
     let id = node.submit(&[], &command);
     wait_state(node, &id, "success");
     let detail = node.aque(&["show", "--json", &id]).run().json();
-    let usage = &detail[0]["usage"];
+    let usage = &detail["tasks"][0]["usage"];
     assert!(usage["written_bytes"].is_u64(), "{usage}");
 }
 

@@ -61,7 +61,7 @@ fn a_queue_is_paused_and_resumed_mesh_wide() {
     wait_why(&cluster[1], &id, "queue day is paused");
     let list = cluster[1].aque(&["queue", "list", "--json"]).run().json();
     assert_eq!(
-        (&list[0]["name"], &list[0]["waiting"]),
+        (&list["queues"][0]["name"], &list["queues"][0]["waiting"]),
         (&"day".into(), &1.into())
     );
     cluster[1].ok(&["queue", "set", "day", "--weight", "2"]);

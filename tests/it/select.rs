@@ -8,7 +8,7 @@ use super::{wait_known, wait_state};
 fn listed(node: &Node, options: &[&str]) -> Vec<String> {
     let said = node.aque(&[&["status", "--json"], options].concat()).run();
     let list = said.json();
-    let tasks = list.as_array().expect("a list");
+    let tasks = list["tasks"].as_array().expect("a list");
     let ids = tasks.iter().map(|task| task["id"].as_str().expect("an id"));
     ids.map(str::to_owned).collect()
 }

@@ -155,7 +155,7 @@ fn without_watching_it_prints_the_groups_id() {
         .aque(&["--json", "status", "--flat"])
         .run()
         .json();
-    let members = members
+    let members = members["tasks"]
         .as_array()
         .expect("a list")
         .iter()

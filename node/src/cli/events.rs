@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::problem::{Kind, Problem};
-use super::{Context, Form, parse};
+use super::{Context, Document, Form, parse};
 use crate::api::news::{EventLine, EventsQuery};
 use crate::client::{ClientError, Limit};
 use crate::clock::wall_ms;
@@ -102,7 +102,7 @@ fn gone(why: Option<ClientError>) -> Problem {
 }
 
 fn json(event: &EventLine) -> Result<String, Problem> {
-    let text = serde_json::to_string(event);
+    let text = serde_json::to_string(&Document::of(event));
     text.map(|text| text + "\n")
         .map_err(|error| Problem::failed(error.to_string()))
 }

@@ -42,6 +42,7 @@ mod xargs;
 #[cfg(test)]
 pub(crate) use task::tests::line as task_for_tests;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -212,10 +213,37 @@ impl Context {
     }
 
     /// Prints a JSON document.
-    pub(crate) fn json(&self, value: &impl serde::Serialize) -> Result<(), Problem> {
+    pub(crate) fn json(&self, content: &impl serde::Serialize) -> Result<(), Problem> {
         self.screen
-            .json(value)
+            .json(&Document::of(content))
             .map_err(|error| Problem::output(&error))
+    }
+
+    /// Prints a JSON document that is a list of such things.
+    pub(crate) fn json_list(
+        &self,
+        what: &str,
+        list: &[impl serde::Serialize],
+    ) -> Result<(), Problem> {
+        self.json(&BTreeMap::from([(what, list)]))
+    }
+}
+
+/// What `--json` prints: an object that says by which version of docs/json.md it goes.
+#[derive(serde::Serialize)]
+struct Document<'a, T> {
+    schema: u32,
+    #[serde(flatten)]
+    content: &'a T,
+}
+
+impl<'a, T> Document<'a, T> {
+    /// Within a version fields may be added; none goes or comes to mean something else.
+    const SCHEMA: u32 = 1;
+
+    fn of(content: &'a T) -> Self {
+        let schema = Self::SCHEMA;
+        Self { schema, content }
     }
 }
 

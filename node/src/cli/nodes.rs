@@ -23,7 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   aque nodes
   aque nodes --watch                   as it changes
-  aque nodes --json | jq -r '.[] | select(.alive) | .name'";
+  aque nodes --json | jq -r '.nodes[] | select(.alive) | .name'";
 
 /// Lists the hosts.
 pub(crate) fn run(context: &Context, options: &Options) -> Result<u8, Problem> {
@@ -32,7 +32,7 @@ pub(crate) fn run(context: &Context, options: &Options) -> Result<u8, Problem> {
     }
     let nodes = context.connect()?.nodes()?.nodes;
     match context.form {
-        Form::Json => context.json(&nodes)?,
+        Form::Json => context.json_list("nodes", &nodes)?,
         Form::Text => context.print(&render(&nodes, context.screen.width()))?,
     }
     Ok(0)

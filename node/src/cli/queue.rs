@@ -108,7 +108,7 @@ fn change(
 fn list(context: &Context) -> Result<u8, Problem> {
     let queues = context.connect()?.queues()?.queues;
     match context.form {
-        Form::Json => context.json(&queues)?,
+        Form::Json => context.json_list("queues", &queues)?,
         Form::Text => {
             let header = [
                 ("QUEUE", Align::Left),

@@ -104,7 +104,7 @@ fn show(context: &Context, name: Option<&str>) -> Result<u8, Problem> {
             .hint("then each host goes by its own options: see 'aque-node --help'"));
     }
     match context.form {
-        Form::Json => context.json(&lines)?,
+        Form::Json => context.json_list("settings", &lines)?,
         Form::Text if name.is_some() => {
             let value = lines.first().and_then(|line| line.value.as_deref());
             context.print(&format!("{}\n", shown(value.unwrap_or("-"))))?;

@@ -28,14 +28,14 @@ pub(crate) struct Options {
 const EXAMPLES: &str = "\
 Examples:
   aque show last
-  aque show --json k3v7qa-12 | jq '.[0].usage'";
+  aque show --json k3v7qa-12 | jq '.tasks[0].usage'";
 
 /// Shows tasks.
 pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
     let which = options.which.some(options.states)?;
     let details = context.connect()?.show(which)?.tasks;
     match context.form {
-        Form::Json => context.json(&details)?,
+        Form::Json => context.json_list("tasks", &details)?,
         Form::Text => {
             let texts: Vec<_> = details.iter().map(render).collect();
             context.print(&texts.join("\n"))?;

@@ -8,7 +8,7 @@ use super::select::{InStates, Which};
 use super::tree::{Branch, Count, Counts, Tree};
 use super::{Context, Form, top};
 use crate::api::page;
-use crate::api::wire::{self, StatusQuery, TaskLine};
+use crate::api::wire::{self, StatusQuery, TaskLine, Tasks};
 use crate::clock::wall_ms;
 use crate::filter::Field;
 use crate::render::table::{Align, table, table_without};
@@ -82,7 +82,7 @@ Examples:
   aque status -f 'state = running and wall > 10m' -o id,host,wall,command
   aque status -f 'name ~ render*' -p '{id}'
   aque status -xc id,user,state,wall,rss > tasks.csv
-  aque status --flat --json | jq -r '.[] | select(.state == \"error\") | .id'";
+  aque status --flat --json | jq -r '.tasks[] | select(.state == \"error\") | .id'";
 
 /// The most lines on a terminal unless a person asks for more: some screens full. A guess.
 const TERMINAL_LIMIT: u32 = 100;
@@ -158,13 +158,14 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         tree: as_tree.then_some(form),
         limit: limit.unwrap_or(if many { TERMINAL_LIMIT } else { 0 }),
     };
-    let wire::Tasks { tasks, more } = context.connect()?.status(query)?;
+    let found = context.connect()?.status(query)?;
+    let more = found.more;
     let now_ms = wall_ms();
     if as_tree {
-        let tree = Tree::grow(tasks, count);
+        let tree = Tree::grow(found.tasks, count);
         show(context, &style, &tree.branches(depth.unwrap_or(0)), now_ms)?;
     } else {
-        list(context, &style, &tasks, now_ms)?;
+        list(context, &style, &found, now_ms)?;
     }
     if more > 0 {
         context.remark(&format!(
@@ -175,10 +176,11 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
 }
 
 /// Writes tasks one after the other.
-fn list(context: &Context, style: &Style, tasks: &[TaskLine], now_ms: u64) -> Result<(), Problem> {
+fn list(context: &Context, style: &Style, found: &Tasks, now_ms: u64) -> Result<(), Problem> {
     let shown = |line| Shown { line, now_ms };
+    let tasks = &found.tasks;
     match style {
-        Style::Json => context.json(&tasks),
+        Style::Json => context.json(found),
         Style::Pattern(pattern) => {
             let lines = tasks.iter().map(|line| pattern.line(&shown(line)) + "\n");
             context.print(&lines.collect::<String>())

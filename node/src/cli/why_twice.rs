@@ -27,7 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   aque why-twice k3v7qa-12
   aque why-twice -f 'attempts > 1'
-  aque why-twice --json last | jq '.[0].runs'";
+  aque why-twice --json last | jq '.tasks[0].runs'";
 
 /// Explains the runs of tasks.
 pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
@@ -44,7 +44,7 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
                 id: &detail.line.id,
                 runs: runs(detail),
             });
-            context.json(&runs.collect::<Vec<_>>())?;
+            context.json_list("tasks", &runs.collect::<Vec<_>>())?;
         }
         Form::Text => {
             let texts: Vec<_> = details.iter().map(render).collect();
