@@ -36,7 +36,8 @@ pub struct Outcome {
 }
 
 /// Variables of the environment in which the tests themselves run, which must not steer the programs.
-pub(crate) const FOREIGN: [&str; 10] = [
+pub(crate) const FOREIGN: [&str; 11] = [
+    "PYTHONUNBUFFERED",
     "AQUE_NODE",
     "AQUE_BROKER",
     "AQUE_DATA",

@@ -15,6 +15,8 @@ def run():
 
     out = os.dup(1)
     os.dup2(2, 1)
+    # In order with what children print, and as it comes for who follows.
+    sys.stdout.reconfigure(line_buffering=True)
     told = os.environ.pop("AQUE_CALL", None)
     reserved = range(240, 244)
 
