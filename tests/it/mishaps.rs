@@ -38,6 +38,7 @@ const SUBMIT: &[(&str, &[&str], &str)] = &[
     ("--env-mode", &["x"], "[possible values: inherit, clean]"),
     ("--expire", &["x"], "--expire"),
     ("--from-json", &["/nowhere/list"], "/nowhere/list"),
+    ("--group", &["", "0", "a:b"], "--group"),
     ("--host", &[",", "!", "10.0.0.0/99"], "--host"),
     ("--memory", &["x", "-1", "4G,2G"], "--memory"),
     ("--on-lost", &["x"], "[possible values: retry, wait, fail]"),
@@ -51,6 +52,7 @@ const SUBMIT: &[(&str, &[&str], &str)] = &[
     ("--retries", &["x", "-1", "99999999999"], "--retries"),
     ("--retry-on", &["x", "300", "9-1"], "--retry-on"),
     ("--timeout", &["x", "0"], "--timeout"),
+    ("--user", &["", "0", "a:b"], "--user"),
 ];
 
 /// Options of which any text makes sense, if only for a host that there is not yet.
