@@ -10,6 +10,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,34 @@ pub struct Demand {
     pub memory_bytes: u64,
     /// Named resources, in thousandths.
     pub resources: Vec<(String, u32)>,
+}
+
+/// What a host has too little room of for a task beside those that it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shortage<'a> {
+    /// So many processors are taken of so many, in thousandths.
+    Cpus(u64, u32),
+    /// So many bytes of so many.
+    Memory(u64, u64),
+    /// So much of a resource of so much, in thousandths.
+    Resource(&'a str, u64, u32),
+}
+
+/// As it stands before "taken": `3 of 4 cpus`.
+impl fmt::Display for Shortage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole =
+            |milli: u64| u32::try_from(milli).map_or(f64::MAX, |of| f64::from(of) / 1_000.0);
+        match self {
+            Self::Cpus(used, has) => {
+                write!(f, "{} of {} cpus", whole(*used), whole(u64::from(*has)))
+            }
+            Self::Memory(used, has) => write!(f, "{} of {} MiB of memory", used >> 20, has >> 20),
+            Self::Resource(name, used, has) => {
+                write!(f, "{} of {} {name}", whole(*used), whole(u64::from(*has)))
+            }
+        }
+    }
 }
 
 /// What is in use or promised on this host.
@@ -245,6 +274,53 @@ impl Schedule {
     #[must_use]
     pub fn demand(&self, task: TaskIx) -> Option<&Demand> {
         self.taken.get(&task).map(|taken| &taken.demand)
+    }
+
+    /// Returns what has room here, or waits for it: each task that is claimed or runs.
+    pub fn in_use(&self) -> impl Iterator<Item = TaskIx> + '_ {
+        self.taken.keys().copied()
+    }
+
+    /// Says what there is too little room of for one more task of this priority that could run here alone, if of something.
+    #[must_use]
+    pub fn shortage<'a>(&self, demand: &'a Demand, priority: i32) -> Option<Shortage<'a>> {
+        let mut used = self.ahead_of(priority);
+        used.add(&self.running);
+        let (cpus, has) = (used.cpu_milli, self.offer.cpu_milli);
+        if cpus + u64::from(demand.cpu_milli) > u64::from(has) {
+            return Some(Shortage::Cpus(cpus, has));
+        }
+        let (memory, has) = (used.memory_bytes, self.offer.memory_bytes);
+        if demand.memory_bytes > 0 && memory + demand.memory_bytes > has {
+            return Some(Shortage::Memory(memory, has));
+        }
+        demand.resources.iter().find_map(|(name, milli)| {
+            let (used, has) = (used.of(name), self.offer.of(name));
+            let one = [(name.clone(), *milli)];
+            let fits =
+                used + u64::from(*milli) <= u64::from(has) && self.units.find(&one).is_some();
+            (!fits).then_some(Shortage::Resource(name, used, has))
+        })
+    }
+
+    /// Returns the task that is taken first of those that go before one that may be bid for, and how many they are.
+    #[must_use]
+    pub fn before(&self, task: TaskIx, queues: &Queues) -> Option<(TaskIx, usize)> {
+        let order = |class: &Class, key: &Key| {
+            let share = queues.share(&class.queue, &class.user);
+            let place = (key.priority, share, key.octave, self.conflicts(&class.io));
+            (place, *key)
+        };
+        let (class, key) = self.places.get(&task)?;
+        let own = order(class, key);
+        let open = self
+            .ready
+            .iter()
+            .filter(|(class, _)| self.could_ever(&class.demand) && queues.has_room(&class.queue));
+        let all = open.flat_map(|(class, keys)| keys.iter().map(move |key| order(class, key)));
+        let before: Vec<_> = all.filter(|other| *other < own).collect();
+        let first = before.iter().min()?;
+        Some((first.1.task, before.len()))
     }
 
     /// Says whether a task that is claimed fits beside what runs.

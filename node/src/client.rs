@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::api::select::Selection;
 use crate::api::wire::{
     Assigned, Body, Call, Checkup, Closed, Details, DutyWord, Failure, FailureKind, Hello,
-    Invitation, MAX_LINE, Nodes, Noted, QueueList, Reply, Request, SCHEMA, SettingLine,
+    Invitation, MAX_LINE, Nodes, Noted, QueueList, Reasons, Reply, Request, SCHEMA, SettingLine,
     SettingList, StatusQuery, Submission, Submitted, TaskLine, Tasks,
 };
 
@@ -100,6 +100,29 @@ impl Attempt {
 
     fn is_forbidden(&self) -> bool {
         self.error.kind() == io::ErrorKind::PermissionDenied
+    }
+}
+
+/// Which node is to be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whom {
+    /// The first of these sockets on which one answers.
+    pub sockets: Vec<PathBuf>,
+    /// The host to which that one passes on what is asked, by name or tag, if it is another.
+    pub host: Option<String>,
+}
+
+impl Whom {
+    /// Connects to it.
+    ///
+    /// # Errors
+    /// As for [`Client::connect`], and that the host is not known or cannot be asked.
+    pub fn connect(&self) -> Result<Client, ClientError> {
+        let mut client = Client::connect(&self.sockets)?;
+        if let Some(host) = &self.host {
+            client.pass(host)?;
+        }
+        Ok(client)
     }
 }
 
@@ -216,6 +239,19 @@ impl Client {
         }
         client.hello = hello;
         Ok(client)
+    }
+
+    /// Speaks to another host from now on, through the node that answers here.
+    ///
+    /// # Errors
+    /// [`ClientError`]: it is not known, or cannot be asked.
+    fn pass(&mut self, host: &str) -> Result<(), ClientError> {
+        let node = host.to_owned();
+        match self.ask(Call::Pass { node })? {
+            Body::Passed(hello) => self.hello = hello,
+            other => return Err(strange("pass", &other)),
+        }
+        Ok(())
     }
 
     /// Returns the socket on which it answers.
@@ -353,6 +389,17 @@ impl Client {
         match self.ask(call)? {
             Body::Noted(noted) => Ok(noted),
             other => Err(strange("a wish about tasks", &other)),
+        }
+    }
+
+    /// Returns why a task does not run: [`Call::Explain`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn explain(&mut self, call: Call) -> Result<Reasons, ClientError> {
+        match self.ask(call)? {
+            Body::Reasons(reasons) => Ok(*reasons),
+            other => Err(strange("explain", &other)),
         }
     }
 

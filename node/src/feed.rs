@@ -3,12 +3,11 @@
 //!
 //! Nothing is lost in silence: the node tells of a gap what it cannot tell.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::api::news::{EventList, EventsQuery};
-use crate::api::wire::{Body, Call};
-use crate::client::{Client, ClientError, Limit, strange};
+use crate::api::wire::{Body, Call, FailureKind};
+use crate::client::{Client, ClientError, Limit, Whom, strange};
 
 /// Between two tries to reach a node that is away.
 const TRY_EVERY: Duration = Duration::from_millis(200);
@@ -31,7 +30,7 @@ pub enum Told {
 /// A reader of what happens.
 #[derive(Debug)]
 pub struct Feed {
-    sockets: Vec<PathBuf>,
+    whom: Whom,
     node: String,
     query: EventsQuery,
     link: Link,
@@ -50,21 +49,24 @@ impl Feed {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn begin(sockets: &[PathBuf], query: EventsQuery) -> Result<Self, ClientError> {
-        let client = ask(sockets, &query)?;
+    pub fn begin(whom: &Whom, query: EventsQuery) -> Result<Self, ClientError> {
+        let client = ask(whom, &query)?;
         Ok(Self {
             // The same node from now on, though another may be there as well.
-            sockets: vec![client.socket().to_owned()],
+            whom: Whom {
+                sockets: vec![client.socket().to_owned()],
+                host: whom.host.clone(),
+            },
             node: client.hello().node.clone(),
             query,
             link: Link::Up(Box::new(client)),
         })
     }
 
-    /// Returns the socket of the node that is read.
+    /// Returns which node is read.
     #[must_use]
-    pub fn sockets(&self) -> &[PathBuf] {
-        &self.sockets
+    pub fn whom(&self) -> &Whom {
+        &self.whom
     }
 
     /// Returns what people call that node, as it greeted first.
@@ -117,7 +119,7 @@ impl Feed {
     }
 
     fn again(&mut self, limit: Limit) -> Result<Told, ClientError> {
-        match ask(&self.sockets, &self.query) {
+        match ask(&self.whom, &self.query) {
             Ok(client) => {
                 self.link = Link::Up(Box::new(client));
                 Ok(Told::Back)
@@ -132,8 +134,8 @@ impl Feed {
     }
 }
 
-fn ask(sockets: &[PathBuf], query: &EventsQuery) -> Result<Client, ClientError> {
-    let mut client = Client::connect(sockets)?;
+fn ask(whom: &Whom, query: &EventsQuery) -> Result<Client, ClientError> {
+    let mut client = whom.connect()?;
     client.open(Call::Events(query.clone()))?;
     Ok(client)
 }
@@ -145,6 +147,8 @@ fn is_passing(error: &ClientError) -> bool {
         | ClientError::Closed
         | ClientError::Silent(_)
         | ClientError::Io(_) => true,
-        ClientError::Garbled(_) | ClientError::TooLarge(_) | ClientError::Refused(_) => false,
+        // The host to which it passes questions on.
+        ClientError::Refused(failure) => failure.kind == FailureKind::Unreachable,
+        ClientError::Garbled(_) | ClientError::TooLarge(_) => false,
     }
 }

@@ -57,7 +57,15 @@ impl Aque {
         Self::of(&programs().aque, socket, args)
     }
 
-    /// Prepares the same for another user of this machine.
+    /// Prepares `aque ARGS…` on the machine of a node that has its socket in this directory.
+    #[must_use]
+    pub fn beside(home: &Path, args: &[&str]) -> Self {
+        let mut aque = Self::bare(&programs().aque, args);
+        aque.command.args(args).env("AQUE_DATA", home);
+        aque
+    }
+
+    /// Prepares `aque --node SOCKET ARGS…` for another user of this machine.
     #[must_use]
     pub fn by(guest: &Guest, socket: &Path, args: &[&str]) -> Self {
         let mut aque = Self::of(&guest.aque(), socket, args);
@@ -69,12 +77,14 @@ impl Aque {
     }
 
     fn of(program: &Path, socket: &Path, args: &[&str]) -> Self {
+        let mut aque = Self::bare(program, args);
+        aque.command.arg("--node").arg(socket).args(args);
+        aque
+    }
+
+    fn bare(program: &Path, args: &[&str]) -> Self {
         let mut command = Command::new(program);
-        command
-            .arg("--node")
-            .arg(socket)
-            .args(args)
-            .env("SHELL", "/bin/sh");
+        command.env("SHELL", "/bin/sh");
         FOREIGN.iter().for_each(|name| {
             command.env_remove(name);
         });

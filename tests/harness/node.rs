@@ -330,6 +330,12 @@ impl Node {
         Aque::by(guest, &self.socket(), args)
     }
 
+    /// Prepares a call of the client on this node's machine, which finds the node by itself.
+    #[must_use]
+    pub fn aque_beside(&self, args: &[&str]) -> Aque {
+        Aque::beside(&self.home, args)
+    }
+
     /// Calls the client, which must succeed, and returns what it printed.
     ///
     /// # Panics

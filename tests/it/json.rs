@@ -135,6 +135,7 @@ fn every_document_is_as_the_schema_says() {
     let held = node.submit(&["--hold"], &["true"]);
     wait_known(node, &[&held]);
     fits("xargs", &["xargs", "-n1", "echo"]);
+    fits("explain", &["explain", &held]);
     fits("status", &["status"]);
     fits("show", &["show", &ran, &held]);
     fits("why-twice", &["why-twice", &ran]);

@@ -8,11 +8,12 @@
 //! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `react` (what a touched task makes this node do),
 //! `claims` (bids, holds, runs), `resume` (those of an earlier start), `life` (when it may start, and when a run is too long), `places` (what it needs of file systems), `committees` (their
 //! replacement), `queues` (settings of the mesh, named queues), `edits` (what tasks are to be otherwise), `removal` (tasks that nobody is to see any more), `flush` (writing),
-//! `gossip` (frames), `people` (submissions, wishes), `links` (what a submission may name), `presence`, `views`, `outlook` (why a task waits).
+//! `gossip` (frames), `people` (submissions, wishes), `links` (what a submission may name), `presence`, `views`, `outlook` (why a task waits), `explain` (why it does not run on this host).
 
 mod claims;
 mod committees;
 mod edits;
+mod explain;
 mod flush;
 mod fold;
 mod gossip;
@@ -53,6 +54,7 @@ use crate::time::{Hlc, Mono, Now, Timing};
 use crate::turns::Turns;
 
 pub use committees::Stranded;
+pub use explain::{Hindrance, HindranceKind};
 pub use outlook::{Delay, Lack, Obstacle, Outlook};
 pub use queues::QueueView;
 pub use views::{Counters, Glance, Memory};

@@ -233,6 +233,21 @@ struct Offered {
     runs_as: RunsAs,
 }
 
+impl Offered {
+    /// Says why the member that offers this can never run a task.
+    fn misfit(&self, case: &Case<'_>, member: &MemberView) -> Option<Misfit> {
+        let host = Host {
+            name: &member.name,
+            tag: member.peer.tag(),
+            addresses: &member.addresses,
+            platform: &self.platform,
+            offer: &self.offer,
+            runs_as: &self.runs_as,
+        };
+        fit::misfit(case, &host)
+    }
+}
+
 /// What a task asks of hosts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Ask {
@@ -333,6 +348,11 @@ impl Replica {
         })
     }
 
+    /// Says why another host can never run a task, as far as it told what it has; what has not been told may fit.
+    pub(super) fn misfit_of(&self, ix: TaskIx, member: &MemberView) -> Option<Misfit> {
+        self.offer_of(member)?.misfit(&self.case(ix)?, member)
+    }
+
     /// What keeps a task from starting, wherever that would be.
     fn blocked(&self, ix: TaskIx, task: &Task, spec: &TaskSpec) -> Option<Delay> {
         if self.held_back(ix).is_some() {
@@ -359,7 +379,7 @@ impl Replica {
     }
 
     /// The members of a task's committee that are not heard of, if they keep it from being claimed.
-    fn lacks_majority(&self, ix: TaskIx) -> Option<Delay> {
+    pub(super) fn lacks_majority(&self, ix: TaskIx) -> Option<Delay> {
         if self.terms(ix) == Terms::Anywhere {
             return None;
         }
@@ -469,20 +489,9 @@ impl Outlook<'_> {
         } in &self.hosts
         {
             // What has not been told may fit.
-            let Offered {
-                offer,
-                platform,
-                runs_as,
-            } = offer.as_ref()?;
-            let host = Host {
-                name: &member.name,
-                tag: member.peer.tag(),
-                addresses: &member.addresses,
-                platform,
-                offer,
-                runs_as,
-            };
-            let misfit = fit::misfit(case, &host).map(Obstacle::Misfit);
+            let told = offer.as_ref()?;
+            let offer = &told.offer;
+            let misfit = told.misfit(case, member).map(Obstacle::Misfit);
             let unfit = || self.unfit(ix, task, member).map(Obstacle::Unfit);
             if let Some(obstacle) = misfit.or_else(unfit) {
                 obstacles.push((member.name.clone(), obstacle));

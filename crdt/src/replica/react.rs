@@ -132,7 +132,7 @@ impl Replica {
         task.voted.max(acked).max(self.awake) + self.timing.wait()
     }
 
-    fn as_witness(&self, ix: TaskIx) -> Option<Witness<'_>> {
+    pub(super) fn as_witness(&self, ix: TaskIx) -> Option<Witness<'_>> {
         let segment = self.segment_of(ix);
         let committee = &segment.committee;
         let terms = self.terms(ix);

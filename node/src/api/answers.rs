@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tracing::debug;
 
+use super::passage::Passage;
 use super::rights::Caller;
 use super::wire::{Body, Call, Failure, FailureKind, Reply};
 
@@ -33,6 +35,8 @@ pub struct Answers {
     id: u64,
     lines: mpsc::Sender<Reply>,
     last: mpsc::OwnedPermit<Reply>,
+    /// Who takes a passage to another host, if the client asked for one.
+    passage: Option<oneshot::Sender<Box<Passage>>>,
     _turn: OwnedSemaphorePermit,
 }
 
@@ -55,6 +59,16 @@ impl Answers {
             end: true,
             body,
         });
+    }
+
+    /// Lets the client speak to another host from now on.
+    pub fn pass(mut self, passage: Box<Passage>) {
+        let body = Body::Passed(passage.hello().clone());
+        let taken = self.passage.take().map(|to| to.send(passage));
+        if !matches!(taken, Some(Ok(()))) {
+            debug!("a client left before it was passed on");
+        }
+        self.end(body);
     }
 
     /// Says that the request failed.
@@ -162,8 +176,20 @@ impl Turn {
             id,
             lines: self.lines,
             last: self.last,
+            passage: None,
             _turn: self.turn,
         }
+    }
+
+    /// Returns the way back for a request to be passed on to another host, and where the passage comes from.
+    #[must_use]
+    pub fn crossing(self, id: u64) -> (Answers, oneshot::Receiver<Box<Passage>>) {
+        let (give, passage) = oneshot::channel();
+        let answers = Answers {
+            passage: Some(give),
+            ..self.answers(id)
+        };
+        (answers, passage)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Who may ask for what. Every request that can be made says here what it takes, so none can be added without an answer; the
 //! event loop looks at it before anything else.
 //!
-//! Who asks is the kernel's word, never a client's: nothing that a client sends names who it is. A person may look at everything
+//! Who asks is the kernel's word, never a client's: nothing that a client sends names who it is. Of a client of another host it is
+//! that host's word, so it may only look (`passage`). A person may look at everything
 //! but what other people's tasks write and read, and may do something to their own tasks alone. Root, and the user as whom the node
 //! runs, may do everything on that node's socket.
 
@@ -23,6 +24,8 @@ pub struct Caller {
     pub user: String,
     /// The group as which they came.
     gid: u32,
+    /// The host that says who they are, if that is not this one's kernel: then they may only look.
+    from: Option<String>,
 }
 
 /// Who is at the other end of a socket, before anybody has looked up the name.
@@ -58,22 +61,41 @@ impl Credentials {
             uid,
             user: user.unwrap_or_else(|_| uid.to_string()),
             gid,
+            from: None,
         }
     }
 }
 
 impl Caller {
+    /// Returns a client of another host, which says who that is.
+    #[must_use]
+    pub fn from_afar(user: &str, host: &str) -> Self {
+        Self {
+            // No user of this host has these numbers.
+            uid: u32::MAX,
+            gid: u32::MAX,
+            user: user.to_owned(),
+            from: Some(host.to_owned()),
+        }
+    }
+
+    /// Says whether it is a client of another host.
+    #[must_use]
+    pub fn is_from_afar(&self) -> bool {
+        self.from.is_some()
+    }
+
     /// Says whether they may do everything: root, and the user as whom this process runs.
     #[must_use]
     pub fn rules(&self) -> bool {
         let Self { uid, gid, .. } = *self;
-        Credentials { uid, gid }.rules()
+        self.from.is_none() && Credentials { uid, gid }.rules()
     }
 
     /// Says whether a task of `user` is theirs to do something with.
     #[must_use]
     pub fn may_touch(&self, user: &str) -> bool {
-        self.rules() || self.user == user
+        self.rules() || self.from.is_none() && self.user == user
     }
 }
 
@@ -100,6 +122,9 @@ impl Call {
             | Self::Show { .. }
             | Self::Wait { .. }
             | Self::Events(_)
+            | Self::Explain { .. }
+            // Each line that is passed on is looked at where it comes to.
+            | Self::Pass { .. }
             | Self::Nodes {}
             | Self::Settings {}
             | Self::Queues {}
@@ -216,6 +241,7 @@ mod tests {
             uid,
             user: user.to_owned(),
             gid,
+            from: None,
         }
     }
 

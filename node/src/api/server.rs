@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec};
@@ -19,9 +19,10 @@ use tracing::{debug, warn};
 
 use super::answers::{Desk, Question, failure};
 use super::codec::{Line, Lines};
+use super::passage::Passage;
 use super::rights::{Caller, Credentials, check_run_as};
 use super::socket::Socket;
-use super::wire::{Body, FailureKind, Hello, MAX_LINE, Reply, Request};
+use super::wire::{Body, Call, FailureKind, Hello, MAX_LINE, Reply, Request};
 
 /// Clients that are connected at one time; a node has some 1,000 file descriptors.
 const CLIENTS: usize = 200;
@@ -150,6 +151,15 @@ async fn hang_up(socket: OwnedFd) {
     }
 }
 
+/// What becomes of answers that are open when a client has finished writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// It gets them.
+    Answers,
+    /// Nobody reads them any more.
+    None,
+}
+
 /// Serves one client over any stream until it has left, or has finished writing and got all its answers.
 pub async fn serve_stream(
     read: impl AsyncRead + Send + Unpin,
@@ -158,40 +168,129 @@ pub async fn serve_stream(
     hello: Hello,
     questions: mpsc::Sender<Question>,
 ) {
-    let mut requests = FramedRead::new(read, Lines::up_to(MAX_LINE));
+    let requests = FramedRead::new(read, Lines::up_to(MAX_LINE));
+    serve_lines(
+        requests,
+        write,
+        caller,
+        (hello, questions),
+        Farewell::Answers,
+    )
+    .await;
+}
+
+/// The same, for a client of which something was read already.
+pub(super) async fn serve_lines<R: AsyncRead + Send + Unpin>(
+    mut requests: FramedRead<R, Lines>,
+    write: impl AsyncWrite + Send + Unpin,
+    caller: Caller,
+    (hello, questions): (Hello, mpsc::Sender<Question>),
+    farewell: Farewell,
+) {
     let mut replies = FramedWrite::new(write, LinesCodec::new());
     if say(&mut replies, &hello).await.is_err() {
         return;
     }
     let (desk, queue) = Desk::new();
-    let reading = async move {
-        while let Some(Ok(line)) = requests.next().await {
-            let Some(turn) = desk.turn().await else { break };
-            match request(&line) {
-                Ok(Request { id, call }) => {
-                    let answers = turn.answers(id);
-                    if let Err(failure) = check_run_as(&caller, &call).await {
-                        answers.end(Body::Error(failure));
-                        continue;
-                    }
-                    let question = Question {
-                        caller: caller.clone(),
-                        call,
-                        answers,
-                    };
-                    if questions.send(question).await.is_err() {
-                        break;
-                    }
+    let passage = {
+        let reading = read_requests(&mut requests, &caller, desk, &questions);
+        let writing = write_replies(queue, &mut replies);
+        tokio::pin!(writing);
+        tokio::select! {
+            () = &mut writing => None,
+            passage = reading => {
+                if passage.is_some() || farewell == Farewell::Answers {
+                    writing.await;
                 }
-                Err((id, why)) => turn.answers(id).fail(FailureKind::Request, why, WORDS),
+                passage
             }
         }
     };
-    let writing = write_replies(queue, replies);
-    tokio::pin!(writing);
-    tokio::select! {
-        () = &mut writing => {}
-        () = reading => writing.await,
+    if let Some(passage) = passage {
+        pass_lines(requests, replies, passage).await;
+    }
+}
+
+/// Passes requests on to the event loop until the client has finished writing, or speaks to another host.
+async fn read_requests<R: AsyncRead + Unpin>(
+    requests: &mut FramedRead<R, Lines>,
+    caller: &Caller,
+    desk: Desk,
+    questions: &mpsc::Sender<Question>,
+) -> Option<Box<Passage>> {
+    while let Some(Ok(line)) = requests.next().await {
+        let turn = desk.turn().await?;
+        let Request { id, call } = match request(&line) {
+            Ok(request) => request,
+            Err((id, why)) => {
+                turn.answers(id).fail(FailureKind::Request, why, WORDS);
+                continue;
+            }
+        };
+        if let Err(failure) = check_run_as(caller, &call).await {
+            turn.answers(id).end(Body::Error(failure));
+            continue;
+        }
+        let (answers, crossing) = match call {
+            Call::Pass { .. } => {
+                let (answers, passage) = turn.crossing(id);
+                (answers, Some(passage))
+            }
+            _ => (turn.answers(id), None),
+        };
+        let caller = caller.clone();
+        let question = Question {
+            caller,
+            call,
+            answers,
+        };
+        questions.send(question).await.ok()?;
+        if let Some(crossing) = crossing
+            && let Ok(passage) = crossing.await
+        {
+            return Some(passage);
+        }
+    }
+    None
+}
+
+/// Passes a client's lines on to another host, and that host's back, until either has left.
+async fn pass_lines<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    mut requests: FramedRead<R, Lines>,
+    mut replies: FramedWrite<W, LinesCodec>,
+    passage: Box<Passage>,
+) {
+    let Passage {
+        mut theirs,
+        mut ours,
+        ..
+    } = *passage;
+    let up = async {
+        while let Some(Ok(Line::Whole(line))) = requests.next().await {
+            ours.write_all(&line).await?;
+            ours.write_all(b"\n").await?;
+            ours.flush().await?;
+        }
+        Ok::<_, io::Error>(())
+    };
+    let down = async {
+        while let Some(Ok(Line::Whole(line))) = theirs.next().await {
+            let text = String::from_utf8_lossy(&line);
+            let sent = tokio::time::timeout(WRITE_PATIENCE, replies.send(text));
+            if !matches!(sent.await, Ok(Ok(()))) {
+                return debug!("client left, or took no line for {WRITE_PATIENCE:?}");
+            }
+        }
+    };
+    tokio::pin!(down);
+    let said = tokio::select! {
+        () = &mut down => return,
+        said = up => said,
+    };
+    match said {
+        // It has finished writing, and reads on.
+        Ok(()) => down.await,
+        Err(error) => debug!(%error, "a client's line was not passed on"),
     }
 }
 
@@ -214,7 +313,7 @@ fn request(line: &Line) -> Result<Request, (u64, String)> {
 
 async fn write_replies<W: AsyncWrite + Unpin>(
     mut queue: mpsc::Receiver<Reply>,
-    mut replies: FramedWrite<W, LinesCodec>,
+    replies: &mut FramedWrite<W, LinesCodec>,
 ) {
     while let Some(reply) = queue.recv().await {
         let Ok(line) = serde_json::to_string(&reply) else {
@@ -223,7 +322,7 @@ async fn write_replies<W: AsyncWrite + Unpin>(
         let sent = tokio::time::timeout(WRITE_PATIENCE, async {
             replies.feed(line).await?;
             if queue.is_empty() {
-                SinkExt::<String>::flush(&mut replies).await
+                SinkExt::<String>::flush(replies).await
             } else {
                 Ok(())
             }
@@ -277,7 +376,7 @@ mod tests {
 
     use super::*;
     use crate::api::answers::Taken;
-    use crate::api::wire::{Call, Invitation};
+    use crate::api::wire::Invitation;
 
     fn hello() -> Hello {
         let text = String::new;

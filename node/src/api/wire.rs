@@ -142,6 +142,14 @@ pub enum Call {
         #[serde(flatten)]
         which: Selection,
     },
+    /// Why a task does not run, host by host. Answered by [`Reasons`].
+    Explain {
+        /// Which.
+        id: String,
+        /// Of the host asked alone, as one host asks another.
+        #[serde(default)]
+        alone: bool,
+    },
     /// Let tasks that have not started be otherwise than they were submitted. Answered by [`Noted`].
     Edit {
         /// Which; of a group all members.
@@ -158,6 +166,11 @@ pub enum Call {
         /// Whatever has ended, where none are named.
         #[serde(default)]
         all: bool,
+    },
+    /// Pass all further lines of this connection on to another host, and its lines back. Answered by that host's [`Hello`].
+    Pass {
+        /// Its name or tag.
+        node: String,
     },
     /// The hosts of the mesh. Answered by [`Nodes`].
     Nodes {},
@@ -533,8 +546,12 @@ pub enum Body {
     Events(EventList),
     /// To `kill`, `retry`, `hold`, `release`, `edit` and [`Call::Remove`].
     Noted(Noted),
+    /// To `explain`.
+    Reasons(Box<Reasons>),
     /// To [`Call::Assign`].
     Assigned(Assigned),
+    /// To [`Call::Pass`].
+    Passed(Hello),
     /// To `nodes`.
     Nodes(Nodes),
     /// To `invite`.
@@ -825,6 +842,34 @@ pub struct Noted {
     pub ended: Vec<TaskLine>,
     /// How many others were named; the members of a group are not counted apart.
     pub asked: u64,
+}
+
+/// Why a task does not run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reasons {
+    /// The task, as the host asked sees it.
+    pub task: TaskLine,
+    /// The host asked first, then by name.
+    pub hosts: Vec<ReasonLine>,
+}
+
+/// Why a task does not run on one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonLine {
+    /// What people call the host.
+    pub host: String,
+    /// Its tag.
+    pub tag: String,
+    /// It says so itself; else it is what was heard of it last.
+    pub told: bool,
+    /// What kind of reason, as a word that stays the same: `held`, `waits`, `early`, `queue`, `drained`, `disk`, `misfit`, `unfit`,
+    /// `committee`, `unsure`, `room`, `behind`, `nothing`, `claims`, `runs`, `elsewhere`, `ended`, `group`, `unknown`, `silent`.
+    pub kind: String,
+    /// What, for people.
+    pub what: String,
+    /// Until when, milliseconds since 1970, as far as that is certain.
+    #[serde(default)]
+    pub until_ms: Option<u64>,
 }
 
 /// What people stated for the mesh.

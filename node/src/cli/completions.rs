@@ -5,7 +5,6 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -122,8 +121,8 @@ fn values(path: &[&str], arg: &Arg) -> Option<ArgValueCandidates> {
 }
 
 fn node() -> Result<Client, ClientError> {
-    let sockets: Vec<PathBuf> = super::sockets(None).unwrap_or_default();
-    Client::connect_within(&sockets, PATIENCE)
+    let whom = super::whom(None).unwrap_or_default();
+    Client::connect_within(&whom.sockets, PATIENCE)
 }
 
 /// Nobody answers: nothing is offered.

@@ -5,7 +5,7 @@ use anstyle::AnsiColor;
 use super::problem::Problem;
 use super::{Context, Form};
 use crate::api::wire::{Check, Checkup, Health};
-use crate::client::{Client, ClientError};
+use crate::client::ClientError;
 use crate::render::text::{faint, harmless, painted};
 
 /// Check disk, guard, limits, peers, versions, clocks and what was refused, and say what to do
@@ -22,7 +22,7 @@ Examples:
 
 /// Asks the node, or tells that there is none to ask.
 pub(crate) fn run(context: &Context) -> Result<u8, Problem> {
-    let checkup = match Client::connect(&context.sockets) {
+    let checkup = match context.whom.connect() {
         Ok(mut client) => client.doctor()?,
         Err(error) => nobody(error),
     };

@@ -49,7 +49,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
     let past = options.past;
     let mut feed = Feed::begin(
-        &context.sockets,
+        &context.whom,
         EventsQuery {
             ids: options.ids,
             // What is past and asked for without a beginning is all of it.

@@ -12,6 +12,7 @@ mod doctor;
 mod drain;
 mod edit;
 mod events;
+mod explain;
 mod help;
 mod hold;
 mod interrupt;
@@ -50,7 +51,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::client::{Client, own_sockets};
+use crate::client::{Client, Whom, own_sockets};
 use crate::render::{Screen, note};
 use crate::usage;
 use problem::{Kind, Problem};
@@ -82,8 +83,8 @@ Examples:
 /// Options of every verb.
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// The node to ask: the path of its socket [default: this machine's own node]
-    #[arg(long, global = true, value_name = "SOCKET")]
+    /// The node to ask: a socket's path, or a host's name or tag, through this machine's own node [default: that one]
+    #[arg(long, global = true, value_name = "NODE")]
     node: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -124,6 +125,7 @@ enum Verb {
     Retry(retry::Options),
     Rm(rm::Options),
     Edit(edit::Options),
+    Explain(explain::Options),
     Hold(hold::HoldOptions),
     Release(hold::ReleaseOptions),
     Drain(drain::DrainOptions),
@@ -164,7 +166,7 @@ pub(crate) enum Form {
 /// What every verb gets.
 #[derive(Debug)]
 pub(crate) struct Context {
-    sockets: Vec<PathBuf>,
+    pub(crate) whom: Whom,
     pub(crate) form: Form,
     pub(crate) talk: Talk,
     pub(crate) screen: Screen,
@@ -179,7 +181,7 @@ impl Context {
         };
         let quiet = common.quiet || common.quiet_short;
         Ok(Self {
-            sockets: sockets(common.node.as_ref())?,
+            whom: whom(common.node.as_ref())?,
             form: if common.json { Form::Json } else { Form::Text },
             talk: if quiet { Talk::Quiet } else { Talk::Normal },
             screen: Screen::new(choice),
@@ -188,7 +190,7 @@ impl Context {
 
     /// Connects to the node.
     pub(crate) fn connect(&self) -> Result<Client, Problem> {
-        Ok(Client::connect(&self.sockets)?)
+        Ok(self.whom.connect()?)
     }
 
     /// Tells a person something beside the answer, unless they want quiet.
@@ -310,6 +312,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<u8, Problem> {
         Some(Verb::Retry(options)) => retry::run(&context, options),
         Some(Verb::Rm(options)) => rm::run(&context, options),
         Some(Verb::Edit(options)) => edit::run(&context, options),
+        Some(Verb::Explain(options)) => explain::run(&context, options),
         Some(Verb::Hold(options)) => hold::hold(&context, options),
         Some(Verb::Release(options)) => hold::release(&context, options),
         Some(Verb::WhyTwice(options)) => why_twice::run(&context, options),
@@ -357,9 +360,13 @@ fn usage_problem(error: &clap::Error, words: &[OsString]) -> Problem {
     Problem::usage(usage::mistake(error)).hint(usage::remedy(&command(), words))
 }
 
-/// The sockets to try: the one that was named, else those of this machine's own node.
-fn sockets(named: Option<&PathBuf>) -> Result<Vec<PathBuf>, Problem> {
+/// The node that was named, by its socket or its host's name, or else this machine's own.
+fn whom(named: Option<&PathBuf>) -> Result<Whom, Problem> {
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let own = |host| Whom {
+        sockets: own_sockets(|name| var(name).map(PathBuf::from)),
+        host,
+    };
     let named = match (named, var("AQUE_NODE"), var("AQUE_BROKER")) {
         (Some(path), _, _) => path.clone(),
         (None, Some(path), _) => path.into(),
@@ -367,14 +374,22 @@ fn sockets(named: Option<&PathBuf>) -> Result<Vec<PathBuf>, Problem> {
             note("aque: AQUE_BROKER is the old name; set AQUE_NODE instead");
             path.into()
         }
-        (None, None, None) => return Ok(own_sockets(|name| var(name).map(PathBuf::from))),
+        (None, None, None) => return Ok(own(None)),
     };
     let text = named.to_string_lossy();
     if text.is_empty() || text.starts_with("/ip") || text.starts_with("/dns") {
-        let what = format!("cannot ask '{text}': nodes are asked through a socket on this machine");
-        return Err(Problem::new(Kind::Usage, what).hint("give the socket's path"));
+        let what = format!(
+            "cannot ask '{text}': a node is asked through a socket on this machine, or by its name through this machine's node"
+        );
+        return Err(Problem::new(Kind::Usage, what).hint("'aque nodes' lists the hosts"));
     }
-    Ok(vec![named])
+    if text.contains('/') || named.exists() {
+        return Ok(Whom {
+            sockets: vec![named],
+            host: None,
+        });
+    }
+    Ok(own(Some(text.into_owned())))
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ pub(crate) fn show(context: &Context, beginning: Beginning) -> Result<u8, Proble
         true => Paint::Colours,
         false => Paint::Plain,
     };
-    top::run(&context.sockets, paint, beginning).map_err(|error| match error {
+    top::run(&context.whom, paint, beginning).map_err(|error| match error {
         TopError::NoTerminal => Problem::usage(error.to_string())
             .hint("'aque status' and 'aque nodes' print once, 'aque events' tells what happens"),
         TopError::Terminal(_) => Problem::failed(error.to_string()),

@@ -3,12 +3,12 @@
 use crdt::event::{Input, Refusal, Reply, Token};
 use crdt::ids::TaskId;
 use crdt::replica::{Glance, QueueView};
-use crdt::roster::MemberView;
 use crdt::settings::Stated;
 use crdt::task::Wish;
 use net::PeerKey;
 use tracing::debug;
 
+use super::afar::{LOOK_NODES, admitted};
 use super::node::Node;
 use super::output;
 use super::program::now;
@@ -69,7 +69,7 @@ impl Pending {
 
 impl Node {
     pub(super) fn answer(&mut self, question: Question) {
-        let Some(question) = self.admitted(question) else {
+        let Some(question) = admitted(question).and_then(|question| self.admitted(question)) else {
             return;
         };
         let Question {
@@ -164,6 +164,7 @@ impl Node {
                     self.want(ids, &caller, wish, answers);
                 }
             }
+            Call::Explain { id, alone } => self.explain(&id, alone, &caller, answers),
             Call::Edit { which, edits } => {
                 if let Some((ids, answers)) = self.resolve_own(&which, &caller, answers) {
                     self.edit(&ids, *edits, &caller, answers);
@@ -208,6 +209,7 @@ impl Node {
                 let queues = queues.collect();
                 answers.end(Body::Queues(QueueList { queues }));
             }
+            Call::Pass { node } => self.pass(&node, &caller, answers),
             Call::Nodes {} => answers.end(Body::Nodes(self.nodes())),
             Call::Invite {} => {
                 let ticket = self.ticket().to_string();
@@ -288,41 +290,9 @@ impl Node {
 
     /// Writes down what a person wants of a host.
     fn assign(&mut self, node: Option<&str>, duty: DutyWord, answers: Answers) {
-        let members = self.replica.members();
-        let meant: Vec<&MemberView> = match node {
-            None => members.iter().filter(|member| member.own).collect(),
-            Some(text) => {
-                let tagged = members.iter().filter(|m| m.peer.tag().to_string() == text);
-                let named = members.iter().filter(|member| member.name == text);
-                let tagged: Vec<&MemberView> = tagged.collect();
-                if tagged.is_empty() {
-                    named.collect()
-                } else {
-                    tagged
-                }
-            }
-        };
-        let member = match meant[..] {
-            [member] => member,
-            [] => {
-                let text = format!(
-                    "no host of the mesh is called {:?}",
-                    node.unwrap_or_default()
-                );
-                return answers.fail(FailureKind::Request, text, LOOK_NODES);
-            }
-            [..] => {
-                let text = format!(
-                    "{} hosts are called {:?}",
-                    meant.len(),
-                    node.unwrap_or_default()
-                );
-                return answers.fail(
-                    FailureKind::Request,
-                    text,
-                    Some("name it by its tag: see 'aque nodes'"),
-                );
-            }
+        let member = match self.meant(node) {
+            Ok(member) => member,
+            Err((text, hint)) => return answers.fail(FailureKind::Request, text, hint),
         };
         let (peer, kind) = (member.peer, duty.into());
         let assigned = Assigned {
@@ -447,8 +417,6 @@ impl Node {
 }
 
 pub(super) const LOOK: Option<&str> = Some(crate::api::ids::LOOK);
-/// What to do when a host is not known.
-const LOOK_NODES: Option<&str> = Some("'aque nodes' lists them");
 
 fn setting_line(name: &str, stated: &Stated) -> SettingLine {
     SettingLine {

@@ -13,6 +13,7 @@ use net::{Identity, Lane, MeshSecret, Multiaddr, Net, NetEvent, PeerKey, Ticket}
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
+use super::afar::Door;
 use super::answers::Pending;
 use super::board::Boards;
 use super::clocks::Clocks;
@@ -33,6 +34,7 @@ use super::succession::question::Successor;
 use super::upkeep::{Mishaps, Told};
 use super::waits::Waits;
 use crate::api::answers::Question;
+use crate::api::passage;
 use crate::api::wire::{Hello, SCHEMA};
 use crate::clock::{Alarm, boottime};
 use crate::config::Settings;
@@ -68,6 +70,7 @@ pub(super) struct Parts {
     pub(super) settings: Settings,
     pub(super) origin: Origin,
     pub(super) early: Early,
+    pub(super) door: Door,
 }
 
 /// A part without which the loop cannot go on has ended.
@@ -139,6 +142,7 @@ pub(super) struct Node {
     pub(super) rests: bool,
     pub(super) blame: Blame,
     pub(super) clocks: Clocks,
+    pub(super) door: Door,
 }
 
 impl Node {
@@ -153,6 +157,7 @@ impl Node {
             settings,
             origin,
             early,
+            door,
         } = parts;
         let (adopted, adoptions) = mpsc::channel(1_024);
         let (asks, asked) = mpsc::channel(256);
@@ -196,6 +201,7 @@ impl Node {
             early,
             blame: Blame::default(),
             clocks: Clocks::default(),
+            door,
         })
     }
 
@@ -569,9 +575,14 @@ impl Node {
                     bytes: Arc::from(&frame[..]),
                 });
             }
-            NetEvent::Incoming { stream, .. } => {
-                tokio::spawn(output::serve(self.store(), stream));
-            }
+            NetEvent::Incoming {
+                peer,
+                protocol,
+                stream,
+            } => match protocol {
+                passage::PROTOCOL => self.let_in_from(PeerId(peer.0), stream),
+                _ => drop(tokio::spawn(output::serve(self.store(), stream))),
+            },
             NetEvent::Listening { addrs } => self.listen_at(&addrs),
         }
     }

@@ -21,12 +21,14 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use super::afar::Door;
 use super::node::{Handover, Mesh, Node, Parting, Parts};
 use super::output::PROTOCOL;
 use super::succession::estate::{Early, Estate, give_way};
 use super::succession::origin::Origin;
 use super::succession::question::Card;
 use super::upkeep::{Api, Part};
+use crate::api::passage;
 use crate::api::socket::Heirloom;
 use crate::clock::{boottime, wall_ms};
 use crate::config::{Chosen, Cli, LogFormat, Misused, Problems, Settings, Verb};
@@ -374,7 +376,7 @@ async fn run(
         bootstrap: mesh.bootstrap.clone(),
         address_book: Some(settings.data.join("addresses")),
         agent: format!("aque-node/{}", env!("CARGO_PKG_VERSION")),
-        protocols: vec![PROTOCOL],
+        protocols: vec![PROTOCOL, passage::PROTOCOL],
         ..NetConfig::new(mesh.identity.clone(), mesh.secret.clone())
     })
     .await?;
@@ -389,6 +391,7 @@ async fn run(
         settings,
         origin,
         early: inherited.early,
+        door: Door::new(questions.clone()),
     };
     let mut node = Node::new(parts)?;
     if let Some(why) = failed {

@@ -1,7 +1,6 @@
 //! The ways to the node: one connection that tells what happens, one for questions, and one for a task's output while it is looked
 //! at. Each has a thread of its own and ends up in one bounded queue, so what comes too fast waits in its socket.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +11,7 @@ use super::state::{Act, Message, Order};
 use crate::api::news::EventsQuery;
 use crate::api::page::{Page, PageQuery};
 use crate::api::wire::{Body, Call, OutputQuery};
-use crate::client::{Client, ClientError, Hanger, Limit, strange};
+use crate::client::{Client, ClientError, Hanger, Limit, Whom, strange};
 use crate::feed::{Feed, Told};
 
 /// The node tells what happens no more often than this: as often as a person can follow. A guess.
@@ -38,23 +37,23 @@ enum Question {
 /// The ways to the node.
 #[derive(Debug)]
 pub(crate) struct Link {
-    socket: Vec<PathBuf>,
+    whom: Whom,
     tell: SyncSender<Message>,
     questions: SyncSender<Question>,
     follower: Option<Follower>,
 }
 
-/// Reads what happens at the node behind one of these sockets.
+/// Reads what happens at a node.
 ///
 /// # Errors
 /// There is none.
-pub(crate) fn feed(sockets: &[PathBuf]) -> Result<Feed, ClientError> {
+pub(crate) fn feed(whom: &Whom) -> Result<Feed, ClientError> {
     let query = EventsQuery {
         pace_ms: PACE_MS,
         most: MOST_EVENTS,
         ..EventsQuery::default()
     };
-    Feed::begin(sockets, query)
+    Feed::begin(whom, query)
 }
 
 impl Link {
@@ -64,16 +63,16 @@ impl Link {
     /// No thread is left.
     pub(crate) fn begin(feed: Feed, tell: SyncSender<Message>) -> io::Result<Self> {
         let (questions, asked) = sync_channel(QUESTIONS);
-        let socket = feed.sockets().to_vec();
+        let whom = feed.whom().clone();
         let this = Self {
-            socket: socket.clone(),
+            whom: whom.clone(),
             tell: tell.clone(),
             questions,
             follower: None,
         };
         let hear = tell.clone();
         spawn("events", move || tell_events(feed, &hear))?;
-        spawn("questions", move || ask_all(&socket, &asked, &tell))?;
+        spawn("questions", move || ask_all(&whom, &asked, &tell))?;
         Ok(this)
     }
 
@@ -87,7 +86,7 @@ impl Link {
             Order::Hosts => Question::Hosts,
             Order::Act(act) => Question::Act(act),
             Order::Follow(view, id) => {
-                self.follower = Some(Follower::begin(&self.socket, view, id, &self.tell)?);
+                self.follower = Some(Follower::begin(&self.whom, view, id, &self.tell)?);
                 return Ok(());
             }
             Order::Unfollow => {
@@ -137,11 +136,8 @@ fn tell_events(mut feed: Feed, tell: &SyncSender<Message>) {
     }
 }
 
-fn ask_all(socket: &[PathBuf], asked: &Receiver<Question>, tell: &SyncSender<Message>) {
-    let mut line = Line {
-        socket,
-        client: None,
-    };
+fn ask_all(whom: &Whom, asked: &Receiver<Question>, tell: &SyncSender<Message>) {
+    let mut line = Line { whom, client: None };
     for question in asked {
         let message = match question {
             Question::Page(number, query) => {
@@ -163,7 +159,7 @@ fn ask_all(socket: &[PathBuf], asked: &Receiver<Question>, tell: &SyncSender<Mes
 
 /// A connection that is made anew when it is needed.
 struct Line<'a> {
-    socket: &'a [PathBuf],
+    whom: &'a Whom,
     client: Option<Client>,
 }
 
@@ -180,7 +176,7 @@ impl Line<'_> {
     fn once(&mut self, call: &Call) -> Result<Body, ClientError> {
         let mut client = match self.client.take() {
             Some(client) => client,
-            None => Client::connect(self.socket)?,
+            None => self.whom.connect()?,
         };
         let done = client.ask(call.clone());
         if matches!(done, Ok(_) | Err(ClientError::Refused(_))) {
@@ -218,18 +214,13 @@ struct Follower {
 }
 
 impl Follower {
-    fn begin(
-        socket: &[PathBuf],
-        view: u64,
-        id: String,
-        tell: &SyncSender<Message>,
-    ) -> io::Result<Self> {
+    fn begin(whom: &Whom, view: u64, id: String, tell: &SyncSender<Message>) -> io::Result<Self> {
         let this = Self {
             over: Arc::default(),
             hanger: Arc::default(),
         };
         let reading = Reading {
-            socket: socket.to_vec(),
+            whom: whom.clone(),
             view,
             id,
             tell: tell.clone(),
@@ -253,7 +244,7 @@ impl Drop for Follower {
 
 /// The thread's own.
 struct Reading {
-    socket: Vec<PathBuf>,
+    whom: Whom,
     view: u64,
     id: String,
     tell: SyncSender<Message>,
@@ -283,7 +274,7 @@ impl Reading {
     }
 
     fn read(&self) -> Result<(), ClientError> {
-        let mut client = Client::connect(&self.socket)?;
+        let mut client = self.whom.connect()?;
         {
             let mut hanger = self.hanger.lock().unwrap_or_else(PoisonError::into_inner);
             *hanger = Some(client.hanger()?);

@@ -17,7 +17,6 @@ mod terminal;
 mod view;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,7 +33,7 @@ use self::link::Link;
 use self::state::{Message, Order, State};
 use self::terminal::Terminal;
 use self::view::Look;
-use crate::client::ClientError;
+use crate::client::{ClientError, Whom};
 use crate::clock::wall_ms;
 
 /// Messages that wait for the screen; who has more waits.
@@ -60,11 +59,11 @@ pub(crate) enum TopError {
 ///
 /// # Errors
 /// See [`TopError`]. The terminal is as it was.
-pub(crate) fn run(sockets: &[PathBuf], paint: Paint, beginning: Beginning) -> Result<u8, TopError> {
+pub(crate) fn run(whom: &Whom, paint: Paint, beginning: Beginning) -> Result<u8, TopError> {
     if !terminal::is_there() {
         return Err(TopError::NoTerminal);
     }
-    let feed = link::feed(sockets)?;
+    let feed = link::feed(whom)?;
     let node = feed.node().to_owned();
     let (tell, messages) = sync_channel(MESSAGES);
     let signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGTSTP, SIGCONT])?;
