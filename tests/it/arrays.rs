@@ -34,6 +34,19 @@ fn elements_know_their_index_and_never_too_many_run() {
 }
 
 #[test]
+fn elements_run_in_their_order_where_one_runs_at_a_time() {
+    let cluster = Plan::of(1).cpus(1).start();
+    let file = cluster.path("order");
+    let script = format!("echo $AQUE_ARRAY_INDEX >> {}", file.display());
+    for _ in 0..5 {
+        cluster[0].ok(&["submit", "--wait", "--array", "1-6", "-s", &script]);
+        let order = fs::read_to_string(&file).expect("they have run");
+        assert_eq!(order, "1\n2\n3\n4\n5\n6\n");
+        fs::remove_file(&file).expect("it is there");
+    }
+}
+
+#[test]
 fn each_line_and_each_item_is_a_task() {
     let cluster = Cluster::start(2);
     let node = &cluster[0];

@@ -256,7 +256,12 @@ impl Replica {
         let (spec, left) = split_for(spec, u32::from(SEGMENT_TASKS - place));
         let ix = self.task_at(segment, place);
         self.stage(ix).specs.insert(place, spec.clone());
-        self.give_places(segment, place, Arc::new(spec));
+        let next = self.give_places(segment, place, Arc::new(spec));
+        // The other elements, too, are bid for when they are durable, in their order.
+        for place in place + 1..next {
+            let ix = self.task_at(segment, place);
+            self.stage(ix);
+        }
         (self.known(ix).id, segment, left)
     }
 
