@@ -17,11 +17,11 @@ use std::time::Duration;
 use crate::config::Offer;
 use crate::graph::TaskIx;
 use crate::ids::TaskId;
-use crate::queues::Queues;
+use crate::queues::{Queues, Share};
 use crate::time::Mono;
 use crate::units::{Allotment, Units};
 
-/// The order of ready tasks on one host: the least is taken first.
+/// The order of the ready tasks of a class on one host: the least is taken first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Key {
     priority: Reverse<i32>,
@@ -32,6 +32,16 @@ struct Key {
     line: (u64, u64),
     id: TaskId,
     task: TaskIx,
+}
+
+/// The order of ready tasks of all classes: the least is taken first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Order {
+    priority: Reverse<i32>,
+    share: Share,
+    octave: Reverse<u32>,
+    conflicts: u32,
+    key: Key,
 }
 
 /// How many binary digits a length has, in seconds.
@@ -139,6 +149,22 @@ impl Room {
         for (name, milli) in &other.resources {
             *self.resources.entry(name.clone()).or_default() += milli;
         }
+    }
+
+    /// Says what is too little for one more demand, if something is, where this is in use of what is offered.
+    #[must_use]
+    pub fn shortage<'a>(&self, offer: &Offer, demand: &'a Demand) -> Option<Shortage<'a>> {
+        if self.cpu_milli + u64::from(demand.cpu_milli) > u64::from(offer.cpu_milli) {
+            return Some(Shortage::Cpus(self.cpu_milli, offer.cpu_milli));
+        }
+        if demand.memory_bytes > 0 && self.memory_bytes + demand.memory_bytes > offer.memory_bytes {
+            return Some(Shortage::Memory(self.memory_bytes, offer.memory_bytes));
+        }
+        demand.resources.iter().find_map(|(name, milli)| {
+            let (used, has) = (self.of(name), offer.of(name));
+            let short = used + u64::from(*milli) > u64::from(has);
+            short.then_some(Shortage::Resource(name, used, has))
+        })
     }
 
     fn is_empty(&self) -> bool {
@@ -261,13 +287,23 @@ impl Schedule {
         }
     }
 
-    /// What is promised to tasks of this priority or a higher one.
-    fn ahead_of(&self, priority: i32) -> Room {
-        let mut all = Room::default();
+    /// What runs has, and what is promised to tasks of this priority or a higher one.
+    fn promised(&self, priority: i32) -> Room {
+        let mut all = self.running.clone();
         for (_, room) in self.ahead.range(priority..) {
             all.add(room);
         }
         all
+    }
+
+    fn order(&self, class: &Class, key: Key, queues: &Queues) -> Order {
+        Order {
+            priority: key.priority,
+            share: queues.share(&class.queue, &class.user),
+            octave: key.octave,
+            conflicts: self.conflicts(&class.io),
+            key,
+        }
     }
 
     /// Returns what a task takes that is claimed or runs.
@@ -284,33 +320,19 @@ impl Schedule {
     /// Says what there is too little room of for one more task of this priority that could run here alone, if of something.
     #[must_use]
     pub fn shortage<'a>(&self, demand: &'a Demand, priority: i32) -> Option<Shortage<'a>> {
-        let mut used = self.ahead_of(priority);
-        used.add(&self.running);
-        let (cpus, has) = (used.cpu_milli, self.offer.cpu_milli);
-        if cpus + u64::from(demand.cpu_milli) > u64::from(has) {
-            return Some(Shortage::Cpus(cpus, has));
-        }
-        let (memory, has) = (used.memory_bytes, self.offer.memory_bytes);
-        if demand.memory_bytes > 0 && memory + demand.memory_bytes > has {
-            return Some(Shortage::Memory(memory, has));
-        }
-        demand.resources.iter().find_map(|(name, milli)| {
-            let (used, has) = (used.of(name), self.offer.of(name));
-            let one = [(name.clone(), *milli)];
-            let fits =
-                used + u64::from(*milli) <= u64::from(has) && self.units.find(&one).is_some();
-            (!fits).then_some(Shortage::Resource(name, used, has))
+        let used = self.promised(priority);
+        used.shortage(&self.offer, demand).or_else(|| {
+            // Enough in all, and yet no whole unit.
+            let mut resources = demand.resources.iter();
+            let (name, _) = resources.find(|one| self.units.find(&[(*one).clone()]).is_none())?;
+            Some(Shortage::Resource(name, used.of(name), self.offer.of(name)))
         })
     }
 
     /// Returns the task that is taken first of those that go before one that may be bid for, and how many they are.
     #[must_use]
     pub fn before(&self, task: TaskIx, queues: &Queues) -> Option<(TaskIx, usize)> {
-        let order = |class: &Class, key: &Key| {
-            let share = queues.share(&class.queue, &class.user);
-            let place = (key.priority, share, key.octave, self.conflicts(&class.io));
-            (place, *key)
-        };
+        let order = |class: &Class, key: &Key| self.order(class, *key, queues);
         let (class, key) = self.places.get(&task)?;
         let own = order(class, key);
         let open = self
@@ -320,7 +342,7 @@ impl Schedule {
         let all = open.flat_map(|(class, keys)| keys.iter().map(move |key| order(class, key)));
         let before: Vec<_> = all.filter(|other| *other < own).collect();
         let first = before.iter().min()?;
-        Some((first.1.task, before.len()))
+        Some((first.key.task, before.len()))
     }
 
     /// Says whether a task that is claimed fits beside what runs.
@@ -441,8 +463,7 @@ impl Schedule {
         let lookahead = (self.pace.current + self.pace.previous).min(most);
         let cpu = u64::from(self.offer.cpu_milli) + lookahead;
         let fits = |demand: &Demand, priority: i32| {
-            let mut used = self.ahead_of(priority);
-            used.add(&self.running);
+            let used = self.promised(priority);
             let has_resource = |(name, milli): &(String, u32)| {
                 used.of(name) + u64::from(*milli) <= u64::from(self.offer.of(name))
             };
@@ -462,11 +483,9 @@ impl Schedule {
             if !open {
                 return None;
             }
-            let share = queues.share(&class.queue, &class.user);
-            let order = (key.priority, share, key.octave, self.conflicts(&class.io));
-            Some((order, key))
+            Some(self.order(class, key, queues))
         };
-        let (_, key) = self.ready.iter().filter_map(best).min()?;
+        let Order { key, .. } = self.ready.iter().filter_map(best).min()?;
         self.withdraw(key.task);
         Some(key.task)
     }

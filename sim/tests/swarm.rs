@@ -89,7 +89,7 @@ fn a_broken_history_shrinks() {
     let (before, after) = (Size::of(&whole), Size::of(&shrunk.drawn));
     assert!(
         after.deeds <= 4
-            && after.tasks <= 6
+            && after.tasks <= 4
             && after.hosts <= before.hosts
             && after.lasts < before.lasts,
         "{after:?}"

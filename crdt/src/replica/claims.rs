@@ -491,7 +491,7 @@ impl Replica {
     }
 
     pub(super) fn priority(&self, ix: TaskIx) -> i32 {
-        self.known(ix).spec.as_ref().map_or(0, |spec| spec.priority)
+        self.known(ix).priority()
     }
 
     fn forget_held(&mut self, ix: TaskIx, claim: &Claim) {

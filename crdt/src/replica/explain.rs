@@ -1,7 +1,8 @@
 //! Why a task does not run on this host: the first thing that stands in its way, in the order in which the host decides. For a person's
 //! question; nothing is decided here.
 
-use super::{Delay, Replica, Task};
+use super::outlook::listed;
+use super::{Delay, Replica};
 use crate::claim::Phase;
 use crate::entry::DutyKind;
 use crate::graph::TaskIx;
@@ -302,8 +303,8 @@ impl Replica {
         let before = self.schedule.before(ix, &self.queues);
         let before = before.map(|(first, count)| {
             let (own, first) = (self.known(ix), self.known(first));
-            let higher = if priority(first) > priority(own) {
-                format!(" (priority {}, not {})", priority(first), priority(own))
+            let higher = if first.priority() > own.priority() {
+                format!(" (priority {}, not {})", first.priority(), own.priority())
             } else {
                 String::new()
             };
@@ -313,7 +314,7 @@ impl Replica {
             };
             format!("takes {}{higher} first{more}", first.label())
         });
-        let room = self.schedule.shortage(&demand, priority(self.known(ix)));
+        let room = self.schedule.shortage(&demand, self.priority(ix));
         let room = room.map(|_| self.users(ix, &demand));
         match (before, room) {
             (Some(before), Some(room)) => Some(Hindrance::new(
@@ -339,7 +340,7 @@ impl Replica {
 
     /// Says what is taken of that which a task finds too little of, and by whom.
     fn users(&self, ix: TaskIx, demand: &Demand) -> String {
-        let priority = priority(self.known(ix));
+        let priority = self.priority(ix);
         let Some(lack) = self.schedule.shortage(demand, priority) else {
             return "room is about to be free".to_owned();
         };
@@ -347,7 +348,7 @@ impl Replica {
         let named: Vec<String> = others.map(|other| self.known(other).label()).collect();
         match named.is_empty() {
             true => format!("{lack} are taken"),
-            false => format!("{lack} are taken by {}", several(named)),
+            false => format!("{lack} are taken by {}", listed(named.into_iter(), NAMED)),
         }
     }
 
@@ -356,18 +357,4 @@ impl Replica {
         let ahead = u64::try_from(at.since(self.now.mono).as_millis()).unwrap_or(u64::MAX);
         Wall(self.now.wall.0.saturating_add(ahead))
     }
-}
-
-fn priority(task: &Task) -> i32 {
-    task.spec.as_deref().map_or(0, |spec| spec.priority)
-}
-
-/// The first few of a list, and how many more there are.
-fn several(mut named: Vec<String>) -> String {
-    let more = named.len().saturating_sub(NAMED);
-    named.truncate(NAMED);
-    if more > 0 {
-        named.push(format!("{more} more"));
-    }
-    named.join(", ")
 }

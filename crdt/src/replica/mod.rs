@@ -122,6 +122,10 @@ impl Task {
         })
     }
 
+    fn priority(&self) -> i32 {
+        self.spec.as_deref().map_or(0, |spec| spec.priority)
+    }
+
     fn element(&self) -> Option<Element> {
         let elements = self.spec.as_ref()?.options.elements.as_ref()?;
         elements.at(self.offset)

@@ -17,7 +17,7 @@ use crate::graph::TaskIx;
 use crate::ids::{PeerId, Tag, TaskId};
 use crate::places::Place;
 use crate::roster::MemberView;
-use crate::schedule::{Demand, Room};
+use crate::schedule::{Room, Shortage};
 use crate::task::{Condition, Needs, TaskSpec, TaskState, Work};
 use crate::terms::Terms;
 use crate::time::Mono;
@@ -185,7 +185,7 @@ fn obstacles(hosts: &[(String, Obstacle)]) -> String {
 }
 
 /// The first few, and how many more there are.
-fn listed(texts: impl ExactSizeIterator<Item = String>, most: usize) -> String {
+pub(super) fn listed(texts: impl ExactSizeIterator<Item = String>, most: usize) -> String {
     let more = texts.len().saturating_sub(most);
     let mut shown: Vec<String> = texts.take(most).collect();
     if more > 0 {
@@ -501,7 +501,10 @@ impl Outlook<'_> {
             let lack = match member.duty {
                 _ if own_drain => Lack::Drains,
                 DutyKind::Drains | DutyKind::Gone => Lack::Drains,
-                DutyKind::Works => lack(offer, used, fit::demand(spec, ooms, offer))?,
+                DutyKind::Works => {
+                    let demand = fit::demand(spec, ooms, offer);
+                    used.shortage(offer, &demand)?.into()
+                }
             };
             lacking.push((member.name.clone(), lack));
         }
@@ -526,25 +529,21 @@ impl Outlook<'_> {
     }
 }
 
-/// What a host lacks that offers so much, of which so much is used.
-fn lack(offer: &Offer, used: &Room, demand: Demand) -> Option<Lack> {
-    if used.cpu_milli + u64::from(demand.cpu_milli) > u64::from(offer.cpu_milli) {
-        return Some(Lack::Cpus);
+impl From<Shortage<'_>> for Lack {
+    fn from(shortage: Shortage<'_>) -> Self {
+        match shortage {
+            Shortage::Cpus(..) => Self::Cpus,
+            Shortage::Memory(..) => Self::Memory,
+            Shortage::Resource(name, ..) => Self::Resource(name.to_owned()),
+        }
     }
-    if demand.memory_bytes > 0 && used.memory_bytes + demand.memory_bytes > offer.memory_bytes {
-        return Some(Lack::Memory);
-    }
-    let lacks = |(name, milli): &(String, u32)| {
-        used.of(name) + u64::from(*milli) > u64::from(offer.of(name))
-    };
-    let resource = demand.resources.into_iter().find(lacks);
-    resource.map(|(name, _)| Lack::Resource(name))
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use super::*;
+    use crate::schedule::Demand;
 
     #[test]
     fn delays_are_told_in_words() {
@@ -662,7 +661,8 @@ mod tests {
             (demand(0, 3, 9_999), Some(Lack::Memory)),
             (demand(0, 0, 501), Some(Lack::Resource("gpu".to_owned()))),
         ] {
-            assert_eq!(lack(&offer, &used, asked.clone()), lacking, "{asked:?}");
+            let lack = used.shortage(&offer, &asked).map(Lack::from);
+            assert_eq!(lack, lacking, "{asked:?}");
         }
     }
 }

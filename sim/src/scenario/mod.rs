@@ -18,6 +18,7 @@ mod policies;
 mod splits;
 mod turns;
 mod weather;
+mod wishes;
 
 use std::time::Duration;
 
@@ -133,6 +134,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         committees::SCENARIOS,
         large::SCENARIOS,
         lives::SCENARIOS,
+        wishes::SCENARIOS,
         inputs::SCENARIOS,
         policies::SCENARIOS,
         turns::SCENARIOS,

@@ -258,45 +258,42 @@ fn draw_changes(
 
 /// Tasks that have ended and are wanted again.
 fn draw_rounds(setup: &Setup, calm_at: Duration, deeds: &mut Vec<(Duration, Deed)>) {
-    let mut rng = chance::stream(setup.seed, Purpose::Faults, 5, 0);
-    if rng.u32(0..3) > 0 {
-        return;
-    }
-    let soon = Duration::from_millis(500);
-    for _ in 0..rng.usize(1..8) {
-        let host = rng.usize(0..setup.hosts);
-        let at = chance::span(&mut rng, soon, calm_at);
-        deeds.push((at, Deed::Again(host, rng.usize(0..20))));
-    }
-    deeds.sort_by_key(|(at, _)| *at);
+    draw_wishes(setup, calm_at, deeds, (5, 8), |rng, host| {
+        Deed::Again(host, rng.usize(0..20))
+    });
 }
 
 /// Tasks that have ended and that nobody is to see any more.
 fn draw_removals(setup: &Setup, calm_at: Duration, deeds: &mut Vec<(Duration, Deed)>) {
-    let mut rng = chance::stream(setup.seed, Purpose::Faults, 6, 0);
-    if rng.u32(0..3) > 0 {
-        return;
-    }
-    let soon = Duration::from_millis(500);
-    for _ in 0..rng.usize(1..8) {
-        let host = rng.usize(0..setup.hosts);
-        let at = chance::span(&mut rng, soon, calm_at);
-        deeds.push((at, Deed::Remove(host, rng.usize(0..20))));
-    }
-    deeds.sort_by_key(|(at, _)| *at);
+    draw_wishes(setup, calm_at, deeds, (6, 8), |rng, host| {
+        Deed::Remove(host, rng.usize(0..20))
+    });
 }
 
 /// Tasks that have not started, perhaps, and are to be otherwise; what they need, every host has.
 fn draw_edits(setup: &Setup, calm_at: Duration, deeds: &mut Vec<(Duration, Deed)>) {
-    let mut rng = chance::stream(setup.seed, Purpose::Faults, 7, 0);
+    draw_wishes(setup, calm_at, deeds, (7, 16), |rng, host| {
+        Deed::Edit(host, rng.usize(0..20), rng.u32(100..1_001))
+    });
+}
+
+/// In a third of all histories, what people want of tasks later on: fewer than `most` wishes, from a stream of chance of their own.
+fn draw_wishes(
+    setup: &Setup,
+    calm_at: Duration,
+    deeds: &mut Vec<(Duration, Deed)>,
+    (stream, most): (u64, usize),
+    draw: impl Fn(&mut Rng, HostIx) -> Deed,
+) {
+    let mut rng = chance::stream(setup.seed, Purpose::Faults, stream, 0);
     if rng.u32(0..3) > 0 {
         return;
     }
     let soon = Duration::from_millis(500);
-    for _ in 0..rng.usize(1..16) {
+    for _ in 0..rng.usize(1..most) {
         let host = rng.usize(0..setup.hosts);
         let at = chance::span(&mut rng, soon, calm_at);
-        deeds.push((at, Deed::Edit(host, rng.usize(0..20), rng.u32(100..1_001))));
+        deeds.push((at, draw(&mut rng, host)));
     }
     deeds.sort_by_key(|(at, _)| *at);
 }

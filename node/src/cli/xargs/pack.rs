@@ -259,7 +259,7 @@ mod tests {
                 "mv a b a b.old -{|mv c c.old -{",
             ),
             ("{} {}", "a\n", replace("{}"), "{} a"),
-            ("echo XXX", "a\n", replace("XX"), "echo aX"),
+            ("echo III", "a\n", replace("II"), "echo aI"),
             ("echo x", "a\n", replace("{}"), "echo x"),
             ("echo {}", "", replace("{}"), ""),
         ] {
