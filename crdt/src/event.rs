@@ -261,10 +261,12 @@ pub struct StartOrder {
 pub enum Reply {
     /// The tasks' ids, in order, and how durable they are.
     Submitted {
-        /// One for each task.
+        /// One for each task; of a submission whose key was known, that of the first.
         ids: Vec<TaskId>,
-        /// How many of the committee's disks hold them, and how many there are.
-        copies: (u8, u8),
+        /// How many of the committee's disks hold them, and how many there are; `None` where another host took them before.
+        copies: Option<(u8, u8)>,
+        /// They had been taken before, under the same key.
+        known: bool,
     },
     /// The wish is durable; it names the tasks that it came too late for.
     Noted {

@@ -186,7 +186,7 @@ impl Trace {
                 self.number(*token);
                 self.number(match reply {
                     Reply::Submitted { copies, .. } => {
-                        u64::from(copies.0) << 8 | u64::from(copies.1)
+                        copies.map_or(0, |(have, of)| u64::from(have) << 8 | u64::from(of))
                     }
                     Reply::Noted { ended } => 1 << 16 | ended.len() as u64,
                     Reply::Refused(_) => 1 << 17,

@@ -75,6 +75,10 @@ scenarios! {
     edited_on_both_sides_of_a_split
     edited_while_it_is_bid_for
     edited_through_crashes_and_a_split
+    asked_again_under_a_key
+    one_key_at_two_hosts_at_once
+    one_key_on_both_sides_of_a_split
+    a_key_whose_task_is_removed
     memory_ladder
     options_of_a_newer_version
     input_comes_later_than_a_lease

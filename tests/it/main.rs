@@ -26,6 +26,7 @@ mod fit;
 mod graphs;
 mod guard;
 mod json;
+mod keys;
 mod limits;
 mod lives;
 mod mishaps;

@@ -40,6 +40,7 @@ const SUBMIT: &[(&str, &[&str], &str)] = &[
     ("--from-json", &["/nowhere/list"], "/nowhere/list"),
     ("--group", &["", "0", "a:b"], "--group"),
     ("--host", &[",", "!", "10.0.0.0/99"], "--host"),
+    ("--key", &[""], "a key has 1 to 256 bytes"),
     ("--memory", &["x", "-1", "4G,2G"], "--memory"),
     ("--on-lost", &["x"], "[possible values: retry, wait, fail]"),
     ("--on-partition", &["x"], "[possible values: wait, run]"),

@@ -19,7 +19,7 @@ fn wait_setting(node: &Node, name: &str, value: &str) {
 }
 
 #[track_caller]
-fn wait_why(node: &Node, id: &str, why: &str) {
+pub(super) fn wait_why(node: &Node, id: &str, why: &str) {
     settle(&format!("{id} to wait because {why}"), || {
         let line = node.task(id)?;
         let reason = line.reason.unwrap_or_default();

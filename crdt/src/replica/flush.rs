@@ -143,6 +143,12 @@ impl Replica {
         self.ledger.count(DocId::Segment(segment), &self.me) + 1
     }
 
+    /// The number of own changes in a segment once all that is staged there is written.
+    pub(super) fn count_with_staged(&self, segment: SegmentId) -> u32 {
+        let doc = DocId::Segment(segment);
+        self.ledger.count(doc, &self.me) + u32::from(self.staged.contains_key(&doc))
+    }
+
     pub(super) fn flush_if_due(&mut self) {
         let idle = self.staged.is_empty() && self.foreign.is_empty();
         if idle || self.flight.is_some() {

@@ -213,6 +213,7 @@ impl Replica {
             self.next_n = self.next_n.max(id.n + 1);
         }
         self.link(ix, &spec);
+        self.note_key(id, &spec);
         if let Some(member) = spec.member_of {
             let group = self.graph.group_mut(member.group);
             let place = member.index.saturating_add(offset);

@@ -69,7 +69,7 @@ impl Replica {
 
     /// Says whether the task is to end without another run.
     pub(super) fn end_wanted(&self, ix: TaskIx) -> bool {
-        self.kill_wanted(ix) || self.is_expired(ix)
+        self.kill_wanted(ix) || self.is_expired(ix) || self.superseded_by(ix).is_some()
     }
 
     /// Says why the task waits for a person, if it does: one wants it so, or too many hosts were lost with it.
@@ -437,7 +437,9 @@ impl Replica {
         };
         let reason = match verdict {
             Verdict::Killed => asked,
-            Verdict::Cancelled => asked.or_else(|| Some("expired".to_owned())),
+            Verdict::Cancelled => asked
+                .or_else(|| self.superseded(ix))
+                .or_else(|| Some("expired".to_owned())),
             Verdict::Success | Verdict::Failure(_) | Verdict::Retry | Verdict::Lost => None,
         };
         Outcome {

@@ -8,7 +8,7 @@
 //! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `react` (what a touched task makes this node do),
 //! `claims` (bids, holds, runs), `resume` (those of an earlier start), `life` (when it may start, and when a run is too long), `places` (what it needs of file systems), `committees` (their
 //! replacement), `queues` (settings of the mesh, named queues), `edits` (what tasks are to be otherwise), `removal` (tasks that nobody is to see any more), `flush` (writing),
-//! `gossip` (frames), `people` (submissions, wishes), `links` (what a submission may name), `presence`, `views`, `outlook` (why a task waits), `explain` (why it does not run on this host).
+//! `gossip` (frames), `people` (submissions, wishes), `keyed` (submissions with a key), `links` (what a submission may name), `presence`, `views`, `outlook` (why a task waits), `explain` (why it does not run on this host).
 
 mod claims;
 mod committees;
@@ -17,6 +17,7 @@ mod explain;
 mod flush;
 mod fold;
 mod gossip;
+mod keyed;
 mod life;
 mod links;
 mod outlook;
@@ -269,6 +270,8 @@ pub struct Replica {
 
     tasks: Vec<Task>,
     ids: BTreeMap<TaskId, TaskIx>,
+    /// The tasks of each key.
+    keyed: BTreeMap<keyed::Owned, BTreeSet<keyed::Age>>,
     segments: BTreeMap<SegmentId, Segment>,
     /// Those with commands that have no outcome yet.
     live: BTreeSet<SegmentId>,
@@ -371,6 +374,7 @@ impl Replica {
             ahead_in_queue: BTreeMap::new(),
             tasks: Vec::new(),
             ids: BTreeMap::new(),
+            keyed: BTreeMap::new(),
             segments: BTreeMap::new(),
             live: BTreeSet::new(),
             contested: BTreeSet::new(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::keyed::key_problem;
 use super::links::Tangle;
 use super::{Replica, SEGMENT_TASKS, Segment, Timer, index};
 use crate::entry::{Entry, Header};
@@ -68,6 +69,8 @@ pub(super) enum Answer {
         ids: Vec<TaskId>,
         written: Vec<(SegmentId, u32)>,
         durable: Durability,
+        /// They were taken before.
+        known: bool,
     },
     /// Durable with this flush.
     Noted {
@@ -96,6 +99,7 @@ impl Replica {
         }
         match self.check_submission(&tasks) {
             Err(refusal) => self.reply(token, Reply::Refused(refusal)),
+            Ok(()) if self.answer_by_key(token, &tasks, durable) => {}
             Ok(()) => self.accept_submission(token, tasks, durable),
         }
     }
@@ -162,6 +166,9 @@ impl Replica {
                 return Err(Refusal::Unknown(id));
             }
         }
+        if let Some((place, why)) = key_problem(tasks) {
+            return wrong(place, why);
+        }
         match self.tangle(tasks) {
             Some(Tangle { place, why }) => wrong(place, &why),
             None => Ok(()),
@@ -214,6 +221,7 @@ impl Replica {
             ids,
             written,
             durable,
+            known: false,
         };
         self.await_answer(token, kind);
     }
@@ -453,6 +461,7 @@ impl Replica {
                 ids,
                 written,
                 durable,
+                known,
             } => {
                 let mut copies = (u8::MAX, 0);
                 for (id, count) in written {
@@ -468,7 +477,8 @@ impl Replica {
                 let ripe = copies.0 >= enough || late;
                 ripe.then(|| Reply::Submitted {
                     ids: ids.clone(),
-                    copies,
+                    copies: (!written.is_empty()).then_some(copies),
+                    known: *known,
                 })
             }
         }

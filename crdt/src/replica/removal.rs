@@ -78,6 +78,7 @@ impl Replica {
     fn tell_sight(&mut self, ix: TaskIx) {
         let task = self.known(ix);
         let (id, label, removed) = (task.id, task.label(), task.removed);
+        self.note_sight_of_key(ix);
         let notice = Notice::Sight { id, label, removed };
         self.outputs.push_back(Output::Notice(notice));
     }

@@ -40,6 +40,8 @@ macro_rules! counters {
 counters! {
     /// Tasks taken from people.
     submitted,
+    /// Submissions whose key had a task already.
+    submitted_again,
     /// Tasks looked at, for whatever happened.
     touched,
     /// Bids written.

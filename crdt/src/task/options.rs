@@ -195,6 +195,8 @@ numbered! {
     26 cpu_limit: bool,
     /// Paths that its host must be able to read.
     27 reads: Vec<Arg>,
+    /// Its submitter's own name for this submission: submitted again under it, it is the same task; empty: none.
+    28 key: String,
 }
 
 impl Options {

@@ -47,6 +47,7 @@ pub(super) fn options(
         }),
         stdout: life.stdout,
         stderr: life.stderr,
+        key: life.key,
         resources: requires
             .resources
             .into_iter()
@@ -165,5 +166,6 @@ pub(super) fn life(options: &Options) -> Life {
         pipe_from: options.pipe_from.map(|id| id.to_string()),
         stdout: options.stdout.clone(),
         stderr: options.stderr.clone(),
+        key: options.key.clone(),
     }
 }

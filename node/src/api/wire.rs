@@ -430,6 +430,29 @@ pub struct Life {
     /// The same for errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stderr: Option<Arg>,
+    /// The submitter's own name for this submission: submitted again under it, it is the same task. For the first of a submission.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub key: String,
+}
+
+impl Life {
+    /// Returns what is stated for a group whose members state this.
+    #[must_use]
+    pub fn of_group(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Returns what is stated for a member of a group that was submitted with this.
+    #[must_use]
+    pub fn of_member(&self) -> Self {
+        Self {
+            key: String::new(),
+            ..self.clone()
+        }
+    }
 }
 
 /// What a task reads.
@@ -601,10 +624,13 @@ pub enum FailureKind {
 pub struct Submitted {
     /// In the order of the submission.
     pub ids: Vec<String>,
-    /// How many disks of the committee hold them.
+    /// How many disks of the committee hold them; 0 where another host took them before.
     pub copies: u8,
-    /// How many there are.
+    /// How many there are; 0 as well.
     pub committee: u8,
+    /// They had been taken before, under the same key: the one id is that of the first.
+    #[serde(default)]
+    pub known: bool,
 }
 
 /// A group that takes no more members.

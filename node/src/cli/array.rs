@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::Context;
 use super::problem::Problem;
-use crate::api::wire::{Life, MemberRequest, Requirements, Submission, Submitted, TaskRequest};
+use crate::api::wire::{MemberRequest, Requirements, Submission, Submitted, TaskRequest};
 use crate::client::Client;
 use crate::render::text::command as as_typed;
 
@@ -194,11 +194,12 @@ impl Array {
             name: Some(task.name.clone().unwrap_or_else(|| as_typed(&task.argv))),
             after: Vec::new(),
             retries: 0,
-            life: Life::default(),
+            life: task.life.of_group(),
             requires: Requirements::default(),
             ..task.clone()
         };
         let part = |elements: Elements, group: Option<&str>, index: u32| TaskRequest {
+            life: task.life.of_member(),
             member: Some(MemberRequest {
                 group: group.map(str::to_owned),
                 group_place: group.is_none().then_some(0),
@@ -215,6 +216,9 @@ impl Array {
         let Some(id) = submitted.ids.first().cloned() else {
             return Err(Problem::failed("the node answered without an id"));
         };
+        if submitted.known {
+            return Ok((id, submitted));
+        }
         while !self.elements.is_empty() {
             let front = self
                 .elements

@@ -41,6 +41,9 @@ pub(crate) struct LifeOptions {
     /// Hold it until 'aque release'
     #[arg(long)]
     hold: bool,
+    /// Your name for this submission: submitted again under it, at any host, it is the same task
+    #[arg(long, value_name = "TEXT", value_parser = parse::key)]
+    key: Option<String>,
     /// Retry only these failures: exit codes and ranges (75,100-110), signal, signal:9, timeout, oom, call
     #[arg(long, value_name = "CAUSES", value_delimiter = ',')]
     retry_on: Vec<Cause>,
@@ -96,6 +99,7 @@ impl LifeOptions {
             pipe_from: self.pipe_from.clone(),
             stdout: file(&self.stdout),
             stderr: file(&self.stderr),
+            key: self.key.clone().unwrap_or_default(),
         })
     }
 

@@ -22,6 +22,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The longest key of a submission, bytes.
+const LONGEST_KEY: usize = 256;
+
+/// Takes a submitter's own name for a submission.
+pub(crate) fn key(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > LONGEST_KEY {
+        return Err(format!("a key has 1 to {LONGEST_KEY} bytes"));
+    }
+    Ok(text.to_owned())
+}
+
 /// Parses an instant: with its zone, or of this machine's; a time of day is the next one.
 pub(crate) fn instant(text: &str) -> Result<u64, String> {
     instant_after(text, &ZonedDateTime::now())

@@ -121,6 +121,7 @@ fn facts(detail: &Detail) -> Vec<(&'static str, String)> {
             detail.life.timeout.map(duration).unwrap_or_default(),
         ),
         ("queue", text(&line.queue)),
+        ("key", harmless(&detail.life.key).into_owned()),
         ("submitted", instant(line.created_ms)),
         (
             "not before",

@@ -51,6 +51,7 @@ Examples:
   aque submit --at 18:30 --timeout 2h ./nightly    not before, and not for longer
   aque submit --retries 5 --retry-on 75 ./fetch    again after exit code 75, with growing pauses
   aque submit --queue render --duration 2h ./frame   in a queue with slots, before shorter ones
+  aque submit --key nightly-2026-12-24 ./nightly   again under this key: the same task, not another
   aque submit --array 1-1000%8 ./frame        a thousand tasks, $AQUE_ARRAY_INDEX in each, eight at once
   aque submit --each-line urls -s 'curl -O $AQUE_ARRAY_ENTRY'
   aque submit -w --call frames:render '[1, 2]'   a Python function of frames.py; prints its result as JSON
@@ -63,6 +64,7 @@ struct Record<'a> {
     line: &'a crate::api::wire::TaskLine,
     copies: u8,
     committee: u8,
+    known: bool,
 }
 
 /// Queues the command, and waits for it or follows it if that was asked for.
@@ -157,6 +159,7 @@ fn record(
         line,
         copies: submitted.copies,
         committee: submitted.committee,
+        known: submitted.known,
     })
 }
 
@@ -165,7 +168,7 @@ pub(super) fn warn_if_thin(context: &Context, submitted: &Submitted) {
     let Submitted {
         copies, committee, ..
     } = submitted;
-    if *copies <= committee / 2 {
+    if *committee > 0 && *copies <= committee / 2 {
         context.remark(&format!(
             "aque: on {copies} of {committee} disks only: too few hosts answer; it runs once a majority is back"
         ));

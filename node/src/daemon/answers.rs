@@ -333,18 +333,14 @@ impl Node {
             return;
         };
         match (pending, reply) {
-            (
-                Pending::Submit(answers),
-                Reply::Submitted {
-                    ids,
-                    copies: (copies, committee),
-                },
-            ) => {
+            (Pending::Submit(answers), Reply::Submitted { ids, copies, known }) => {
                 let ids = ids.iter().map(ToString::to_string).collect();
+                let (copies, committee) = copies.unwrap_or_default();
                 answers.end(Body::Submitted(Submitted {
                     ids,
                     copies,
                     committee,
+                    known,
                 }));
             }
             (Pending::Wish { answers, asked }, Reply::Noted { ended }) => {

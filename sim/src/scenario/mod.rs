@@ -11,6 +11,7 @@ mod crashes;
 mod directed;
 mod guards;
 mod inputs;
+mod keys;
 mod large;
 mod lives;
 mod pauses;
@@ -135,6 +136,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         large::SCENARIOS,
         lives::SCENARIOS,
         wishes::SCENARIOS,
+        keys::SCENARIOS,
         inputs::SCENARIOS,
         policies::SCENARIOS,
         turns::SCENARIOS,

@@ -212,7 +212,8 @@ fn all_removed(world: &World, task: TaskId) -> bool {
     })
 }
 
-fn cut_power(world: &mut World) {
+/// All hosts lose their power, and start again a second later.
+pub(super) fn cut_power(world: &mut World) {
     for host in 0..world.hosts() {
         world.crash_host(host, Some(SECOND), Unsynced::Lost);
     }

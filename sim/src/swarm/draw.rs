@@ -81,6 +81,7 @@ pub fn draw(seed: u64) -> Drawn {
     draw_changes(&mut setup, &submitters, calm_at, &mut deeds);
     draw_policies(&setup, &mut work, all_return);
     draw_inputs(&setup, &mut work);
+    draw_keys(&setup, &submitters, calm_at, &mut work);
     draw_rounds(&setup, calm_at, &mut deeds);
     draw_removals(&setup, calm_at, &mut deeds);
     draw_edits(&setup, calm_at, &mut deeds);
@@ -321,6 +322,33 @@ fn draw_inputs(setup: &Setup, work: &mut [(Duration, HostIx, Batch)]) {
             let input = chance::span(&mut rng, Duration::ZERO, setup.timing.lease * 2);
             task.spec.work = Plan { input, ..plan }.spec().work;
         }
+    }
+}
+
+/// In some runs a person asks for the same under one key, again and again and at any host.
+fn draw_keys(
+    setup: &Setup,
+    submitters: &[HostIx],
+    calm_at: Duration,
+    work: &mut Vec<(Duration, HostIx, Batch)>,
+) {
+    let mut rng = chance::stream(setup.seed, Purpose::Work, 3, 0);
+    if rng.u32(0..3) > 0 {
+        return;
+    }
+    let plan = draw_plan(setup, &mut rng);
+    let mut batch = if rng.bool() {
+        Batch::group(rng.u32(1..5), rng.u32(0..3), plan)
+    } else {
+        Batch::one(plan)
+    };
+    if let Some(first) = batch.tasks_mut().next() {
+        "again".clone_into(&mut first.spec.options.key);
+    }
+    for _ in 0..rng.usize(2..6) {
+        let host = submitters[rng.usize(0..submitters.len())];
+        let at = chance::span(&mut rng, Duration::from_millis(50), calm_at);
+        work.push((at, host, batch.clone()));
     }
 }
 

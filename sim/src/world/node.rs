@@ -413,8 +413,8 @@ impl World {
 
     /// The answer to a person.
     fn answered(&mut self, host: HostIx, token: u64, reply: Reply) {
-        if let Reply::Submitted { ids, copies } = &reply
-            && copies.0 > copies.1 / 2
+        if let Reply::Submitted { ids, copies, .. } = &reply
+            && copies.is_some_and(|(have, of)| have > of / 2)
         {
             for id in ids {
                 self.oracle.acknowledged(*id);
@@ -422,13 +422,13 @@ impl World {
         }
         self.timeline
             .note(self.now, Some(host), Mark::Answered, || match &reply {
-                Reply::Submitted { ids, copies } => {
+                Reply::Submitted { ids, copies, known } => {
                     let first = ids.first().map_or_else(String::new, ToString::to_string);
+                    let (have, of) = copies.unwrap_or_default();
+                    let again = if *known { " again" } else { "" };
                     format!(
-                        "{} tasks from {first}, {} of {} copies",
-                        ids.len(),
-                        copies.0,
-                        copies.1
+                        "{} tasks from {first}{again}, {have} of {of} copies",
+                        ids.len()
                     )
                 }
                 Reply::Noted { ended } => format!("noted, {} had ended", ended.len()),

@@ -36,7 +36,12 @@ impl World {
     /// Submits tasks at a host with a say in when the answer comes.
     pub fn submit_with(&mut self, host: HostIx, batch: Batch, durable: Durability) -> Token {
         let token = self.ask(host);
-        let tasks = batch.into_tasks();
+        let mut tasks = batch.into_tasks();
+        for task in &mut tasks {
+            if !task.spec.options.key.is_empty() {
+                task.spec.created = self.wall(host);
+            }
+        }
         self.work += tasks
             .iter()
             .map(|task| length_of(&task.spec))

@@ -16,8 +16,7 @@ use super::slots::{Slots, Taken};
 use super::watch::{Batch, Show, Watcher};
 use crate::api::select::Selection;
 use crate::api::wire::{
-    Call, DurableWord, Life, MemberRequest, Requirements, StatusQuery, Submission, Submitted,
-    TaskRequest,
+    Call, DurableWord, MemberRequest, Requirements, StatusQuery, Submission, Submitted, TaskRequest,
 };
 use crate::cli::interrupt::{left_alone, on_interrupt};
 use crate::cli::problem::Problem;
@@ -84,6 +83,8 @@ struct Group {
     id: Option<String>,
     members: u32,
     state: State,
+    /// It was submitted before, under the same key.
+    known: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,6 +106,8 @@ enum Fed {
     Stopped,
     /// The watcher ended first: nothing can be watched any more.
     Watched,
+    /// The key has a group already.
+    Known,
     Failed(Problem),
 }
 
@@ -123,6 +126,7 @@ impl<'a> Feeder<'a> {
             id: None,
             members: 0,
             state: State::Open,
+            known: false,
         };
         let group = Arc::new(Mutex::new(group));
         Ok(Self {
@@ -158,8 +162,13 @@ impl<'a> Feeder<'a> {
             (Some(watcher), Some(id)) => self.await_watcher(watcher, id, &fed),
             (None, _) | (_, None) => Ok(0),
         };
-        if let Fed::Failed(problem) = fed {
-            return Err(problem);
+        match (fed, &id) {
+            (Fed::Failed(problem), _) => return Err(problem),
+            (Fed::Known, Some(id)) if show != Show::Id => return Err(is_watched_elsewhere(id)),
+            (Fed::Known, Some(id)) => self.context.remark(&format!(
+                "aque: {id} has this key already: nothing was submitted"
+            )),
+            (Fed::All | Fed::Stopped | Fed::Watched | Fed::Known, _) => {}
         }
         closed?;
         if let Some(submitted) = &self.copies {
@@ -174,7 +183,7 @@ impl<'a> Feeder<'a> {
     fn await_watcher(&self, mut watcher: Watcher, id: &str, fed: &Fed) -> Result<u8, Problem> {
         watcher.no_more();
         match fed {
-            Fed::All | Fed::Failed(_) => {}
+            Fed::All | Fed::Failed(_) | Fed::Known => {}
             Fed::Stopped => self.lock().cancel_waiting(id)?,
             Fed::Watched => return watcher.verdict(),
         }
@@ -247,7 +256,8 @@ impl<'a> Feeder<'a> {
     ) -> Result<Option<Fed>, Problem> {
         let Some(mut slots) = self.slots.take() else {
             let batch = batch.into_iter().map(|command| (command, None)).collect();
-            return self.submit(batch, more, show, watcher).map(|_ids| None);
+            self.submit(batch, more, show, watcher)?;
+            return Ok(self.is_known().then_some(Fed::Known));
         };
         let mut cut_short = None;
         while !batch.is_empty() && cut_short.is_none() {
@@ -259,6 +269,9 @@ impl<'a> Feeder<'a> {
                         Some((slots.variable.clone(), text))
                     }));
                     let ids = self.submit(numbered.collect(), More::Perhaps, show, watcher)?;
+                    if self.is_known() {
+                        return Ok(Some(Fed::Known));
+                    }
                     for (id, number) in ids.into_iter().zip(numbers) {
                         slots.give(id, number);
                     }
@@ -296,7 +309,7 @@ impl<'a> Feeder<'a> {
                 ..submitted
             });
         }
-        if show == Show::Id {
+        if show == Show::Id || self.is_known() {
             return Ok(known);
         }
         let watcher = match watcher {
@@ -309,6 +322,11 @@ impl<'a> Feeder<'a> {
         };
         watcher.add(Batch::of(&known)?);
         Ok(known)
+    }
+
+    /// Says whether the group was submitted before, under the same key.
+    fn is_known(&self) -> bool {
+        self.lock().known
     }
 
     fn finish(&self, id: Option<&str>, members: u32, show: Show) -> Result<u8, Problem> {
@@ -341,6 +359,13 @@ impl<'a> Feeder<'a> {
     }
 }
 
+/// That a group which was submitted before cannot be watched as it would have been then.
+fn is_watched_elsewhere(id: &str) -> Problem {
+    Problem::failed(format!("{id} has this key already: nothing was submitted")).hint(format!(
+        "'aque wait {id}' waits for it, 'aque output {id}' shows what it printed"
+    ))
+}
+
 impl Group {
     /// Submits members; with the first ones the group.
     fn submit(&mut self, batch: Vec<Member>, more: More) -> Result<Submitted, Problem> {
@@ -360,6 +385,7 @@ impl Group {
             tasks.push(TaskRequest {
                 argv: command,
                 extra_env,
+                life: self.plan.template.life.of_member(),
                 member: Some(MemberRequest {
                     group: self.id.clone(),
                     group_place: first.then_some(0),
@@ -376,13 +402,17 @@ impl Group {
             env,
             durable,
         })?;
-        self.members = self.members.saturating_add(count);
+        self.known |= submitted.known;
+        self.members = self
+            .members
+            .saturating_add(if self.known { 0 } else { count });
         if first {
             if submitted.ids.is_empty() {
                 return Err(Problem::failed("the node answered without ids"));
             }
             self.id = Some(submitted.ids.remove(0));
-            self.state = if more == More::None {
+            // Whoever submitted a known one closes it.
+            self.state = if more == More::None || submitted.known {
                 State::Closed
             } else {
                 State::Open
@@ -401,7 +431,7 @@ impl Group {
             name: Some(self.plan.group_name.clone()),
             after: Vec::new(),
             retries: 0,
-            life: Life::default(),
+            life: self.plan.template.life.of_group(),
             requires: Requirements::default(),
             ..self.plan.template.clone()
         }
