@@ -1,14 +1,17 @@
 //! The client: one blocking connection to a node, JSON lines in both directions.
 //!
 //! No runtime and no thread, so that a program that asks one question starts in milliseconds. A line is read
-//! with a bound ([`MAX_LINE`]) and a time limit; whatever answers garbage, too much, or nothing at all is an error here
-//! and never a hang. Lines of earlier questions that nobody waits for any more are skipped.
+//! with a bound ([`MAX_LINE`]) and a time limit; whatever answers garbage, too much, half of it, or nothing at all is an error here
+//! and never a hang ([`Patience`]). Lines of earlier questions that nobody waits for any more are skipped.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::de::DeserializeOwned;
 
 use crate::api::select::Selection;
@@ -17,11 +20,6 @@ use crate::api::wire::{
     Invitation, MAX_LINE, Nodes, Noted, QueueList, Reasons, Reply, Request, SCHEMA, SettingLine,
     SettingList, StatusQuery, Submission, Submitted, TaskLine, Tasks,
 };
-
-/// A node greets within this time. It does so at once unless its machine is stopped or overloaded.
-const GREETING: Duration = Duration::from_secs(10);
-/// A node answers a question that needs no waiting within this time; a submission may take 5 s of it where peers are away.
-const ANSWER: Duration = Duration::from_secs(60);
 
 /// Why a node could not be asked, or did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +91,7 @@ impl Attempt {
             io::ErrorKind::NotFound => "there is no such socket".to_owned(),
             io::ErrorKind::ConnectionRefused => "nobody listens".to_owned(),
             io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            io::ErrorKind::WouldBlock => "it takes no connection".to_owned(),
             _ => self.error.to_string(),
         };
         format!("{} ({why})", self.path.display())
@@ -110,6 +109,8 @@ pub struct Whom {
     pub sockets: Vec<PathBuf>,
     /// The host to which that one passes on what is asked, by name or tag, if it is another.
     pub host: Option<String>,
+    /// How long it is waited for.
+    pub patience: Patience,
 }
 
 impl Whom {
@@ -118,7 +119,7 @@ impl Whom {
     /// # Errors
     /// As for [`Client::connect`], and that the host is not known or cannot be asked.
     pub fn connect(&self) -> Result<Client, ClientError> {
-        let mut client = Client::connect(&self.sockets)?;
+        let mut client = Client::connect_with(&self.sockets, self.patience)?;
         if let Some(host) = &self.host {
             client.pass(host)?;
         }
@@ -134,24 +135,46 @@ pub struct Client {
     hello: Hello,
     /// The beginning of a line whose end has not come yet.
     partial: Vec<u8>,
+    /// By when that end comes.
+    whole: Limit,
     asked: u64,
     /// How long an answer that needs no waiting is waited for.
     patience: Duration,
 }
 
-/// How long a node is waited for.
-#[derive(Clone, Copy, Debug)]
-struct Patience {
+/// How long a node is waited for. What tasks need their time for (`wait`, the output that is followed, events) is waited for without
+/// a limit, but a line that has begun must end, and the first answer of those that come at once must come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
     greeting: Duration,
     answer: Duration,
 }
 
+impl Patience {
+    /// A node greets within this time. It does so at once unless its machine is stopped or overloaded.
+    const GREETING: Duration = Duration::from_secs(10);
+    /// A node answers a question that needs no waiting within this time; a submission may take 5 s of it where peers are away.
+    const ANSWER: Duration = Duration::from_secs(60);
+
+    /// Waits no longer than this for an answer; no longer than usual for a greeting.
+    #[must_use]
+    pub fn of(answer: Duration) -> Self {
+        Self {
+            greeting: answer.min(Self::GREETING),
+            answer,
+        }
+    }
+
+    /// Returns how long an answer is waited for that needs no waiting.
+    #[must_use]
+    pub fn answer(self) -> Duration {
+        self.answer
+    }
+}
+
 impl Default for Patience {
     fn default() -> Self {
-        Self {
-            greeting: GREETING,
-            answer: ANSWER,
-        }
+        Self::of(Self::ANSWER)
     }
 }
 
@@ -169,24 +192,20 @@ impl Client {
     /// # Errors
     /// As for [`Client::connect`].
     pub fn connect_within(candidates: &[PathBuf], limit: Duration) -> Result<Self, ClientError> {
-        let patience = Patience {
-            greeting: limit,
-            answer: limit,
-        };
-        Self::connect_with(candidates, patience)
+        Self::connect_with(candidates, Patience::of(limit))
     }
 
     fn connect_with(candidates: &[PathBuf], patience: Patience) -> Result<Self, ClientError> {
         let mut tried = Vec::new();
         for path in candidates {
-            match connect(path) {
+            match connect(path, patience.greeting) {
                 Ok(stream) => {
+                    let again =
+                        || Self::greeted((connect(path, patience.greeting)?, path), patience);
                     return match Self::greeted((stream, path), patience) {
                         // Nothing was asked: a node that was just changing its program, and is there now.
-                        Err(ClientError::Closed) => Self::greeted((connect(path)?, path), patience),
-                        Err(ClientError::Io(error)) if is_reset(&error) => {
-                            Self::greeted((connect(path)?, path), patience)
-                        }
+                        Err(ClientError::Closed) => again(),
+                        Err(ClientError::Io(error)) if is_reset(&error) => again(),
                         other => other,
                     };
                 }
@@ -224,6 +243,7 @@ impl Client {
             socket: socket.to_owned(),
             hello,
             partial: Vec::new(),
+            whole: Limit::Never,
             asked: 0,
             patience: patience.answer,
         };
@@ -271,12 +291,11 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; see its variants for what may have been done.
     pub fn ask(&mut self, call: Call) -> Result<Body, ClientError> {
-        let patience = self.patience;
-        let mut replies = self.start(call)?;
-        match replies.next(Limit::within(patience))? {
+        match self.start(call)?.next_soon()? {
             Heard::Reply(body) => Ok(body),
-            Heard::Nothing => Err(ClientError::Silent(patience)),
-            Heard::End => Err(ClientError::Garbled("an answer has no content".to_owned())),
+            Heard::Nothing | Heard::End => {
+                Err(ClientError::Garbled("an answer has no content".to_owned()))
+            }
         }
     }
 
@@ -289,7 +308,7 @@ impl Client {
         Ok(Replies {
             client: self,
             id,
-            state: State::Open,
+            state: State::Asked,
         })
     }
 
@@ -354,17 +373,15 @@ impl Client {
             tasks: Vec::new(),
             more: 0,
         };
-        let patience = self.patience;
         let mut replies = self.start(Call::Status(query))?;
         loop {
-            match replies.next(Limit::within(patience))? {
+            match replies.next_soon()? {
                 Heard::Reply(Body::Tasks(page)) => {
                     list.tasks.extend(page.tasks);
                     list.more = page.more;
                 }
                 Heard::Reply(other) => return Err(strange("status", &other)),
-                Heard::Nothing => return Err(ClientError::Silent(patience)),
-                Heard::End => return Ok(list),
+                Heard::Nothing | Heard::End => return Ok(list),
             }
         }
     }
@@ -509,7 +526,7 @@ impl Client {
         let mut replies = self.start(call)?;
         let mut last = None;
         loop {
-            match replies.next(Limit::Never)? {
+            match replies.next_of_progress(Limit::Never)? {
                 Heard::Reply(Body::Progress(mut progress)) => {
                     last = progress.tasks.pop().or(last);
                 }
@@ -523,29 +540,32 @@ impl Client {
     /// Reads one line; `None` when the limit has come.
     fn line<T: DeserializeOwned>(&mut self, limit: Limit) -> Result<Option<T>, ClientError> {
         while self.partial.last() != Some(&b'\n') {
-            let Some(patience) = limit.left() else {
+            let Some(until) = limit.left() else {
                 return Ok(None);
             };
-            self.stream.get_ref().set_read_timeout(patience)?;
-            let room = (MAX_LINE + 1).saturating_sub(self.partial.len());
-            let read = self
-                .stream
-                .by_ref()
-                .take(u64::try_from(room).unwrap_or(u64::MAX))
-                .read_until(b'\n', &mut self.partial);
-            match read {
-                Ok(_) if self.partial.len() > MAX_LINE => {
+            let Some(whole) = self.whole.left() else {
+                return Err(ClientError::Silent(self.patience));
+            };
+            if self.stream.buffer().is_empty() {
+                let patience = [until, whole].into_iter().flatten().min();
+                self.stream.get_ref().set_read_timeout(patience)?;
+            }
+            match self.read_some() {
+                Ok(()) if self.partial.len() > MAX_LINE => {
                     return Err(ClientError::Garbled("a line is too long".to_owned()));
                 }
-                Ok(0) => return Err(ClientError::Closed),
-                Ok(_) => {}
+                Ok(()) => {}
                 Err(error) if is_late(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(ClientError::Closed);
+                }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     return Err(ClientError::Closed);
                 }
                 Err(error) => return Err(error.into()),
             }
         }
+        self.whole = Limit::Never;
         let parsed = serde_json::from_slice(&self.partial).map_err(|error| {
             let start = String::from_utf8_lossy(&self.partial[..self.partial.len().min(40)])
                 .escape_debug()
@@ -557,6 +577,24 @@ impl Client {
             self.partial = Vec::new();
         }
         parsed.map(Some)
+    }
+
+    /// Takes what has come, up to the end of a line, and no more than a line may have.
+    fn read_some(&mut self) -> io::Result<()> {
+        let room = (MAX_LINE + 1).saturating_sub(self.partial.len());
+        let come = self.stream.fill_buf()?;
+        if come.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let come = &come[..come.len().min(room)];
+        let end = come.iter().position(|byte| *byte == b'\n');
+        let taken = end.map_or(come.len(), |end| end + 1);
+        if self.partial.is_empty() {
+            self.whole = Limit::within(self.patience);
+        }
+        self.partial.extend_from_slice(&come[..taken]);
+        self.stream.consume(taken);
+        Ok(())
     }
 }
 
@@ -590,6 +628,14 @@ impl Limit {
             .map_or(Self::Never, Self::At)
     }
 
+    fn is_before(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Never, _) => false,
+            (Self::At(_), Self::Never) => true,
+            (Self::At(own), Self::At(other)) => own < other,
+        }
+    }
+
     /// Returns what is left, as a socket's time limit; `None` when nothing is.
     #[expect(
         clippy::option_option,
@@ -616,6 +662,8 @@ pub struct Replies<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// Nothing has come yet.
+    Asked,
     Open,
     Ended,
 }
@@ -632,6 +680,34 @@ pub enum Heard {
 }
 
 impl Replies<'_> {
+    /// Waits for the next answer to a question of which the first answer comes at once, and tells how far things are.
+    ///
+    /// # Errors
+    /// As for [`Replies::next`]; that the first did not come.
+    pub fn next_of_progress(&mut self, limit: Limit) -> Result<Heard, ClientError> {
+        let patience = self.client.patience;
+        let at_once = Limit::within(patience);
+        match self.state {
+            State::Asked if at_once.is_before(limit) => match self.next(at_once)? {
+                Heard::Nothing => Err(ClientError::Silent(patience)),
+                heard => Ok(heard),
+            },
+            State::Asked | State::Open | State::Ended => self.next(limit),
+        }
+    }
+
+    /// Waits for the next answer to a question that needs no waiting.
+    ///
+    /// # Errors
+    /// As for [`Replies::next`]; that it did not come.
+    pub fn next_soon(&mut self) -> Result<Heard, ClientError> {
+        let patience = self.client.patience;
+        match self.next(Limit::within(patience))? {
+            Heard::Nothing => Err(ClientError::Silent(patience)),
+            heard => Ok(heard),
+        }
+    }
+
     /// Waits for the next answer.
     ///
     /// # Errors
@@ -647,9 +723,10 @@ impl Replies<'_> {
             if reply.id != self.id {
                 continue;
             }
-            if reply.end {
-                self.state = State::Ended;
-            }
+            self.state = match reply.end {
+                true => State::Ended,
+                false => State::Open,
+            };
             return match reply.body {
                 Body::Error(failure) => Err(ClientError::Refused(failure)),
                 body => Ok(Heard::Reply(body)),
@@ -669,11 +746,21 @@ pub fn strange(verb: &str, body: &Body) -> ClientError {
     ))
 }
 
-fn connect(path: &Path) -> io::Result<UnixStream> {
+/// Connects, and waits no longer than this for a place in the queue of those who want to.
+fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(path)?;
     loop {
-        match UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+        match rustix::net::connect(&socket, &address) {
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(()) => return Ok(socket.into()),
         }
     }
 }
@@ -835,12 +922,24 @@ mod tests {
             socket: path,
             hello,
             partial: Vec::new(),
+            whole: Limit::Never,
             asked: 0,
-            patience: ANSWER,
+            patience: Patience::ANSWER,
         };
         let mut replies = client.start(Call::Nodes {}).unwrap();
         let limit = Limit::within(Duration::from_millis(20));
         assert!(matches!(replies.next(limit), Ok(Heard::Nothing)));
+    }
+
+    #[test]
+    fn a_line_that_has_begun_must_end() {
+        let (_temp, path) = serve(&format!("{HELLO}\n"), |_| "{\"id\":1,".to_owned());
+        let patience = Patience::of(Duration::from_millis(20));
+        let mut client = Client::connect_with(&[path], patience).unwrap();
+        let mut replies = client.start(Call::Nodes {}).unwrap();
+        // Whoever waits for ever waits for a beginning.
+        let error = replies.next(Limit::Never).unwrap_err();
+        assert!(matches!(error, ClientError::Silent(_)), "{error}");
     }
 
     #[test]

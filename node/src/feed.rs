@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::api::news::{EventList, EventsQuery};
-use crate::api::wire::{Body, Call, FailureKind};
+use crate::api::wire::{Body, Call, FailureKind, Reply};
 use crate::client::{Client, ClientError, Limit, Whom, strange};
 
 /// Between two tries to reach a node that is away.
@@ -38,6 +38,8 @@ pub struct Feed {
 
 #[derive(Debug)]
 enum Link {
+    /// It is there, and has begun to tell.
+    Begun(Box<Client>, Reply),
     Up(Box<Client>),
     /// Since then.
     Away(Instant),
@@ -45,21 +47,25 @@ enum Link {
 }
 
 impl Feed {
-    /// Begins to read.
+    /// Begins to read: the node has told where it begins, or what stands in the way.
     ///
     /// # Errors
     /// [`ClientError`].
     pub fn begin(whom: &Whom, query: EventsQuery) -> Result<Self, ClientError> {
-        let client = ask(whom, &query)?;
+        let (client, first) = match ask(whom, &query) {
+            // The node was just changing its program.
+            Err(ClientError::Closed | ClientError::Io(_)) => ask(whom, &query)?,
+            asked => asked?,
+        };
         Ok(Self {
             // The same node from now on, though another may be there as well.
             whom: Whom {
                 sockets: vec![client.socket().to_owned()],
-                host: whom.host.clone(),
+                ..whom.clone()
             },
             node: client.hello().node.clone(),
             query,
-            link: Link::Up(Box::new(client)),
+            link: Link::Begun(Box::new(client), first),
         })
     }
 
@@ -80,24 +86,33 @@ impl Feed {
     /// # Errors
     /// What cannot be mended: a refusal, or what answers is no node.
     pub fn next(&mut self, limit: Limit) -> Result<Told, ClientError> {
-        match &mut self.link {
-            Link::Ended => Ok(Told::End),
-            Link::Away(_) => self.again(limit),
-            Link::Up(client) => match client.heard(limit) {
-                Ok(None) => Ok(Told::Nothing),
-                Ok(Some(reply)) => match reply.body {
-                    Body::Events(list) => {
-                        self.query.after = Some(list.place);
-                        if reply.end {
-                            self.link = Link::Ended;
-                        }
-                        Ok(Told::Events(list))
-                    }
-                    Body::Error(failure) => Err(ClientError::Refused(failure)),
-                    other => Err(strange("events", &other)),
-                },
-                Err(error) => self.lose(error),
-            },
+        let reply = match std::mem::replace(&mut self.link, Link::Ended) {
+            Link::Ended => return Ok(Told::End),
+            Link::Away(since) => return self.again(since, limit),
+            Link::Begun(client, first) => {
+                self.link = Link::Up(client);
+                first
+            }
+            Link::Up(mut client) => {
+                let heard = client.heard(limit);
+                self.link = Link::Up(client);
+                match heard {
+                    Ok(Some(reply)) => reply,
+                    Ok(None) => return Ok(Told::Nothing),
+                    Err(error) => return self.lose(error),
+                }
+            }
+        };
+        match reply.body {
+            Body::Events(list) => {
+                self.query.after = Some(list.place);
+                if reply.end {
+                    self.link = Link::Ended;
+                }
+                Ok(Told::Events(list))
+            }
+            Body::Error(failure) => Err(ClientError::Refused(failure)),
+            other => Err(strange("events", &other)),
         }
     }
 
@@ -106,7 +121,7 @@ impl Feed {
     pub fn away(&self) -> Option<Duration> {
         match self.link {
             Link::Away(since) => Some(since.elapsed()),
-            Link::Up(_) | Link::Ended => None,
+            Link::Begun(..) | Link::Up(_) | Link::Ended => None,
         }
     }
 
@@ -118,10 +133,11 @@ impl Feed {
         Ok(Told::Away(error))
     }
 
-    fn again(&mut self, limit: Limit) -> Result<Told, ClientError> {
+    fn again(&mut self, since: Instant, limit: Limit) -> Result<Told, ClientError> {
+        self.link = Link::Away(since);
         match ask(&self.whom, &self.query) {
-            Ok(client) => {
-                self.link = Link::Up(Box::new(client));
+            Ok((client, first)) => {
+                self.link = Link::Begun(Box::new(client), first);
                 Ok(Told::Back)
             }
             Err(error) if is_passing(&error) => {
@@ -134,10 +150,13 @@ impl Feed {
     }
 }
 
-fn ask(whom: &Whom, query: &EventsQuery) -> Result<Client, ClientError> {
+/// Asks, and waits for the first answer, which comes at once: it tells where the telling begins.
+fn ask(whom: &Whom, query: &EventsQuery) -> Result<(Client, Reply), ClientError> {
+    let patience = whom.patience.answer();
     let mut client = whom.connect()?;
     client.open(Call::Events(query.clone()))?;
-    Ok(client)
+    let first = client.heard(Limit::within(patience))?;
+    Ok((client, first.ok_or(ClientError::Silent(patience))?))
 }
 
 /// Says whether a node may be there again soon.

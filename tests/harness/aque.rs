@@ -36,13 +36,15 @@ pub struct Outcome {
 }
 
 /// Variables of the environment in which the tests themselves run, which must not steer the programs.
-pub(crate) const FOREIGN: [&str; 11] = [
+pub(crate) const FOREIGN: [&str; 13] = [
     "PYTHONUNBUFFERED",
     "AQUE_NODE",
     "AQUE_BROKER",
     "AQUE_DATA",
     "AQUE_CONFIG",
     "AQUE_LOG",
+    "AQUE_PATIENCE",
+    "COLUMNS",
     "XDG_RUNTIME_DIR",
     "XDG_CONFIG_HOME",
     "XDG_DATA_HOME",
@@ -119,14 +121,25 @@ impl Aque {
     /// Puts it on a terminal of its own, made by `script(1)`: what it reads is typed there, and what the terminal shows, errors too,
     /// is its standard output.
     #[must_use]
-    pub fn on_terminal(mut self) -> Self {
+    pub fn on_terminal(self) -> Self {
+        self.on_terminal_after("")
+    }
+
+    /// The same, on a terminal of this size.
+    #[must_use]
+    pub fn on_terminal_of(self, columns: u16, lines: u16) -> Self {
+        self.on_terminal_after(&format!("stty cols {columns} rows {lines}; exec "))
+    }
+
+    fn on_terminal_after(mut self, first: &str) -> Self {
         let quoted = |word: &OsStr| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''"));
         let words: Vec<String> = std::iter::once(self.command.get_program())
             .chain(self.command.get_args())
             .map(quoted)
             .collect();
         let mut command = Command::new("script");
-        command.args(["-qec", &words.join(" "), "/dev/null"]);
+        let script = format!("{first}{}", words.join(" "));
+        command.args(["-qec", &script, "/dev/null"]);
         for (name, value) in self.command.get_envs() {
             match value {
                 Some(value) => command.env(name, value),
@@ -143,30 +156,46 @@ impl Aque {
     /// If it does not end within [`PATIENCE`].
     #[must_use]
     #[track_caller]
-    pub fn run(mut self) -> Outcome {
-        let (mut out, mut err) = (scratch(), scratch());
+    pub fn run(self) -> Outcome {
+        let mut out = scratch();
+        let to = Stdio::from(out.try_clone().expect("a descriptor is free"));
+        let mut outcome = self.run_into(to);
+        outcome.stdout = text(&mut out);
+        outcome
+    }
+
+    /// Runs it to its end, with standard output as a pipe that nobody reads any more.
+    ///
+    /// # Panics
+    /// If it does not end within [`PATIENCE`].
+    #[must_use]
+    #[track_caller]
+    pub fn run_unread(self) -> Outcome {
+        let (gone, to) = std::io::pipe().expect("a pipe can be made");
+        drop(gone);
+        self.run_into(to.into())
+    }
+
+    #[track_caller]
+    fn run_into(mut self, to: Stdio) -> Outcome {
+        let mut err = scratch();
         let mut input = scratch();
         input
             .write_all(&self.input)
             .and_then(|()| input.rewind())
             .expect("a scratch file is written");
-        let clone = |file: &File| Stdio::from(file.try_clone().expect("a descriptor is free"));
+        let errors = Stdio::from(err.try_clone().expect("a descriptor is free"));
         self.command
             .stdin(Stdio::from(input))
-            .stdout(clone(&out))
-            .stderr(clone(&err));
+            .stdout(to)
+            .stderr(errors);
         let child = self.command.spawn().expect("aque can be started");
         let Some(status) = ended(child) else {
-            panic!(
-                "{} did not end; it said: {}{}",
-                self.shown,
-                text(&mut out),
-                text(&mut err)
-            );
+            panic!("{} did not end; it said: {}", self.shown, text(&mut err));
         };
         Outcome {
             status,
-            stdout: text(&mut out),
+            stdout: String::new(),
             stderr: text(&mut err),
             shown: self.shown,
         }

@@ -22,10 +22,8 @@ Examples:
 
 /// Asks the node, or tells that there is none to ask.
 pub(crate) fn run(context: &Context) -> Result<u8, Problem> {
-    let checkup = match context.whom.connect() {
-        Ok(mut client) => client.doctor()?,
-        Err(error) => nobody(error),
-    };
+    let asked = context.whom.connect().and_then(|mut node| node.doctor());
+    let checkup = asked.unwrap_or_else(nobody);
     match context.form {
         Form::Json => context.json(&checkup)?,
         Form::Text => context.print(&render(&checkup))?,

@@ -51,7 +51,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::client::{Client, Whom, own_sockets};
+use crate::client::{Client, Patience, Whom, own_sockets};
 use crate::render::{Screen, note};
 use crate::usage;
 use problem::{Kind, Problem};
@@ -249,8 +249,9 @@ impl<'a, T> Document<'a, T> {
     }
 }
 
-/// The whole command line. Short forms that GNU xargs uses otherwise exist for `submit` alone.
-fn command() -> clap::Command {
+/// Returns the whole command line, for whoever must know every verb. Short forms that GNU xargs uses otherwise exist for `submit` alone.
+#[must_use]
+pub fn command() -> clap::Command {
     const SHORT: [(&str, char); 7] = [
         ("name", 'n'),
         ("priority", 'p'),
@@ -363,9 +364,11 @@ fn usage_problem(error: &clap::Error, words: &[OsString]) -> Problem {
 /// The node that was named, by its socket or its host's name, or else this machine's own.
 fn whom(named: Option<&PathBuf>) -> Result<Whom, Problem> {
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let patience = patience(var(PATIENCE))?;
     let own = |host| Whom {
         sockets: own_sockets(|name| var(name).map(PathBuf::from)),
         host,
+        patience,
     };
     let named = match (named, var("AQUE_NODE"), var("AQUE_BROKER")) {
         (Some(path), _, _) => path.clone(),
@@ -387,9 +390,25 @@ fn whom(named: Option<&PathBuf>) -> Result<Whom, Problem> {
         return Ok(Whom {
             sockets: vec![named],
             host: None,
+            patience,
         });
     }
     Ok(own(Some(text.into_owned())))
+}
+
+/// The variable that says how long an answer is waited for that needs no waiting.
+const PATIENCE: &str = "AQUE_PATIENCE";
+
+fn patience(stated: Option<OsString>) -> Result<Patience, Problem> {
+    let Some(stated) = stated else {
+        return Ok(Patience::default());
+    };
+    let text = stated.to_string_lossy();
+    match parse::duration(&text) {
+        Ok(answer) if !answer.is_zero() => Ok(Patience::of(answer)),
+        Ok(_) | Err(_) => Err(Problem::usage(format!("{PATIENCE} is '{text}'"))
+            .hint("set it to how long a node may take to answer, such as 5s or 2m")),
+    }
 }
 
 #[cfg(test)]

@@ -186,9 +186,14 @@ fn pieces(
     query: OutputQuery,
     mut each: impl FnMut(OutputPiece) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
+    let follow = query.follow;
     let mut replies = client.start(Call::Output(query))?;
     loop {
-        match replies.next(Limit::Never)? {
+        let heard = match follow {
+            true => replies.next(Limit::Never)?,
+            false => replies.next_soon()?,
+        };
+        match heard {
             Heard::Reply(Body::Output(piece)) => each(piece)?,
             Heard::Reply(other) => return Err(strange("output", &other).into()),
             Heard::Nothing | Heard::End => return Ok(()),

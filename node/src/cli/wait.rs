@@ -124,7 +124,7 @@ fn watch(context: &Context, client: &mut Client, wish: Wish) -> Result<Option<Pr
     };
     let mut last = None;
     let heard = loop {
-        match replies.next(limit) {
+        match replies.next_of_progress(limit) {
             Ok(Heard::Reply(Body::Progress(progress))) => {
                 meter.show(progress.done, progress.total, &remark(&progress));
                 last = Some(progress);

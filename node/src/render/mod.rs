@@ -89,12 +89,13 @@ pub fn note(text: &str) {
     let _told = writeln!(anstream::stderr(), "{text}");
 }
 
-fn terminal_width(stdout: &io::Stdout) -> u16 {
+/// Returns how wide the terminal behind a stream is: by `COLUMNS`, else by what it says, else 80.
+fn terminal_width(stream: &impl std::os::fd::AsFd) -> u16 {
     let asked = std::env::var("COLUMNS")
         .ok()
         .and_then(|columns| columns.parse().ok());
     let size = || {
-        rustix::termios::tcgetwinsize(stdout)
+        rustix::termios::tcgetwinsize(stream)
             .ok()
             .map(|size| size.ws_col)
     };

@@ -10,6 +10,9 @@ use super::note;
 /// Plain lines come at most this often, unless a tenth more is done.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
+/// On a terminal of so many columns there is room for a bar with words behind it.
+const BAR_FROM: u16 = 70;
+
 /// Shows how far something is.
 #[derive(Debug)]
 pub enum Meter {
@@ -34,7 +37,11 @@ impl Meter {
     pub fn new() -> Self {
         if std::io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-            let shape = "{bar:30} {pos}/{len} {msg} {elapsed}";
+            let columns = super::terminal_width(&std::io::stderr());
+            let shape = match columns < BAR_FROM {
+                true => "{pos}/{len} {wide_msg}",
+                false => "{bar:30} {pos}/{len} {msg} {elapsed}",
+            };
             if let Ok(style) = ProgressStyle::with_template(shape) {
                 bar.set_style(style.progress_chars("━╸─"));
             }

@@ -111,7 +111,12 @@ pub fn size(bytes: u64) -> String {
 /// Returns a count with its noun: `1 task`, `3 tasks`.
 #[must_use]
 pub fn count(n: u64, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+    let ending = match n {
+        1 => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{n} {noun}{ending}")
 }
 
 /// Returns counts by state, the states that occur, in the order of a task's life: `12 pending, 280 success`.

@@ -149,7 +149,7 @@ fn hear(client: &mut Client, group: &str, tell: &Sender<News>) -> Result<(), Pro
         each: true,
     })?;
     loop {
-        match replies.next(Limit::Never)? {
+        match replies.next_of_progress(Limit::Never)? {
             Heard::Reply(Body::Progress(progress)) => {
                 for line in progress.tasks.iter().filter(|line| line.id != group) {
                     let news = match judge(line) {

@@ -172,7 +172,7 @@ impl Watch {
         } = self;
         let mut replies = waiting.start(call)?;
         loop {
-            match replies.next(Limit::Never)? {
+            match replies.next_of_progress(Limit::Never)? {
                 Heard::Reply(Body::Progress(progress)) => {
                     for line in progress.tasks.iter().filter(|line| line.id != group) {
                         take(line, *show, printing, events, verdict)?;
