@@ -166,6 +166,15 @@ impl Settings {
         (1..=64).contains(&name.len()) && name.bytes().all(fits)
     }
 
+    /// Says whether a setting is called so.
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
+        match name.strip_prefix(Self::QUEUE_PREFIX) {
+            Some(queue) => Self::is_queue_name(queue),
+            None => Self::NAMES.contains(&name),
+        }
+    }
+
     /// Checks a setting against a node's own times.
     ///
     /// # Errors

@@ -33,12 +33,15 @@ pub(crate) fn mistake(error: &clap::Error) -> String {
 
 /// Returns what to do about it: see the help of the verb that was meant.
 pub(crate) fn remedy(program: &clap::Command, words: &[OsString]) -> String {
-    let named = |word: &OsString| {
-        let verb = program.find_subcommand(word.to_str()?)?;
-        Some(format!(" {}", verb.get_name()))
-    };
-    let verb = words.iter().skip(1).find_map(named).unwrap_or_default();
-    format!("try '{}{verb} --help'", program.get_name())
+    let mut of = program;
+    let mut path = program.get_name().to_owned();
+    for word in words.iter().skip(1) {
+        if let Some(verb) = word.to_str().and_then(|word| of.find_subcommand(word)) {
+            of = verb;
+            path = format!("{path} {}", verb.get_name());
+        }
+    }
+    format!("try '{path} --help'")
 }
 
 #[cfg(test)]
@@ -54,7 +57,8 @@ mod tests {
             .long("times")
             .value_parser(value_parser!(u32));
         let verb = Command::new("sing").visible_alias("hum").arg(number);
-        let program = Command::new("bird").subcommand(verb);
+        let song = Command::new("song").subcommand(Command::new("end"));
+        let program = Command::new("bird").subcommands([verb, song]);
         for (words, line) in [
             (
                 &["bird", "hum", "--times", "x"][..],
@@ -63,6 +67,10 @@ mod tests {
             (
                 &["bird", "fly"],
                 "unrecognized subcommand 'fly'; try 'bird --help'",
+            ),
+            (
+                &["bird", "song", "end", "now"],
+                "unexpected argument 'now' found; try 'bird song end --help'",
             ),
         ] {
             let error = program.clone().try_get_matches_from(words).unwrap_err();

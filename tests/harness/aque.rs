@@ -78,6 +78,27 @@ impl Aque {
         aque
     }
 
+    /// Prepares a line for a shell in which `aque` is the client, on the machine of a node that has its socket in this directory.
+    ///
+    /// # Panics
+    /// If there is no path to look for programs in.
+    #[must_use]
+    pub fn in_shell(line: &str, home: &Path) -> Self {
+        let aque = &programs().aque;
+        let own = aque
+            .parent()
+            .expect("a program lies in a folder")
+            .to_owned();
+        let path = std::env::var_os("PATH").expect("there are programs");
+        let folders = std::iter::once(own).chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(folders).expect("folders make a path");
+        let mut shell = Self::bare(Path::new("sh"), &[]);
+        let command = shell.command.args(["-c", line]);
+        command.env("PATH", path).env("AQUE_DATA", home);
+        shell.shown = line.to_owned();
+        shell
+    }
+
     fn of(program: &Path, socket: &Path, args: &[&str]) -> Self {
         let mut aque = Self::bare(program, args);
         aque.command.arg("--node").arg(socket).args(args);

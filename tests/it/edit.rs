@@ -172,8 +172,7 @@ fn an_editor_is_opened_again_until_it_makes_sense() {
     assert!(said.stderr.ends_with("nothing was changed\n"), "{said}");
     let said = edit("exit 3");
     assert!(
-        said.refused(1)
-            .contains("the editor ended with exit status: 3"),
+        said.refused(1).contains("failed (exit status: 3)"),
         "{said}"
     );
     let shown = node.ok(&["show", &held]);

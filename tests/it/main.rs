@@ -1,7 +1,7 @@
 //! What a person is promised, shown on real meshes: real processes, sockets, disks, signals and partitions.
 //!
 //! Each test has nodes and directories of its own, so all of them may run at once. Reading order: `cluster` (a mesh does its job),
-//! `readme`, `cli`, `json`, `select`, `shells`, `status`, `verbs` and `xargs` (the programs as scripts meet them), `demo`, `doctor`, `events`, `explain` and `top` (what happens, and why not, for programs and on a screen), `afar` (who asks through another node), `faults` (kill, stop, restart), `guard` (what outlives a
+//! `readme`, `cli`, `json`, `select`, `shells`, `status`, `verbs` and `xargs` (the programs as scripts meet them), `transcripts` (each verb as people meet it), `demo`, `doctor`, `events`, `explain` and `top` (what happens, and why not, for programs and on a screen), `afar` (who asks through another node), `faults` (kill, stop, restart), `guard` (what outlives a
 //! node), `node_life` (what a node does by itself), `partition` (networks that split), `committees` (hosts that leave), `lives`, `again`, `edit`, `rm`, `arrays`, `graphs`, `pipes`, `calls`, `environments`, `queues`, `fit`, `places` and `limits`
 //! (when a task starts and ends, where, and what it may take), `users` (as whom, and who may do what), `policies` (what people choose for both), `chaos`
 //! (all of that at random), `mishaps`, `bad_input`, `impostor` and `traitor` (what goes wrong by itself, and who sends what nobody may).
@@ -44,6 +44,7 @@ mod shells;
 mod status;
 mod top;
 mod traitor;
+mod transcripts;
 mod users;
 mod verbs;
 mod xargs;

@@ -10,7 +10,7 @@ use crate::claim::Phase;
 use crate::entry::{DutyKind, Total, Vote};
 use crate::fit::RunsAs;
 use crate::graph::{Group, TaskIx};
-use crate::history::{Attempt, Statements};
+use crate::history::{Attempt, End, Statements};
 use crate::ids::{DocId, Epoch, PeerId, Tag, TaskId};
 use crate::ledger::LedgerStats;
 use crate::offences::Offences;
@@ -493,9 +493,10 @@ impl Replica {
         }
         for (tag, outcome) in registers.outcomes() {
             let (origin, whose) = outcome.outcome.origin;
+            let end = End::Outcome(outcome.outcome.verdict.clone());
             lines.push(format!(
-                "outcome of {tag}: epoch {}, {:?} of {whose} at epoch {origin}, {:?}",
-                outcome.epoch, outcome.digest, outcome.outcome.verdict
+                "outcome of {tag}: epoch {}, {:?} of {whose} at epoch {origin}, {end}",
+                outcome.epoch, outcome.digest
             ));
         }
         lines

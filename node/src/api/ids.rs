@@ -35,7 +35,7 @@ pub enum IdError {
 }
 
 /// What to do about it.
-pub const LOOK: &str = "aque status -x lists the tasks that are known here";
+pub const LOOK: &str = "'aque status -x' lists the tasks that are known here";
 
 /// What ids are looked up in.
 pub trait Book {

@@ -72,7 +72,7 @@ impl CallOptions {
 fn problem(error: NoCall) -> Problem {
     let hint = match &error {
         NoCall::Interpreter(_) => "run a script with --interpreter PATH SCRIPT, without --call",
-        NoCall::Target(_) => "such as --call frames:render '[1, 2]'",
+        NoCall::Target(_) => "see 'aque submit --help'",
         NoCall::Json(_) | NoCall::Shape => {
             "such as '[1, \"a\"]' or '{\"width\": 1}', in quotes for the shell"
         }

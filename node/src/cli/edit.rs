@@ -115,7 +115,8 @@ impl Stated {
             if let Resource::Of(name, milli) = resource
                 && resources.insert(name.clone(), whole(*milli)).is_some()
             {
-                return Err(Problem::usage(format!("resource {name} is named twice")));
+                return Err(Problem::usage(format!("resource {name} is named twice"))
+                    .hint("say once how much of it"));
             }
         }
         let (cpus, cpus_but) = match self.cpus {
@@ -274,7 +275,7 @@ fn open_editor(path: &PathBuf) -> Result<(), Problem> {
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(
-            Problem::failed(format!("the editor ended with {status}: {name}"))
+            Problem::failed(format!("the editor {name} failed ({status})"))
                 .hint("nothing was changed; set EDITOR to the one that you use"),
         ),
         Err(error) => Err(Problem::failed(format!(

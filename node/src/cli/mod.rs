@@ -56,7 +56,7 @@ use crate::render::{Screen, note};
 use crate::usage;
 use problem::{Kind, Problem};
 
-/// aque: run commands on the hosts of a mesh, each once, without a server.
+/// Run commands on the hosts of a mesh, each once, without a server.
 ///
 /// Any node answers any question with the same truth, wherever a task was submitted or runs.
 #[derive(Debug, Parser)]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::interrupt::{left_alone, on_interrupt};
 use super::problem::Problem;
 use super::select::{InStates, Which, named};
-use super::task::exit_status;
+use super::task::ended;
 use super::{Context, Form};
 use crate::api::select::Selection;
 use crate::api::wire::{Body, Call, OutputPiece, OutputQuery, StatusQuery, StreamName};
@@ -81,7 +81,7 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
             (Form::Json, _) => json(context, &mut client, id, query(id, wanted, options.watch))?,
         }
         if options.watch {
-            let own = exit_status(&client.wait_for(id)?);
+            let own = ended(context, &client.wait_for(id)?);
             status = if status == 0 { own } else { status };
         }
     }

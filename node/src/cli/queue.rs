@@ -91,8 +91,9 @@ fn change(
 ) -> Result<u8, Problem> {
     if !Settings::is_queue_name(name) {
         return Err(Problem::usage(format!(
-            "'{name}' is no name for a queue: 1 to 64 letters, digits, '.', '_' and '-'"
-        )));
+            "'{name}' is no name for a queue: it has 1 to 64 letters, digits, '.', '_' and '-'"
+        ))
+        .hint("see 'aque queue --help'"));
     }
     let key = format!("{}{name}", Settings::QUEUE_PREFIX);
     let settings = context.connect()?.settings()?.settings;
@@ -109,6 +110,9 @@ fn list(context: &Context) -> Result<u8, Problem> {
     let queues = context.connect()?.queues()?.queues;
     match context.form {
         Form::Json => context.json_list("queues", &queues)?,
+        Form::Text if queues.is_empty() => {
+            context.remark("no queues; 'aque queue set NAME --slots N' sets one up");
+        }
         Form::Text => {
             let header = [
                 ("QUEUE", Align::Left),

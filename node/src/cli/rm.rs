@@ -138,12 +138,19 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
     if context.form == Form::Json {
         context.json(&done)?;
     }
-    for line in &done.ended {
-        context.remark(&format!("aque: {} is {}, and stays", line.id, line.state));
-    }
     if done.asked == 0 {
         let hint = "'aque kill' ends tasks, -p cancels first what has not started";
-        return Err(Problem::failed("no task that is meant has ended").hint(hint));
+        let what = match &done.ended[..] {
+            [line] => format!(
+                "{} is {}: only what has ended can be removed",
+                line.id, line.state
+            ),
+            _ => "no task that is meant has ended".to_owned(),
+        };
+        return Err(Problem::failed(what).hint(hint));
+    }
+    for line in &done.ended {
+        context.remark(&format!("aque: {} is {}, and stays", line.id, line.state));
     }
     context.remark(&format!("aque: {} removed", count(done.asked, "task")));
     Ok(u8::from(!done.ended.is_empty()))

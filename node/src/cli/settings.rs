@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use crdt::settings::Settings;
+use crdt::settings::{BadSetting, Settings};
 
 use super::parse;
 use super::problem::Problem;
@@ -99,7 +99,15 @@ fn show(context: &Context, name: Option<&str>) -> Result<u8, Problem> {
         .into_iter()
         .filter(|line| name.is_none_or(|name| line.name == name))
         .collect();
-    if let (Some(name), true) = (name, lines.is_empty()) {
+    if let Some(name) = name
+        && !Settings::is_name(name)
+    {
+        let what = format!("{name}: {}", BadSetting::Name);
+        return Err(Problem::failed(what).hint("see 'aque settings --help'"));
+    }
+    if let Some(name) = name
+        && lines.iter().all(|line| line.value.is_none())
+    {
         return Err(Problem::failed(format!("nobody has set {name}"))
             .hint("then each host goes by its own options: see 'aque-node --help'"));
     }
@@ -108,6 +116,9 @@ fn show(context: &Context, name: Option<&str>) -> Result<u8, Problem> {
         Form::Text if name.is_some() => {
             let value = lines.first().and_then(|line| line.value.as_deref());
             context.print(&format!("{}\n", shown(value.unwrap_or("-"))))?;
+        }
+        Form::Text if lines.is_empty() => {
+            context.remark("nothing is set: each host goes by its own options; 'aque settings set KEY VALUE' sets it for all");
         }
         Form::Text => {
             let header = [

@@ -148,9 +148,12 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         None => wire::Tree::Closed,
         Some(_) => wire::Tree::Open,
     };
-    let count = match which.narrows() {
-        true => Count::Listed,
-        false => Count::All,
+    let (count, none) = match which.narrows() {
+        true => (
+            Count::Listed,
+            "no task fits; 'aque status' lists all of yours",
+        ),
+        false => (Count::All, "no tasks; 'aque submit CMD' queues one"),
     };
     let query = StatusQuery {
         which,
@@ -159,13 +162,16 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         limit: limit.unwrap_or(if many { TERMINAL_LIMIT } else { 0 }),
     };
     let found = context.connect()?.status(query)?;
-    let more = found.more;
+    let (more, is_empty) = (found.more, found.tasks.is_empty());
     let now_ms = wall_ms();
     if as_tree {
         let tree = Tree::grow(found.tasks, count);
         show(context, &style, &tree.branches(depth.unwrap_or(0)), now_ms)?;
     } else {
         list(context, &style, &found, now_ms)?;
+    }
+    if is_empty && style.is_tree() {
+        context.remark(none);
     }
     if more > 0 {
         context.remark(&format!(
@@ -205,7 +211,6 @@ fn show(
     now_ms: u64,
 ) -> Result<(), Problem> {
     if branches.is_empty() {
-        context.remark("no tasks; 'aque submit CMD' queues one");
         return Ok(());
     }
     let width = context.screen.width();

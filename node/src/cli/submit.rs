@@ -7,7 +7,7 @@ use super::call::CallOptions;
 use super::interrupt::{left_alone, on_interrupt};
 use super::output::{Wanted, follow};
 use super::problem::Problem;
-use super::task::{TaskOptions, exit_status, split_assignments};
+use super::task::{TaskOptions, ended, split_assignments};
 use super::wait::wait_with_meter;
 use super::{Context, Form};
 use crate::api::wire::{StatusQuery, Submission, Submitted};
@@ -114,16 +114,16 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         })?;
     }
     match (options.watch, options.wait, context.form) {
-        (true, _, Form::Text) => watch(&mut client, &id),
+        (true, _, Form::Text) => watch(context, &mut client, &id),
         (true, _, Form::Json) | (_, true, _) => wait(context, &mut client, &id, &submitted),
         (false, false, Form::Text) => context.print(&format!("{id}\n")).map(|()| 0),
         (false, false, Form::Json) => record(context, &mut client, &id, &submitted).map(|()| 0),
     }
 }
 
-fn watch(client: &mut Client, id: &str) -> Result<u8, Problem> {
+fn watch(context: &Context, client: &mut Client, id: &str) -> Result<u8, Problem> {
     follow(client, id, Wanted::Everything)?;
-    Ok(exit_status(&client.wait_for(id)?))
+    Ok(ended(context, &client.wait_for(id)?))
 }
 
 fn wait(
@@ -136,7 +136,7 @@ fn wait(
     if context.form == Form::Json {
         record(context, client, id, submitted)?;
     }
-    Ok(exit_status(&client.wait_for(id)?))
+    Ok(ended(context, &client.wait_for(id)?))
 }
 
 fn record(

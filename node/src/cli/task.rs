@@ -10,6 +10,7 @@ use clap::builder::TypedValueParser as _;
 use crdt::fit::{HostPatterns, NoHosts};
 use crdt::task::{Arg, Environment, Needs, OnLost, OnPartition, TaskState};
 
+use super::Context;
 use super::life::{LifeOptions, is_secret, tell_withheld};
 use super::parse::{self, Cpus, Variable};
 use super::problem::Problem;
@@ -17,6 +18,7 @@ use super::turn::TurnOptions;
 use crate::api::wire::{Detail, DurableWord, Requirements, RunAs, TaskLine, TaskRequest};
 use crate::client::{Client, ClientError};
 use crate::config::amount;
+use crate::render::text::harmless;
 
 /// Needs, order and surroundings of a task. The short forms that GNU xargs uses otherwise are added for `submit` alone.
 #[derive(Debug, Default, clap::Args)]
@@ -217,7 +219,8 @@ impl TaskOptions {
         let mut resources = BTreeMap::new();
         for (name, milli) in &self.resource {
             if resources.insert(name.clone(), whole(*milli)).is_some() {
-                return Err(Problem::usage(format!("resource {name} is named twice")));
+                return Err(Problem::usage(format!("resource {name} is named twice"))
+                    .hint("say once how much of it"));
             }
         }
         Ok(Requirements {
@@ -409,6 +412,25 @@ pub(crate) fn exit_status(line: &TaskLine) -> u8 {
     }
 }
 
+/// Returns why a task did not end well, where its exit status tells less than that: `timeout`, `exit 127: no such program`.
+pub(crate) fn beyond_status(line: &TaskLine) -> Option<&str> {
+    let reason = line.reason.as_deref()?;
+    let told = ["exit ", "signal "].iter().any(|word| {
+        let number = reason.strip_prefix(word);
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    });
+    (line.state != TaskState::Success && !told).then_some(reason)
+}
+
+/// Tells a person what [`beyond_status`] has to tell of a task that was followed to its end, and returns its exit status.
+pub(crate) fn ended(context: &Context, line: &TaskLine) -> u8 {
+    if let Some(why) = beyond_status(line) {
+        let (id, state) = (&line.id, line.state);
+        context.remark(&harmless(&format!("aque: {id} is {state} ({why})")));
+    }
+    exit_status(line)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
@@ -471,6 +493,25 @@ pub(crate) mod tests {
             }),
             127
         );
+    }
+
+    #[test]
+    fn beyond_status_table() {
+        for (state, reason, told) in [
+            (TaskState::Error, Some("exit 3"), false),
+            (TaskState::Error, Some("signal 9"), false),
+            (TaskState::Error, Some("timeout"), true),
+            (TaskState::Error, Some("exit 127: no such program"), true),
+            (TaskState::Cancelled, Some("by ann"), true),
+            (TaskState::Success, Some("late"), false),
+            (TaskState::Error, None, false),
+        ] {
+            let line = TaskLine {
+                reason: reason.map(str::to_owned),
+                ..line("a-1", state)
+            };
+            assert_eq!(beyond_status(&line).is_some(), told, "{reason:?}");
+        }
     }
 
     #[test]

@@ -483,7 +483,7 @@ pub(crate) fn errno_text(errno: i32) -> String {
 fn program_text(program: &str, errno: i32) -> String {
     match errno {
         libc::ENOENT if program.contains('/') => {
-            "not found (neither it nor, for a script, its interpreter may be missing)".to_owned()
+            "not found (it is missing, or if it is a script, its interpreter)".to_owned()
         }
         libc::ENOENT => "not found in PATH".to_owned(),
         libc::EACCES => "not executable, or its directory may not be entered".to_owned(),
