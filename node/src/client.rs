@@ -133,6 +133,8 @@ pub struct Client {
     stream: BufReader<UnixStream>,
     socket: PathBuf,
     hello: Hello,
+    /// The tag of the node at the socket.
+    near: String,
     /// The beginning of a line whose end has not come yet.
     partial: Vec<u8>,
     /// By when that end comes.
@@ -242,6 +244,7 @@ impl Client {
             stream,
             socket: socket.to_owned(),
             hello,
+            near: String::new(),
             partial: Vec::new(),
             whole: Limit::Never,
             asked: 0,
@@ -257,6 +260,7 @@ impl Client {
                 "it speaks version {theirs} of the API, this program version {SCHEMA}"
             )));
         }
+        client.near.clone_from(&hello.tag);
         client.hello = hello;
         Ok(client)
     }
@@ -284,6 +288,12 @@ impl Client {
     #[must_use]
     pub fn hello(&self) -> &Hello {
         &self.hello
+    }
+
+    /// Returns the tag of this machine's host, whichever host answers.
+    #[must_use]
+    pub fn near(&self) -> &str {
+        &self.near
     }
 
     /// Asks a question that has one answer, and returns it.
@@ -921,6 +931,7 @@ mod tests {
             stream,
             socket: path,
             hello,
+            near: String::new(),
             partial: Vec::new(),
             whole: Limit::Never,
             asked: 0,

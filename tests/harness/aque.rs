@@ -70,12 +70,23 @@ impl Aque {
     /// Prepares `aque --node SOCKET ARGS…` for another user of this machine.
     #[must_use]
     pub fn by(guest: &Guest, socket: &Path, args: &[&str]) -> Self {
-        let mut aque = Self::of(&guest.aque(), socket, args);
-        guest.own(&mut aque.command);
+        Self::of(&guest.aque(), socket, args).owned_by(guest)
+    }
+
+    /// The same as [`Aque::beside`] for another user of this machine.
+    #[must_use]
+    pub fn beside_by(guest: &Guest, home: &Path, args: &[&str]) -> Self {
+        let mut aque = Self::bare(&guest.aque(), args);
+        aque.command.args(args).env("AQUE_DATA", home);
+        aque.owned_by(guest)
+    }
+
+    fn owned_by(mut self, guest: &Guest) -> Self {
+        guest.own(&mut self.command);
         let path = "/usr/local/bin:/usr/bin:/bin";
-        aque.command.current_dir("/").env("PATH", path);
-        aque.shown = format!("{}: {}", guest.user.name, aque.shown);
-        aque
+        self.command.current_dir("/").env("PATH", path);
+        self.shown = format!("{}: {}", guest.user.name, self.shown);
+        self
     }
 
     /// Prepares a line for a shell in which `aque` is the client, on the machine of a node that has its socket in this directory.

@@ -336,6 +336,12 @@ impl Node {
         Aque::beside(&self.home, args)
     }
 
+    /// The same by another user.
+    #[must_use]
+    pub fn aque_beside_by(&self, guest: &Guest, args: &[&str]) -> Aque {
+        Aque::beside_by(guest, &self.home, args)
+    }
+
     /// Calls the client, which must succeed, and returns what it printed.
     ///
     /// # Panics

@@ -2,7 +2,9 @@
 //! node's own questions.
 //!
 //! Whoever opens the stream first says in a line for whom ([`Preface`]); then all is as on a socket. Who that is, is the word of the
-//! host that opened it, a member of the mesh: it has looked at its own kernel's. So a client from afar has no rights but to look.
+//! host that opened it, a member of the mesh: it has looked at its own kernel's. It might as well submit a task of that user itself, which
+//! hosts would take at its word; so a client from afar may look, and do with that user's own tasks what could be done at home
+//! ([`Reach`]), but has none of the rights that come from being somebody on this host.
 
 use std::io;
 use std::time::Duration;
@@ -30,11 +32,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest name of a user, bytes.
 const USER_BYTES: usize = 64;
 
+/// From how far something may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// From anywhere: it changes nothing, and shows nothing of what tasks wrote or what lets a host in.
+    Looks,
+    /// From anywhere, in the name of those whose tasks it is about.
+    Owners,
+    /// On this host alone.
+    Here,
+}
+
 impl Call {
-    /// Says whether it changes nothing, and shows nothing of what tasks wrote or what lets a host in: what a client of another host
-    /// may ask.
+    /// Returns from how far it may be asked.
     #[must_use]
-    pub fn only_looks(&self) -> bool {
+    pub fn reach(&self) -> Reach {
         match self {
             Self::Status(_)
             | Self::Page(_)
@@ -46,7 +58,7 @@ impl Call {
             | Self::Settings {}
             | Self::Queues {}
             | Self::Stats {}
-            | Self::Doctor {} => true,
+            | Self::Doctor {} => Reach::Looks,
             Self::Submit(_)
             | Self::Output(_)
             | Self::Close { .. }
@@ -54,12 +66,11 @@ impl Call {
             | Self::Retry { .. }
             | Self::Edit { .. }
             | Self::Remove { .. }
-            | Self::Assign { .. }
             | Self::Hold { .. }
-            | Self::Release { .. }
-            | Self::Pass { .. }
-            | Self::Invite {}
-            | Self::Set { .. } => false,
+            | Self::Release { .. } => Reach::Owners,
+            Self::Assign { .. } | Self::Set { .. } | Self::Invite {} | Self::Pass { .. } => {
+                Reach::Here
+            }
         }
     }
 }

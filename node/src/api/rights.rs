@@ -2,7 +2,7 @@
 //! event loop looks at it before anything else.
 //!
 //! Who asks is the kernel's word, never a client's: nothing that a client sends names who it is. Of a client of another host it is
-//! that host's word, so it may only look (`passage`). A person may look at everything
+//! that host's word, and counts for that user's own tasks alone (`passage`). A person may look at everything
 //! but what other people's tasks write and read, and may do something to their own tasks alone. Root, and the user as whom the node
 //! runs, may do everything on that node's socket.
 
@@ -24,7 +24,7 @@ pub struct Caller {
     pub user: String,
     /// The group as which they came.
     gid: u32,
-    /// The host that says who they are, if that is not this one's kernel: then they may only look.
+    /// The host that says who they are, if that is not this one's kernel: then they are nobody here but in the name of their tasks.
     from: Option<String>,
 }
 
@@ -95,7 +95,7 @@ impl Caller {
     /// Says whether a task of `user` is theirs to do something with.
     #[must_use]
     pub fn may_touch(&self, user: &str) -> bool {
-        self.rules() || self.from.is_none() && self.user == user
+        self.rules() || !user.is_empty() && self.user == user
     }
 }
 
@@ -192,10 +192,14 @@ fn check_one(caller: &Caller, RunAs { user, group }: &RunAs) -> Result<(), Failu
     let is_root = caller.uid == 0;
     let user = user.as_ref().unwrap_or(&caller.user);
     if *user != caller.user && !is_root {
+        let hint = match caller.is_from_afar() {
+            true => "from another host nobody may name another user; leave --node out",
+            false => "only root may name another user",
+        };
         return Err(Failure {
             kind: FailureKind::Forbidden,
             message: format!("{} may not run tasks as {user}", caller.user),
-            hint: Some("only root may name another user".to_owned()),
+            hint: Some(hint.to_owned()),
         });
     }
     let known = User::named(user).map_err(unknown)?;
@@ -260,6 +264,17 @@ mod tests {
             assert!(nobody.may_touch("nobody") && !nobody.may_touch("ann"));
             assert!(!nobody.may_touch("root") && !nobody.may_touch(""));
         }
+    }
+
+    #[test]
+    fn from_afar_one_is_nobody_but_the_owner_of_ones_tasks() {
+        for user in ["root", "ann"] {
+            let caller = Caller::from_afar(user, "n1");
+            assert!(!caller.rules() && caller.may_touch(user));
+            assert!(!caller.may_touch("bob") && !caller.may_touch(""));
+        }
+        // The node itself.
+        assert!(!Caller::from_afar("", "n1").may_touch(""));
     }
 
     #[test]

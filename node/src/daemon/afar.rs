@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use crdt::fit::{ROOT, RunsAs};
 use crdt::ids::PeerId;
 use crdt::roster::MemberView;
+use crdt::settings::RootTasks;
 use net::{PeerKey, Stream};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::debug;
 
 use super::node::Node;
 use crate::api::answers::{Answers, Question};
-use crate::api::passage::{self, Passage};
+use crate::api::passage::{self, Passage, Reach};
 use crate::api::rights::Caller;
 use crate::api::wire::{Body, FailureKind};
+use crate::users::check_name;
 
 /// So many clients of other hosts are answered at one time.
 const GUESTS: usize = 100;
@@ -33,18 +36,50 @@ impl Door {
     }
 }
 
-/// Refuses what a client of another host may not ask.
-pub(super) fn admitted(question: Question) -> Option<Question> {
-    if !question.caller.is_from_afar() || question.call.only_looks() {
-        return Some(question);
-    }
-    let text = "from another host one may only look, and not at what tasks wrote";
-    let hint = Some("leave --node out: any node does it for the whole mesh");
-    question.answers.fail(FailureKind::Forbidden, text, hint);
-    None
-}
+/// What to do when something cannot be done from another host.
+const AT_HOME: &str = "leave --node out: any node does it for the whole mesh";
 
 impl Node {
+    /// Refuses what a client of another host may not ask, whoever they are there.
+    pub(super) fn within_reach(&self, question: Question) -> Option<Question> {
+        let caller = &question.caller;
+        if !caller.is_from_afar() {
+            return Some(question);
+        }
+        let why = match question.call.reach() {
+            Reach::Looks => None,
+            Reach::Owners => self.is_no_owner(&caller.user),
+            Reach::Here => {
+                Some("from another host one may do that to one's own tasks alone".into())
+            }
+        };
+        let Some(why) = why else {
+            return Some(question);
+        };
+        let failed = FailureKind::Forbidden;
+        question.answers.fail(failed, why, Some(AT_HOME));
+        None
+    }
+
+    /// Says why a user of another host may not do something to tasks here, if so: nobody may who could not at this node's own socket,
+    /// and root is another on each host unless the mesh says otherwise.
+    fn is_no_owner(&self, user: &str) -> Option<String> {
+        let own = self.hello().node;
+        let root_goes = self.replica.settings().root_tasks() == RootTasks::Anywhere;
+        match self.replica.runs_as() {
+            _ if check_name(user).is_err() => {
+                Some("from another host nobody without a name may do more than look".to_owned())
+            }
+            RunsAs::One(whose) if whose != user => Some(format!(
+                "from another host {whose} alone may do more than look at {own}, as whom it runs"
+            )),
+            RunsAs::One(_) | RunsAs::Anyone if user == ROOT && !root_goes => Some(format!(
+                "root of another host may only look at {own} ('aque settings set root-tasks anywhere' lets root do more)"
+            )),
+            RunsAs::One(_) | RunsAs::Anyone => None,
+        }
+    }
+
     /// Returns the host that is meant: the one called so by tag or name, or this one.
     ///
     /// # Errors

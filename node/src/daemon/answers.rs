@@ -8,7 +8,7 @@ use crdt::task::Wish;
 use net::PeerKey;
 use tracing::debug;
 
-use super::afar::{LOOK_NODES, admitted};
+use super::afar::LOOK_NODES;
 use super::node::Node;
 use super::output;
 use super::program::now;
@@ -69,7 +69,8 @@ impl Pending {
 
 impl Node {
     pub(super) fn answer(&mut self, question: Question) {
-        let Some(question) = admitted(question).and_then(|question| self.admitted(question)) else {
+        let within = self.within_reach(question);
+        let Some(question) = within.and_then(|question| self.admitted(question)) else {
             return;
         };
         let Question {

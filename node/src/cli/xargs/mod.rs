@@ -172,7 +172,7 @@ pub(crate) fn run(
     let mut client = context.connect()?;
     options.task.adopt(&mut client, &mut template)?;
     if options.open_tty {
-        terminal::lend(&mut template, &client.hello().tag)?;
+        terminal::lend(&mut template, client.near())?;
     }
     let input = open(options.arg_file.as_ref())?;
     let feeder = Feeder::new(
