@@ -326,6 +326,8 @@ pub enum Notice {
         host: Option<PeerId>,
         /// The highest epoch at which it was claimed.
         epoch: Epoch,
+        /// So many after it, by their ids, are in this state as well and were in the same before.
+        sleepers: u32,
     },
     /// A task that has ended was removed, or is there again after that.
     Sight {

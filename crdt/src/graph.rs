@@ -17,6 +17,8 @@ pub type TaskIx = u32;
 #[derive(Debug, Default)]
 pub struct Group {
     members: BTreeMap<u32, TaskIx>,
+    /// Members that stand for themselves and for those after them that sleep: how many they are in all.
+    sleepers: BTreeMap<u32, u32>,
     counts: [u32; 11],
     /// Of these: members that were removed.
     removed: [u32; 11],
@@ -57,15 +59,29 @@ impl Group {
         *count = count.saturating_sub(1);
     }
 
-    /// Returns the members in order.
+    /// Returns the members in order, without those that sleep.
     pub fn members(&self) -> impl Iterator<Item = TaskIx> + '_ {
         self.members.values().copied()
     }
 
-    /// Returns the member at a place.
+    /// Returns the member at a place, or the one that stands for it, and how far that is before it.
     #[must_use]
-    pub fn member(&self, index: u32) -> Option<TaskIx> {
-        self.members.get(&index).copied()
+    pub fn member(&self, index: u32) -> Option<(TaskIx, u32)> {
+        let (at, task) = self.members.range(..=index).next_back()?;
+        let before = index - at;
+        (before < self.stands_for(*at)).then_some((*task, before))
+    }
+
+    /// Returns the members that stand for others, which sleep.
+    pub fn sleepers(&self) -> impl Iterator<Item = TaskIx> + '_ {
+        self.sleepers
+            .keys()
+            .filter_map(|at| self.members.get(at).copied())
+    }
+
+    /// For how many the member at a place stands: itself, and those after it that sleep.
+    fn stands_for(&self, index: u32) -> u32 {
+        self.sleepers.get(&index).copied().unwrap_or(1)
     }
 
     /// Returns how many members have ended, and how many are known.
@@ -77,20 +93,30 @@ impl Group {
             .filter(|(state, _)| state.is_complete())
             .map(|(_, count)| count)
             .sum();
-        (ended, u32::try_from(self.members.len()).unwrap_or(u32::MAX))
+        (ended, self.counts.iter().sum())
     }
 
     fn advance(&mut self) -> Vec<TaskIx> {
         let mut freed = Vec::new();
         while self.window == 0 || self.released < self.next_but_for_window() {
-            let Some(member) = self.members.get(&self.released) else {
+            let Some((member, before)) = self.member(self.released) else {
                 break;
             };
-            freed.push(*member);
-            if self.ended.remove(&self.released) {
+            // Those that sleep are let when the one that stands for them is.
+            if before == 0 {
+                freed.push(member);
+            }
+            let end = self.released - before + self.stands_for(self.released - before);
+            let until = match self.window {
+                0 => end,
+                _ => end.min(self.next_but_for_window()),
+            };
+            let ended: Vec<u32> = self.ended.range(self.released..until).copied().collect();
+            for index in &ended {
+                self.ended.remove(index);
                 self.ended_before += 1;
             }
-            self.released += 1;
+            self.released = until;
         }
         freed
     }
@@ -112,19 +138,40 @@ impl Group {
         }
     }
 
-    /// Adds a member. Returns the members that the window lets run now.
-    pub fn add(&mut self, index: u32, window: u32, task: TaskIx) -> Vec<TaskIx> {
+    /// Adds a member that stands for so many, itself among them. Returns the members that the window lets run now.
+    pub fn add(&mut self, index: u32, count: u32, window: u32, task: TaskIx) -> Vec<TaskIx> {
         self.window = window;
         if self.members.insert(index, task).is_none() {
-            self.counts[TaskState::Creating as usize] += 1;
+            self.counts[TaskState::Creating as usize] += count;
+            if count > 1 {
+                self.sleepers.insert(index, count);
+            }
         }
         self.advance()
     }
 
-    /// Notes that a member went from one state to another. Returns the members that the window lets run now.
+    /// Notes that those for which a member stands are members of their own from now on, in the same state.
+    pub fn wake(&mut self, index: u32, others: impl Iterator<Item = TaskIx>) {
+        self.sleepers.remove(&index);
+        self.members.extend((index + 1..).zip(others));
+    }
+
+    /// Notes that a member, and those that sleep for which it stands, went from one state to another. Returns the members that
+    /// the window lets run now.
     pub fn moved(&mut self, index: u32, from: TaskState, to: TaskState) -> Vec<TaskIx> {
-        self.counts[from as usize] = self.counts[from as usize].saturating_sub(1);
-        self.counts[to as usize] += 1;
+        let count = self.stands_for(index);
+        self.counts[from as usize] = self.counts[from as usize].saturating_sub(count);
+        self.counts[to as usize] += count;
+        let mut freed = Vec::new();
+        if from.is_complete() != to.is_complete() {
+            for index in index..index + count {
+                freed.extend(self.ended_or_open(index, from, to));
+            }
+        }
+        freed
+    }
+
+    fn ended_or_open(&mut self, index: u32, from: TaskState, to: TaskState) -> Vec<TaskIx> {
         if to.is_complete() && !from.is_complete() {
             let ran_again = self.again.remove(&index);
             if !ran_again && index < self.released {
@@ -181,6 +228,13 @@ impl Graph {
         dependents.push(dependent);
     }
 
+    /// Says whether a task depends on one of so many, by their ids, from the first on.
+    #[must_use]
+    pub fn names_one_of(&self, first: TaskId, count: u32) -> bool {
+        let beyond = first.plus(count);
+        self.dependents.range(first..beyond).next().is_some()
+    }
+
     /// Returns the tasks that depend on another, for changes.
     pub fn dependents_mut(&mut self, dependency: TaskId) -> &mut [Dependent] {
         let dependents = self.dependents.get_mut(&dependency);
@@ -211,7 +265,7 @@ mod tests {
             let mut rng = fastrand::Rng::with_seed(u64::from(window));
             let mut freed = 0;
             for index in 0..40 {
-                running.extend(group.add(index, window, index));
+                running.extend(group.add(index, 1, window, index));
                 assert!(running.len() <= window as usize);
             }
             while !running.is_empty() {
@@ -230,7 +284,7 @@ mod tests {
     fn a_window_counts_those_that_run_again() {
         let mut group = Group::default();
         for index in 0..6 {
-            group.add(index, 2, index);
+            group.add(index, 1, 2, index);
         }
         let end =
             |group: &mut Group, index| group.moved(index, TaskState::Running, TaskState::Error);
@@ -244,7 +298,7 @@ mod tests {
         }
         assert_eq!(end(&mut group, 4), [0]);
         assert!(group.lets(0) && !group.lets(2));
-        assert_eq!(group.add(6, 2, 6), Vec::<TaskIx>::new());
+        assert_eq!(group.add(6, 1, 2, 6), Vec::<TaskIx>::new());
         assert_eq!(end(&mut group, 5), [0, 2]);
         assert!(group.lets(2) && !group.lets(3));
         assert_eq!(end(&mut group, 0), [2, 3]);
@@ -260,9 +314,46 @@ mod tests {
     #[test]
     fn members_may_arrive_in_any_order() {
         let mut group = Group::default();
-        assert_eq!(group.add(1, 1, 1), Vec::<TaskIx>::new());
-        assert_eq!(group.add(0, 1, 0), [0]);
+        assert_eq!(group.add(1, 1, 1, 1), Vec::<TaskIx>::new());
+        assert_eq!(group.add(0, 1, 1, 0), [0]);
         assert!(group.lets(0) && !group.lets(1));
         assert_eq!(group.moved(0, TaskState::Creating, TaskState::Error), [1]);
+    }
+
+    #[test]
+    fn those_that_sleep_count_as_if_they_were_awake() {
+        for (window, lets) in [(0, 4), (1, 1), (3, 3), (5, 4), (100, 4)] {
+            let mut group = Group::default();
+            let freed = group.add(0, 4, window, 0);
+            assert_eq!(freed, [0]);
+            assert_eq!(group.progress(), (0, 4));
+            assert_eq!(group.member(3), Some((0, 3)));
+            assert_eq!(group.member(4), None);
+            let let_in = (0..4).filter(|index| group.lets(*index)).count();
+            assert_eq!(let_in, lets, "window {window}");
+            group.add(4, 1, window, 9);
+            group.moved(0, TaskState::Creating, TaskState::Pending);
+            assert_eq!(group.counts()[TaskState::Pending as usize], 4);
+            group.wake(0, [1, 2, 3].into_iter());
+            assert_eq!(group.members().collect::<Vec<_>>(), [0, 1, 2, 3, 9]);
+            let mut running: Vec<u32> = (0..5).filter(|index| group.lets(*index)).collect();
+            while let Some(index) = running.pop() {
+                let freed = group.moved(index, TaskState::Pending, TaskState::Success);
+                running.extend(freed.iter().map(|ix| if *ix == 9 { 4 } else { *ix }));
+            }
+            assert_eq!(group.progress().0, 5, "window {window}");
+        }
+    }
+
+    #[test]
+    fn those_that_sleep_may_all_end_at_once() {
+        let mut group = Group::default();
+        group.add(0, 3, 1, 0);
+        group.add(3, 1, 1, 3);
+        group.moved(0, TaskState::Creating, TaskState::Blocked);
+        let freed = group.moved(0, TaskState::Blocked, TaskState::Cancelled);
+        assert_eq!(freed, [3]);
+        assert!(group.lets(3));
+        assert_eq!(group.progress(), (3, 4));
     }
 }

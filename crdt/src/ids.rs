@@ -85,6 +85,17 @@ pub struct TaskId {
     pub n: u64,
 }
 
+impl TaskId {
+    /// Returns the id so many after this one of the same peer.
+    #[must_use]
+    pub fn plus(self, many: u32) -> Self {
+        Self {
+            n: self.n.saturating_add(u64::from(many)),
+            ..self
+        }
+    }
+}
+
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.tag, self.n)

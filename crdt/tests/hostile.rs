@@ -132,7 +132,7 @@ impl Scene {
             durable: Durability::Local,
         });
         self.pass(Duration::from_millis(200));
-        let id = self.replica.newest().unwrap();
+        let id = self.replica.task_ids().last().unwrap();
         let author = self.replica.own_peer();
         (id, SegmentId { author, n: 0 })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crdt::event::{Links, NewTask};
 use crdt::ids::{Tag, TaskId};
 use crdt::places::Place;
-use crdt::task::{Arg, Membership, Needs, TaskSpec, Work};
+use crdt::task::{Arg, Elements, Membership, Needs, TaskSpec, Work};
 
 use crate::queue::HostIx;
 
@@ -208,6 +208,20 @@ impl Batch {
             });
             task.links.group = Some(0);
         }
+        batch
+    }
+
+    /// Returns a batch of an array of so many elements, of which `window` may run at once (0 = all).
+    #[must_use]
+    pub fn array(count: u32, window: u32, plan: Plan) -> Self {
+        let mut batch = Self::group(1, window, plan);
+        let work = Work::Group { size: Some(count) };
+        batch.0[0].spec.work = work;
+        batch.0[1].spec.options.elements = Some(Elements::Range {
+            first: 1,
+            step: 1,
+            count,
+        });
         batch
     }
 

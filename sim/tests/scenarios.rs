@@ -75,6 +75,13 @@ scenarios! {
     edited_on_both_sides_of_a_split
     edited_while_it_is_bid_for
     edited_through_crashes_and_a_split
+    each_element_runs_once
+    elements_sleep_until_something_happens_to_one
+    elements_end_in_their_sleep
+    an_element_is_waited_for
+    an_array_through_power_cuts_and_a_split
+    an_array_whose_committee_is_replaced
+    an_array_is_killed_and_run_again
     asked_again_under_a_key
     one_key_at_two_hosts_at_once
     one_key_on_both_sides_of_a_split

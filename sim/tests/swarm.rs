@@ -80,7 +80,8 @@ fn a_broken_history_shrinks() {
     let breaks = scenario::find_control("votes_not_durable")
         .expect("there is such a control")
         .breaks;
-    let seed = (0..100)
+    // An earlier one needs many tasks to be seen.
+    let seed = (9..100)
         .find(|seed| swarm::play_altered(*seed, None, breaks).is_broken())
         .expect("some seed sees the broken rule");
     let (budget, whole) = (1_000, swarm::draw(seed));

@@ -50,6 +50,7 @@ impl Replica {
 
     /// C1: bids at an epoch above every bid and vote seen. The caller has checked that nothing speaks against it.
     pub(super) fn bid(&mut self, ix: TaskIx) {
+        self.wake_those_behind(ix);
         let epoch = self.known(ix).registers.top().next();
         let task = &mut self.tasks[ix as usize];
         assert!(task.claim.is_none(), "a task is claimed once at a time");
@@ -98,6 +99,7 @@ impl Replica {
     /// Comes nearer to the top of a task whose epochs others have driven up: bids as far above as it may, and gives that up
     /// at once. It has no claim, so that is true.
     pub(super) fn climb(&mut self, ix: TaskIx) {
+        self.wake_those_behind(ix);
         let task = self.known(ix);
         assert!(
             task.claim.is_none(),

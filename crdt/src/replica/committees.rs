@@ -31,10 +31,10 @@ pub struct Stranded {
 }
 
 impl Replica {
-    pub(super) fn count_unfinished(&mut self, ix: TaskIx) {
+    pub(super) fn count_unfinished(&mut self, ix: TaskIx, count: u32) {
         let id = self.known(ix).segment;
         if let Some(segment) = self.segments.get_mut(&id) {
-            segment.unfinished += 1;
+            segment.unfinished += count;
             self.live.insert(id);
         }
     }
@@ -160,7 +160,9 @@ impl Replica {
         let committee = segment.committee.clone();
         let in_it = |tag: &&Tag| committee.contains(*tag);
         let sealed: Vec<Tag> = proposal.sealed.iter().filter(in_it).copied().collect();
-        let tasks: Vec<TaskIx> = segment.tasks.iter().flatten().copied().collect();
+        self.wake_segment(id);
+        let tasks = self.segments[&id].tasks.iter().flatten();
+        let tasks: Vec<TaskIx> = tasks.copied().collect();
         for ix in tasks {
             let now = self.now.mono;
             let task = &mut self.tasks[ix as usize];
@@ -504,10 +506,10 @@ impl Replica {
     /// Returns the members of the committee that decides a task's claims which are seen to be sealed.
     #[must_use]
     pub fn sealed(&self, id: TaskId) -> Vec<Tag> {
-        let Some(ix) = self.ids.get(&id) else {
+        let Some(ix) = self.find(id) else {
             return Vec::new();
         };
-        let segment = self.segment_of(*ix);
+        let segment = self.segment_of(ix);
         let members = segment.committee.iter().copied();
         members
             .filter(|member| segment.is_sealed(*member))
@@ -523,8 +525,8 @@ impl Replica {
     /// Returns which committee decides a task's claims.
     #[must_use]
     pub fn generation(&self, id: TaskId) -> Option<Generation> {
-        let ix = self.ids.get(&id)?;
-        Some(self.segment_of(*ix).generation)
+        let ix = self.find(id)?;
+        Some(self.segment_of(ix).generation)
     }
 
     /// The instant from which a committee counts as there.

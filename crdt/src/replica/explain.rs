@@ -123,7 +123,7 @@ impl Replica {
     /// Says why a task does not run on this host; `None` if it is not known here, or was removed.
     #[must_use]
     pub fn hindrance(&self, id: TaskId) -> Option<Hindrance> {
-        let ix = *self.ids.get(&id)?;
+        let ix = self.find(id)?;
         let task = self.known(ix);
         let spec = task.spec.as_deref().filter(|_| !task.removed)?;
         if matches!(spec.work, Work::Group { .. }) {
@@ -143,7 +143,7 @@ impl Replica {
     /// Says why a task would not run on another host, by what was heard of that last; `None` if nothing speaks against it.
     #[must_use]
     pub fn hindrance_at(&self, id: TaskId, member: &MemberView) -> Option<Hindrance> {
-        let ix = *self.ids.get(&id)?;
+        let ix = self.find(id)?;
         if let Some(misfit) = self.misfit_of(ix, member) {
             return Some(Hindrance::new(HindranceKind::Misfit, misfit.to_string()));
         }

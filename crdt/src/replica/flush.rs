@@ -41,7 +41,7 @@ pub(super) struct Staged {
     /// Change of the PN-counter of live claims.
     pub(super) live: i64,
     totals: BTreeMap<Total, i64>,
-    tasks: Vec<TaskIx>,
+    pub(super) tasks: Vec<TaskIx>,
 }
 
 impl Staged {
@@ -60,12 +60,12 @@ impl Staged {
             .sum();
         let mut specs = self.specs.into_iter().peekable();
         while let Some((first, spec)) = specs.next() {
-            let mut next = after(first, &spec);
+            let mut next = after(first, spec.places());
             let mut chunk = vec![spec];
             while chunk.len() < 64
                 && let Some((_, spec)) = specs.next_if(|(place, _)| *place == next)
             {
-                next = after(next, &spec);
+                next = after(next, spec.places());
                 chunk.push(spec);
             }
             entries.push(Entry::Specs(SpecChunk {
@@ -114,9 +114,9 @@ impl Staged {
     }
 }
 
-/// The place after those of a spec.
-fn after(place: u16, spec: &TaskSpec) -> u16 {
-    place + u16::try_from(spec.places()).expect("a spec has no more places than a segment")
+/// The place after so many from a place on.
+pub(super) fn after(place: u16, count: u32) -> u16 {
+    place + u16::try_from(count).expect("a spec has no more places than a segment")
 }
 
 /// What the disk is writing.
@@ -124,7 +124,7 @@ fn after(place: u16, spec: &TaskSpec) -> u16 {
 pub(super) struct Flight {
     token: PersistToken,
     own: Vec<(DocId, u32, Arc<[u8]>)>,
-    tasks: Vec<TaskIx>,
+    pub(super) tasks: Vec<TaskIx>,
     confirm: BTreeMap<(PeerId, DocId), u32>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::flush::after;
 use super::{Replica, Segment, Task, index};
 use crate::ballots::VoteRegister;
 use crate::entry::{Entry, SpecChunk};
@@ -11,7 +12,7 @@ use crate::ids::{DocId, PeerId, SegmentId, TaskId};
 use crate::ledger::Change;
 use crate::offences::Offence;
 use crate::registers::{BidRegister, Misfit, Registers};
-use crate::task::{TaskSpec, TaskState, Want, Wish, Work};
+use crate::task::{TaskSpec, Want, Wish, Work};
 use crate::time::Hlc;
 
 /// A stamp this far ahead of the own wall clock, milliseconds, moves no other task's stamps.
@@ -100,7 +101,7 @@ impl Replica {
             }
             Entry::Bids(bids) => {
                 for bid in bids {
-                    let ix = self.task_at(id, bid.index);
+                    let ix = self.one_at(id, bid.index);
                     let register = BidRegister {
                         epoch: bid.epoch,
                         gave_up: bid.gave_up,
@@ -113,7 +114,7 @@ impl Replica {
             }
             Entry::Votes(votes) => {
                 for vote in votes {
-                    let ix = self.task_at(id, vote.index);
+                    let ix = self.one_at(id, vote.index);
                     let register = VoteRegister {
                         epoch: vote.epoch,
                         claimant: vote.claimant,
@@ -135,7 +136,7 @@ impl Replica {
             }
             Entry::Outcomes(outcomes) => {
                 for at in outcomes {
-                    let ix = self.task_at(id, at.index);
+                    let ix = self.one_at(id, at.index);
                     let outcome = Arc::new(at.outcome);
                     let folded = self.registers(ix).fold_outcome(writer, at.epoch, outcome);
                     if self.fits(author, folded) {
@@ -152,14 +153,14 @@ impl Replica {
                 self.fits(author, folded);
             }
             Entry::Claim(place, mark) => {
-                let ix = self.task_at(id, place);
+                let ix = self.one_at(id, place);
                 let folded = self.registers(ix).fold_mark(writer, mark);
                 if self.fits(author, folded) {
                     self.dirty.insert(ix);
                 }
             }
             Entry::Want(place, want) => {
-                let ix = self.task_at(id, place);
+                let ix = self.one_at(id, place);
                 if want.stamp.wall_ms <= self.now.wall.0.saturating_add(AHEAD_MS) {
                     self.stamp = Hlc {
                         tag: 0,
@@ -194,37 +195,45 @@ impl Replica {
 
     /// Gives a spec to all the tasks that it stands for, from this place of a segment on. Returns the place after them.
     pub(super) fn give_places(&mut self, id: SegmentId, place: u16, spec: Arc<TaskSpec>) -> u16 {
+        let count = spec.places();
+        if self.may_sleep(id, place, &spec) {
+            let first = self.task_at(id, place);
+            self.give_spec(first, spec, 0, count);
+            self.put_to_sleep(first, count);
+            return after(place, count);
+        }
         let mut next = place;
-        for offset in 0..spec.places() {
+        for offset in 0..count {
             let ix = self.task_at(id, next);
-            self.give_spec(ix, Arc::clone(&spec), offset);
+            self.give_spec(ix, Arc::clone(&spec), offset, 1);
             next += 1;
         }
         next
     }
 
-    /// Gives a task its spec and links it to what it depends on.
-    fn give_spec(&mut self, ix: TaskIx, spec: Arc<TaskSpec>, offset: u32) {
+    /// Gives a task that stands for so many its spec, and links it to what it depends on.
+    fn give_spec(&mut self, ix: TaskIx, spec: Arc<TaskSpec>, offset: u32, count: u32) {
         let id = self.known(ix).id;
         if self.known(ix).spec.is_some() {
             return;
         }
         if id.tag == self.tag {
-            self.next_n = self.next_n.max(id.n + 1);
+            self.next_n = self.next_n.max(id.n + u64::from(count));
         }
         self.link(ix, &spec);
         self.note_key(id, &spec);
         if let Some(member) = spec.member_of {
             let group = self.graph.group_mut(member.group);
             let place = member.index.saturating_add(offset);
-            self.dirty.extend(group.add(place, member.window, ix));
+            self.dirty
+                .extend(group.add(place, count, member.window, ix));
             self.dirty.extend(self.ids.get(&member.group));
         }
         if matches!(spec.work, Work::Group { .. }) {
             self.graph.group_mut(id);
         }
         if matches!(spec.work, Work::Command { .. }) {
-            self.count_unfinished(ix);
+            self.count_unfinished(ix, count);
         }
         let now = self.now.mono;
         let task = &mut self.tasks[ix as usize];
@@ -248,6 +257,12 @@ impl Replica {
         }
     }
 
+    /// Returns the task at a place of a known segment, of which alone something was heard.
+    fn one_at(&mut self, segment: SegmentId, place: u16) -> TaskIx {
+        self.wake_place(segment, place);
+        self.task_at(segment, place)
+    }
+
     /// Returns the task at a place of a known segment, made if nothing of it was seen before.
     pub(super) fn task_at(&mut self, segment: SegmentId, place: u16) -> TaskIx {
         let fresh = index(self.tasks.len());
@@ -262,34 +277,27 @@ impl Replica {
         if let Some(ix) = known.tasks[slot] {
             return ix;
         }
+        if known.sleeps(place) {
+            self.wake_place(segment, place);
+            return self.task_at(segment, place);
+        }
         known.tasks[slot] = Some(fresh);
-        let registers = Registers::begin(known.generation, self.broken);
         let id = TaskId {
             tag: segment.author.tag(),
             n: known.first + u64::from(place),
         };
         self.ids.insert(id, fresh);
-        self.tasks.push(Task {
+        let task = Task::new(
             id,
             segment,
-            index: place,
-            spec: None,
-            stated: None,
-            offset: 0,
-            registers,
-            staged: 0,
-            voted: self.now.mono,
-            changed: self.now.mono,
-            state: TaskState::Creating,
-            reason: None,
-            complete: None,
-            claim: None,
-            unmet: 0,
-            doomed: None,
-            unfit: None,
-            wake: None,
-            active: false,
-            removed: false,
+            place,
+            known.generation,
+            self.broken,
+            self.now.mono,
+        );
+        self.tasks.push(Task {
+            line: (fresh, 0),
+            ..task
         });
         fresh
     }

@@ -234,13 +234,14 @@ impl Replica {
             return;
         }
         task.complete = None;
-        self.count_unfinished(ix);
+        self.count_unfinished(ix, 1);
         self.changed(ix);
     }
 
     /// Links a new task to what it depends on.
     pub(super) fn link(&mut self, ix: TaskIx, spec: &TaskSpec) {
         for (dependency, condition) in spec.dependencies() {
+            self.wake_one(dependency);
             let state = self.state_of(dependency);
             let met = state.is_some_and(|state| condition.is_met(state));
             let task = &mut self.tasks[ix as usize];
@@ -258,7 +259,7 @@ impl Replica {
     }
 
     fn state_of(&self, id: TaskId) -> Option<TaskState> {
-        self.ids.get(&id).map(|ix| self.known(*ix).state)
+        self.find(id).map(|ix| self.known(ix).state)
     }
 
     /// Tells those that depend on a task what has become of it: it ended, or what it had ended as does not count any more. Then

@@ -154,7 +154,7 @@ impl Replica {
             on_the_way.extend(next.filter(|next| seen.insert(*next)));
         }
         while let Some(id) = known.pop() {
-            let Some(ix) = self.ids.get(&id).copied() else {
+            let Some((ix, after)) = self.find_from(id) else {
                 continue;
             };
             let task = self.known(ix);
@@ -177,7 +177,7 @@ impl Replica {
             }
             if let Some(member) = task.is_member_of().filter(|of| of.window > 0) {
                 let is_before =
-                    member.group == group && index.is_some_and(|own| member.index < own);
+                    member.group == group && index.is_some_and(|own| member.index + after < own);
                 if !is_before {
                     return Err(open(member.group));
                 }

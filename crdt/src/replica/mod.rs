@@ -5,7 +5,7 @@
 //! 2. durable first: no frame or reply shows a change of ours before its `Persisted` came back;
 //! 3. truth by sync: a pushed change is a hint that may be lost; the exchange of digests alone brings replicas together.
 //!
-//! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `react` (what a touched task makes this node do),
+//! Reading order: `mod` (state, dispatch), `fold` (documents to tasks), `sleepers` (elements of arrays that nothing has happened to), `react` (what a touched task makes this node do),
 //! `claims` (bids, holds, runs), `resume` (those of an earlier start), `life` (when it may start, and when a run is too long), `places` (what it needs of file systems), `committees` (their
 //! replacement), `queues` (settings of the mesh, named queues), `edits` (what tasks are to be otherwise), `removal` (tasks that nobody is to see any more), `flush` (writing),
 //! `gossip` (frames), `people` (submissions, wishes), `keyed` (submissions with a key), `links` (what a submission may name), `presence`, `views`, `outlook` (why a task waits), `explain` (why it does not run on this host).
@@ -28,6 +28,7 @@ mod queues;
 mod react;
 mod removal;
 mod resume;
+mod sleepers;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -102,6 +103,8 @@ struct Task {
     active: bool,
     /// Nobody is to see it any more.
     removed: bool,
+    /// The order in which tasks became known here, the elements of an array in their own.
+    line: (TaskIx, u32),
 }
 
 /// That a host could not start a task.
@@ -115,6 +118,40 @@ struct Unfit {
 }
 
 impl Task {
+    /// Returns a task of which nothing is known yet but its place.
+    fn new(
+        id: TaskId,
+        segment: SegmentId,
+        index: u16,
+        generation: Generation,
+        broken: Option<Sabotage>,
+        now: Mono,
+    ) -> Self {
+        Self {
+            id,
+            segment,
+            index,
+            spec: None,
+            stated: None,
+            offset: 0,
+            registers: Registers::begin(generation, broken),
+            staged: 0,
+            voted: now,
+            changed: now,
+            state: TaskState::Creating,
+            reason: None,
+            complete: None,
+            claim: None,
+            unmet: 0,
+            doomed: None,
+            unfit: None,
+            wake: None,
+            active: false,
+            removed: false,
+            line: (0, 0),
+        }
+    }
+
     fn is_member_of(&self) -> Option<Membership> {
         let member = self.spec.as_ref()?.member_of?;
         Some(Membership {
@@ -167,7 +204,10 @@ struct Segment {
     /// Commands without an outcome.
     unfinished: u32,
     first: u64,
+    /// By their places; none: it sleeps, or nothing of it has arrived.
     tasks: Vec<Option<TaskIx>>,
+    /// The places of tasks that stand for those after them, and for how many, themselves among them.
+    sleepers: BTreeMap<u16, u16>,
     environments: BTreeMap<Digest, Arc<Environment>>,
     /// Own changes in it when this process started: acks before that do not count (rule R4).
     boot_count: u32,
@@ -191,6 +231,7 @@ impl Segment {
             unfinished: 0,
             first: header.first,
             tasks: Vec::new(),
+            sleepers: BTreeMap::new(),
             environments: BTreeMap::new(),
             boot_count: 0,
             own_live: 0,
@@ -200,6 +241,12 @@ impl Segment {
     /// What is said about the replacement of the present committee.
     fn replacement(&self) -> Option<&Replacement> {
         self.replacements.get(&self.generation)
+    }
+
+    /// Says whether somebody else stands for the task at a place.
+    fn sleeps(&self, place: u16) -> bool {
+        let before = self.sleepers.range(..place).next_back();
+        before.is_some_and(|(first, count)| place - first < *count)
     }
 
     /// Says whether this member of the present committee votes and answers no more.
@@ -270,6 +317,8 @@ pub struct Replica {
 
     tasks: Vec<Task>,
     ids: BTreeMap<TaskId, TaskIx>,
+    /// Those that stand for others, which sleep.
+    sleeping: BTreeMap<TaskId, TaskIx>,
     /// The tasks of each key.
     keyed: BTreeMap<keyed::Owned, BTreeSet<keyed::Age>>,
     segments: BTreeMap<SegmentId, Segment>,
@@ -374,6 +423,7 @@ impl Replica {
             ahead_in_queue: BTreeMap::new(),
             tasks: Vec::new(),
             ids: BTreeMap::new(),
+            sleeping: BTreeMap::new(),
             keyed: BTreeMap::new(),
             segments: BTreeMap::new(),
             live: BTreeSet::new(),

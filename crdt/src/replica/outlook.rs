@@ -359,7 +359,7 @@ impl Replica {
             return None;
         }
         let unmet = spec.dependencies().filter(|(id, condition)| {
-            let state = self.ids.get(id).map(|ix| self.known(*ix).state);
+            let state = self.find(*id).map(|ix| self.known(ix).state);
             !state.is_some_and(|state| condition.is_met(state))
         });
         let unmet: Vec<(TaskId, Condition)> = unmet.collect();
@@ -400,7 +400,7 @@ impl Replica {
     /// Where a task's input is, if that host is not heard of.
     fn lacks_input(&self, spec: &TaskSpec) -> Option<Delay> {
         let source = spec.options.pipe_from?;
-        let read = self.known(*self.ids.get(&source)?);
+        let read = self.known(self.find(source)?);
         let outcome = read.complete.as_ref()?;
         outcome.report?.stdout.digest?;
         let tag = outcome.origin.1;

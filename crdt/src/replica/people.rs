@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::keyed::key_problem;
 use super::links::Tangle;
-use super::{Replica, SEGMENT_TASKS, Segment, Timer, index};
+use super::{Replica, SEGMENT_TASKS, Segment, Timer};
 use crate::entry::{Entry, Header};
 use crate::event::{Durability, NewTask, Output, Refusal, Reply, Token};
 use crate::fit::HostPatterns;
@@ -262,13 +262,15 @@ impl Replica {
                 .push(entry);
         }
         let (spec, left) = split_for(spec, u32::from(SEGMENT_TASKS - place));
+        let next = self.give_places(segment, place, Arc::new(spec.clone()));
         let ix = self.task_at(segment, place);
-        self.stage(ix).specs.insert(place, spec.clone());
-        let next = self.give_places(segment, place, Arc::new(spec));
-        // The other elements, too, are bid for when they are durable, in their order.
-        for place in place + 1..next {
-            let ix = self.task_at(segment, place);
-            self.stage(ix);
+        self.stage(ix).specs.insert(place, spec);
+        if self.stands_for(ix) == 1 {
+            // The other elements, too, are bid for when they are durable, in their order.
+            for place in place + 1..next {
+                let ix = self.task_at(segment, place);
+                self.stage(ix);
+            }
         }
         (self.known(ix).id, segment, left)
     }
@@ -339,6 +341,12 @@ impl Replica {
             return self.reply(token, Reply::Refused(Refusal::Unknown(*id)));
         }
         let (mut ended, mut flush) = (Vec::new(), 0);
+        for id in tasks {
+            self.wake_one(*id);
+            if !is_of_group_alone(wish) {
+                self.wake_group(*id);
+            }
+        }
         for ix in self.meant_by(tasks, wish) {
             let task = self.known(ix);
             if let Wish::Edit(edits) = wish
@@ -369,8 +377,7 @@ impl Replica {
         let mut meant = Vec::new();
         for id in tasks {
             let group = self.graph.group(*id);
-            let alone = matches!(wish, Wish::Close { .. } | Wish::Edit(_));
-            let members = group.filter(|_| !alone);
+            let members = group.filter(|_| !is_of_group_alone(wish));
             meant.extend(members.into_iter().flat_map(Group::members));
             if members.is_none() || wish.about() == About::Removal {
                 meant.extend(self.ids.get(id));
@@ -497,11 +504,11 @@ impl Replica {
         let small = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
         (small(copies), small(committee.len()))
     }
+}
 
-    /// Returns the newest task taken here.
-    pub(super) fn newest_ix(&self) -> Option<TaskIx> {
-        self.tasks.len().checked_sub(1).map(index)
-    }
+/// Says whether a wish about a group is none about its members.
+fn is_of_group_alone(wish: &Wish) -> bool {
+    matches!(wish, Wish::Close { .. } | Wish::Edit(_))
 }
 
 /// Says whether a committee chosen earlier still serves: as large as one chosen now, with a living majority.

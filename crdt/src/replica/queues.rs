@@ -102,10 +102,10 @@ impl Replica {
         }
         let segments = self.live.iter().map(|id| &self.segments[id]);
         let tasks = segments.flat_map(|segment| segment.tasks.iter().flatten());
-        for task in tasks.map(|ix| self.known(*ix)) {
+        for (task, count) in tasks.map(|ix| (self.known(*ix), self.stands_for(*ix))) {
             let ends = task.state.is_complete() || matches!(task.state, TaskState::Creating);
             if let Some(spec) = task.spec.as_deref().filter(|_| !ends && !task.is_group()) {
-                *open.entry(&spec.options.queue).or_default() += 1;
+                *open.entry(&spec.options.queue).or_default() += count as usize;
             }
         }
         open.into_iter()

@@ -255,10 +255,11 @@ impl Replica {
         };
         let epoch = task.registers.top().next();
         let id = task.id;
+        let age = u64::from(task.line.0) << 32 | u64::from(task.line.1);
         let place = self.place(id, epoch);
         let (class, urgency) = self.class(ix, &spec);
         self.schedule
-            .offer_task(ix, id, class, urgency, (place, u64::from(ix)));
+            .offer_task(ix, id, class, urgency, (place, age));
     }
 
     /// This host's place among the living for a task at an epoch, from 0.
@@ -450,6 +451,7 @@ impl Replica {
             reason,
             host,
             epoch,
+            sleepers: self.stands_for(ix) - 1,
         }));
         if from == state {
             return;

@@ -18,12 +18,12 @@ impl Replica {
     /// Says whether a task is known here and was removed.
     #[must_use]
     pub fn is_removed(&self, id: TaskId) -> bool {
-        self.ids.get(&id).is_some_and(|ix| self.known(*ix).removed)
+        self.find(id).is_some_and(|ix| self.known(ix).removed)
     }
 
     /// Says whether a person may name a task: it is known, and was not removed.
     pub(super) fn is_shown(&self, id: TaskId) -> bool {
-        self.ids.get(&id).is_some_and(|ix| !self.known(*ix).removed)
+        self.find(id).is_some_and(|ix| !self.known(ix).removed)
     }
 
     /// Says whether a task has ended for all that is known here: with an outcome that is committed, for want of a dependency, or as a

@@ -16,7 +16,7 @@ use crate::ledger::LedgerStats;
 use crate::offences::Offences;
 use crate::registers::BidRegister;
 use crate::task::{
-    Membership, Outcome, OutcomeDigest, TaskSpec, TaskState, TaskView, Verdict, Work,
+    Element, Membership, Outcome, OutcomeDigest, TaskSpec, TaskState, TaskView, Verdict, Work,
 };
 use crate::time::Wall;
 
@@ -40,6 +40,8 @@ macro_rules! counters {
 counters! {
     /// Tasks taken from people.
     submitted,
+    /// Elements of arrays that were woken.
+    woken,
     /// Submissions whose key had a task already.
     submitted_again,
     /// Tasks looked at, for whatever happened.
@@ -148,11 +150,13 @@ pub struct Glance<'a> {
     ix: TaskIx,
     task: &'a Task,
     spec: &'a Arc<TaskSpec>,
+    /// How far it stands behind the task that stands for it.
+    after: u32,
 }
 
 impl fmt::Debug for Glance<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Glance").field(&self.task.id).finish()
+        f.debug_tuple("Glance").field(&self.id()).finish()
     }
 }
 
@@ -160,14 +164,14 @@ impl<'a> Glance<'a> {
     /// Returns which task it is.
     #[must_use]
     pub fn id(&self) -> TaskId {
-        self.task.id
+        self.task.id.plus(self.after)
     }
 
     /// Returns its id as people type it: `TAG-N`, or `TAG-N.I` for an element of an array.
     #[must_use]
     pub fn label(&self) -> String {
         let array = self.member_of().map(|member| member.group);
-        let element = self.task.element().zip(array);
+        let element = self.element().zip(array);
         element.map_or_else(
             || self.id().to_string(),
             |(element, array)| element.label(array),
@@ -195,7 +199,26 @@ impl<'a> Glance<'a> {
     /// Returns the group that it belongs to, and its place there.
     #[must_use]
     pub fn member_of(&self) -> Option<Membership> {
-        self.task.is_member_of()
+        let member = self.task.is_member_of()?;
+        Some(Membership {
+            index: member.index.saturating_add(self.after),
+            ..member
+        })
+    }
+
+    /// Returns for how many it stands: itself, and elements of an array after it that sleep.
+    #[must_use]
+    pub fn stands_for(&self) -> u32 {
+        match self.after {
+            0 => self.replica.stands_for(self.ix),
+            1.. => 1,
+        }
+    }
+
+    /// Returns which task of an array it is.
+    fn element(&self) -> Option<Element> {
+        let elements = self.spec.options.elements.as_ref()?;
+        elements.at(self.task.offset + self.after)
     }
 
     /// Returns the host that holds or held it last.
@@ -242,7 +265,7 @@ impl<'a> Glance<'a> {
             id: self.id(),
             spec: Arc::clone(self.spec),
             member_of: self.member_of(),
-            element: self.task.element(),
+            element: self.element(),
             state: self.state(),
             reason: self.task.reason.clone(),
             progress: self.progress(),
@@ -272,16 +295,30 @@ impl Replica {
     /// Returns every task whose spec is here and that was not removed, in order of their ids.
     pub fn task_ids(&self) -> impl Iterator<Item = TaskId> + '_ {
         let shown = |ix: TaskIx| self.known(ix).spec.is_some() && !self.known(ix).removed;
-        self.ids
-            .iter()
-            .filter(move |(_, ix)| shown(**ix))
-            .map(|(id, _)| *id)
+        self.all_known()
+            .filter(move |(_, ix, _)| shown(*ix))
+            .map(|(id, ..)| id)
+    }
+
+    /// Every task in order of their ids, with the one that stands for it and how far that is before it.
+    fn all_known(&self) -> impl Iterator<Item = (TaskId, TaskIx, u32)> + '_ {
+        self.ids.iter().flat_map(|(id, ix)| self.those_of(*id, *ix))
+    }
+
+    /// A task and those for which it stands.
+    fn those_of(
+        &self,
+        id: TaskId,
+        ix: TaskIx,
+    ) -> impl DoubleEndedIterator<Item = (TaskId, TaskIx, u32)> + use<> {
+        (0..self.stands_for(ix)).map(move |after| (id.plus(after), ix, after))
     }
 
     /// Returns the ids of tasks taken by one host, from the newest to the oldest.
     pub fn tasks_of(&self, tag: Tag) -> impl Iterator<Item = TaskId> + '_ {
         let range = TaskId { tag, n: 0 }..=TaskId { tag, n: u64::MAX };
-        self.ids.range(range).rev().map(|(id, _)| *id)
+        let known = self.ids.range(range).rev();
+        known.flat_map(|(id, ix)| self.those_of(*id, *ix).rev().map(|(id, ..)| id))
     }
 
     /// Returns the members of a group that were not removed, in the order of input.
@@ -289,7 +326,8 @@ impl Replica {
     pub fn tasks_of_group(&self, id: TaskId) -> Vec<TaskId> {
         let members = self.graph.group(id).into_iter().flat_map(Group::members);
         let shown = members.filter(|ix| !self.known(*ix).removed);
-        shown.map(|ix| self.known(ix).id).collect()
+        let all = shown.flat_map(|ix| self.those_of(self.known(ix).id, ix));
+        all.map(|(id, ..)| id).collect()
     }
 
     /// Returns the task of an array with this index, as people count.
@@ -300,16 +338,17 @@ impl Replica {
         let elements = head.spec.as_ref()?.options.elements.as_ref()?;
         let (first, step) = elements.stride();
         let place = index.checked_sub(first)?.checked_div(step)?;
-        let task = self.known(group.member(place)?);
+        let (ix, after) = group.member(place)?;
+        let task = self.glance_at(ix, after)?;
         let is_it = task.element().is_some_and(|element| element.index == index);
-        is_it.then_some(task.id)
+        is_it.then_some(task.id())
     }
 
     /// Returns tasks and all that stands behind them and has not ended; see [`Replica::behind`].
     #[must_use]
     pub fn family(&self, roots: &[TaskId]) -> Vec<TaskId> {
         let open = |id: &TaskId| {
-            let state = self.ids.get(id).map(|ix| self.known(*ix).state);
+            let state = self.find(*id).map(|ix| self.known(ix).state);
             roots.contains(id) || state.is_some_and(|state| !state.is_complete())
         };
         let mut family = self.behind(roots);
@@ -322,14 +361,14 @@ impl Replica {
     #[must_use]
     pub fn behind(&self, roots: &[TaskId]) -> Vec<TaskId> {
         let mut behind = BTreeMap::<TaskId, Vec<TaskId>>::new();
-        for (id, ix) in &self.ids {
-            let Some(spec) = &self.known(*ix).spec else {
+        for (id, ix, _) in self.all_known() {
+            let Some(spec) = &self.known(ix).spec else {
                 continue;
             };
             let dependencies = spec.dependencies().map(|(of, _)| of);
             let group = spec.member_of.map(|member| member.group);
             for before in dependencies.chain(group).chain(spec.options.parent) {
-                behind.entry(before).or_default().push(*id);
+                behind.entry(before).or_default().push(id);
             }
         }
         let mut found: BTreeSet<TaskId> = roots.iter().copied().collect();
@@ -353,23 +392,31 @@ impl Replica {
     /// Returns the same also of a task that was removed: for those that still have to do with it.
     #[must_use]
     pub fn known_task(&self, id: TaskId) -> Option<TaskView> {
-        self.glance_at(*self.ids.get(&id)?).map(|task| task.view())
+        let (ix, after) = self.find_from(id)?;
+        self.glance_at(ix, after).map(|task| task.view())
     }
 
     /// Returns a task to be looked at; `None` if its spec is not here, or it was removed.
     #[must_use]
     pub fn glance(&self, id: TaskId) -> Option<Glance<'_>> {
-        let ix = *self.ids.get(&id)?;
-        self.glance_at(ix).filter(|task| !task.task.removed)
+        let (ix, after) = self.find_from(id)?;
+        self.glance_at(ix, after).filter(|task| !task.task.removed)
     }
 
     /// Returns every task whose spec is here and that was not removed, in order of their ids.
     pub fn glances(&self) -> impl Iterator<Item = Glance<'_>> + '_ {
-        let known = self.ids.values().filter_map(|ix| self.glance_at(*ix));
+        let known = self.all_known();
+        let known = known.filter_map(|(_, ix, after)| self.glance_at(ix, after));
         known.filter(|task| !task.task.removed)
     }
 
-    fn glance_at(&self, ix: TaskIx) -> Option<Glance<'_>> {
+    /// Returns the same without elements of arrays that sleep: those that stand for them stand for them.
+    pub fn heads(&self) -> impl Iterator<Item = Glance<'_>> + '_ {
+        let known = self.ids.values().filter_map(|ix| self.glance_at(*ix, 0));
+        known.filter(|task| !task.task.removed)
+    }
+
+    fn glance_at(&self, ix: TaskIx, after: u32) -> Option<Glance<'_>> {
         let task = self.known(ix);
         let spec = task.spec.as_ref()?;
         Some(Glance {
@@ -377,6 +424,7 @@ impl Replica {
             ix,
             task,
             spec,
+            after,
         })
     }
 
@@ -428,18 +476,16 @@ impl Replica {
     /// Returns the committee that decides a task's claims.
     #[must_use]
     pub fn committee(&self, id: TaskId) -> Option<Vec<PeerId>> {
-        self.ids
-            .get(&id)
-            .map(|ix| self.segment_of(*ix).peers.clone())
+        self.find(id).map(|ix| self.segment_of(ix).peers.clone())
     }
 
     /// Returns the votes on a task as seen here.
     #[must_use]
     pub fn votes(&self, id: TaskId) -> Vec<(Tag, Vote)> {
-        let Some(ix) = self.ids.get(&id) else {
+        let Some(ix) = self.find(id) else {
             return Vec::new();
         };
-        let task = self.known(*ix);
+        let task = self.known(ix);
         let entry = |vote: VoteRegister| Vote {
             index: task.index,
             generation: task.registers.generation(),
@@ -456,7 +502,7 @@ impl Replica {
     /// Returns the outcomes of a task that a person made void, as far as that is heard of here.
     #[must_use]
     pub fn void_outcomes(&self, id: TaskId) -> Vec<OutcomeDigest> {
-        let task = self.ids.get(&id).map(|ix| self.known(*ix));
+        let task = self.find(id).map(|ix| self.known(ix));
         task.into_iter()
             .flat_map(|task| task.registers.void())
             .collect()
@@ -465,18 +511,18 @@ impl Replica {
     /// Returns this node's own bid on a task, if it ever made one.
     #[must_use]
     pub fn own_bid(&self, id: TaskId) -> Option<BidRegister> {
-        let ix = *self.ids.get(&id)?;
+        let ix = self.find(id)?;
         self.known(ix).registers.bid(self.tag)
     }
 
     /// Returns a task's registers, a line each, for people.
     #[must_use]
     pub fn explain_registers(&self, id: TaskId) -> Vec<String> {
-        let Some(ix) = self.ids.get(&id) else {
+        let Some(ix) = self.find(id) else {
             return Vec::new();
         };
-        let registers = &self.known(*ix).registers;
-        let mut lines = self.explain_committee(*ix);
+        let registers = &self.known(ix).registers;
+        let mut lines = self.explain_committee(ix);
         lines.extend(registers.edits().map(|(_, by)| format!("edited by {by}")));
         for (tag, bid) in registers.bids() {
             let gone = if bid.gave_up { ", given up" } else { "" };
@@ -505,21 +551,15 @@ impl Replica {
     /// Returns every claim of a task that got a vote, in order. Reads its whole segment again: for a person's question.
     #[must_use]
     pub fn attempts(&self, id: TaskId) -> Vec<Attempt> {
-        let Some(ix) = self.ids.get(&id) else {
+        let Some(ix) = self.find(id) else {
             return Vec::new();
         };
-        let task = self.known(*ix);
+        let task = self.known(ix);
         let mut statements = Statements::default();
         for (author, entry) in self.ledger.entries(DocId::Segment(task.segment)) {
             statements.take(author.tag(), task.index, entry);
         }
-        statements.attempts(self.segment_of(*ix).committee.len())
-    }
-
-    /// Returns the newest task known here.
-    #[must_use]
-    pub fn newest(&self) -> Option<TaskId> {
-        self.newest_ix().map(|ix| self.known(ix).id)
+        statements.attempts(self.segment_of(ix).committee.len())
     }
 
     /// Returns what this replica has counted since its start.
@@ -632,8 +672,8 @@ impl Replica {
                 .update(format!("{doc:?}").as_bytes())
                 .update(&self.ledger.heads(doc));
         }
-        for (id, ix) in &self.ids {
-            let task = &self.tasks[*ix as usize];
+        for (id, ix, _) in self.all_known() {
+            let task = self.known(ix);
             let outcome = task.complete.as_ref().map(|outcome| outcome.digest());
             let sight = if task.removed { " removed" } else { "" };
             if let Some(edited) = task.spec.as_ref().filter(|_| task.stated.is_some()) {

@@ -18,7 +18,7 @@ use crate::render::text::command as as_typed;
 const REQUEST_ELEMENTS: u32 = 1 << 16;
 /// The most bytes of entries in one request: far below the longest line of the API, even where JSON escapes each byte.
 const REQUEST_BYTES: usize = 1 << 20;
-/// The most elements of an array. A guess: each has its registers on every host, some hundred bytes.
+/// The most elements of an array. A guess: once it has begun, each has its registers on every host, a kilobyte.
 const MOST: u32 = 1_000_000;
 /// The longest text of entries that is read, bytes.
 const MOST_BYTES: u64 = 256 << 20;

@@ -52,15 +52,24 @@ impl Node {
         let named: BTreeSet<TaskId> = chosen.into_iter().collect();
         let of_caller = |task: &Glance<'_>| which.all_users || task.spec().user == caller.user;
         let all = || replica.glances().filter(of_caller);
+        let alone = |task| (task, 1);
         match (query.tree, which.is_empty()) {
-            (Some(tree), true) => Ok(Listed::tree(replica, &named, all(), tree)),
+            (Some(Tree::Closed), true) => {
+                let heads = replica.heads().filter(of_caller);
+                let heads = heads.map(|task| (task, task.stands_for()));
+                Ok(Listed::tree(replica, &named, heads, Tree::Closed))
+            }
+            (Some(tree), true) => Ok(Listed::tree(replica, &named, all().map(alone), tree)),
             (Some(tree), false) => {
                 let below = below(replica, &named);
                 let tasks = below.iter().filter_map(|id| replica.glance(*id));
-                Ok(Listed::tree(replica, &named, tasks, tree))
+                Ok(Listed::tree(replica, &named, tasks.map(alone), tree))
             }
             (None, true) if query.flat => Ok(Listed::of(all().filter(|task| !is_group(task)))),
-            (None, true) => Ok(Listed::of(all().filter(|task| task.member_of().is_none()))),
+            (None, true) => {
+                let heads = replica.heads().filter(of_caller);
+                Ok(Listed::of(heads.filter(|task| task.member_of().is_none())))
+            }
             (None, false) if query.flat => {
                 let opened = named.iter().flat_map(|id| opened(replica, *id));
                 Ok(Listed::from(opened.collect::<Vec<_>>()))
@@ -93,10 +102,11 @@ impl Listed {
         Self::from(tasks.map(|task| task.id()).collect::<Vec<_>>())
     }
 
+    /// `tasks` with how many each stands for.
     fn tree<'a>(
         replica: &'a Replica,
         named: &BTreeSet<TaskId>,
-        tasks: impl Iterator<Item = Glance<'a>>,
+        tasks: impl Iterator<Item = (Glance<'a>, u32)>,
         tree: Tree,
     ) -> Self {
         let mut closed = Closed {
@@ -105,7 +115,7 @@ impl Listed {
             known: BTreeMap::new(),
         };
         let mut listed = Self::default();
-        for task in tasks {
+        for (task, alike) in tasks {
             let group = match tree {
                 Tree::Open => None,
                 Tree::Closed => closed.around(task.id()),
@@ -118,7 +128,7 @@ impl Listed {
             let counted = task.member_of().is_some_and(|member| member.group == group);
             if !counted && !is_group(&task) {
                 let counts = listed.below.entry(group).or_default();
-                *counts.entry(task.state().name().to_owned()).or_default() += 1;
+                *counts.entry(task.state().name().to_owned()).or_default() += alike;
             }
         }
         listed

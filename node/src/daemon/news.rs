@@ -194,12 +194,15 @@ impl News {
                 reason,
                 host,
                 epoch,
-            } => self.add(What::Task {
-                id: *id,
-                state: *state,
-                reason: reason.clone(),
-                host: *host,
-                epoch: *epoch,
+                sleepers,
+            } => (0..=*sleepers).for_each(|after| {
+                self.add(What::Task {
+                    id: id.plus(after),
+                    state: *state,
+                    reason: reason.clone(),
+                    host: *host,
+                    epoch: *epoch,
+                });
             }),
             Notice::Sight { id, label, removed } => {
                 // What is there again is in another state, which is told.
@@ -644,6 +647,7 @@ mod tests {
                 reason: None,
                 host: None,
                 epoch: Epoch(1),
+                sleepers: 0,
             });
         }
 

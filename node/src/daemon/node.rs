@@ -510,12 +510,18 @@ impl Node {
         self.news.note(&notice);
         match notice {
             Notice::Task {
-                id, state, reason, ..
+                id,
+                state,
+                reason,
+                sleepers,
+                ..
             } => {
-                debug!(task = %id, %state, reason, "task changed");
-                self.waits.task_changed(&self.replica, id, state);
-                self.boards.task_changed(id);
-                self.task_moved(id);
+                debug!(task = %id, %state, reason, sleepers, "task changed");
+                for id in (0..=sleepers).map(|after| id.plus(after)) {
+                    self.waits.task_changed(&self.replica, id, state);
+                    self.boards.task_changed(id);
+                    self.task_moved(id);
+                }
             }
             Notice::Sight { id, removed, .. } => {
                 debug!(task = %id, removed, "task removed, or there again");

@@ -3,6 +3,7 @@
 //! A script says what must have happened on the way (`Missed` otherwise), so that no scenario passes because nothing happened.
 //! Negative controls play a directed scenario with one rule broken, and again unbroken: the first must be caught, the second not.
 
+mod arrays;
 mod calm;
 mod churn;
 mod committees;
@@ -136,6 +137,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         large::SCENARIOS,
         lives::SCENARIOS,
         wishes::SCENARIOS,
+        arrays::SCENARIOS,
         keys::SCENARIOS,
         inputs::SCENARIOS,
         policies::SCENARIOS,

@@ -82,6 +82,7 @@ pub fn draw(seed: u64) -> Drawn {
     draw_policies(&setup, &mut work, all_return);
     draw_inputs(&setup, &mut work);
     draw_keys(&setup, &submitters, calm_at, &mut work);
+    draw_arrays(&setup, &submitters, calm_at, &mut work);
     draw_rounds(&setup, calm_at, &mut deeds);
     draw_removals(&setup, calm_at, &mut deeds);
     draw_edits(&setup, calm_at, &mut deeds);
@@ -349,6 +350,29 @@ fn draw_keys(
         let host = submitters[rng.usize(0..submitters.len())];
         let at = chance::span(&mut rng, Duration::from_millis(50), calm_at);
         work.push((at, host, batch.clone()));
+    }
+}
+
+/// In some runs there are arrays, whose elements sleep until something happens to one of them.
+fn draw_arrays(
+    setup: &Setup,
+    submitters: &[HostIx],
+    calm_at: Duration,
+    work: &mut Vec<(Duration, HostIx, Batch)>,
+) {
+    let mut rng = chance::stream(setup.seed, Purpose::Work, 4, 0);
+    if rng.bool() {
+        return;
+    }
+    for _ in 0..rng.usize(1..3) {
+        let plan = draw_plan(setup, &mut rng);
+        let mut batch = Batch::array(rng.u32(2..12), rng.u32(0..4), plan);
+        for task in batch.tasks_mut().skip(1) {
+            task.spec.retries = rng.u32(0..2);
+        }
+        let host = submitters[rng.usize(0..submitters.len())];
+        let at = chance::span(&mut rng, Duration::from_millis(50), calm_at);
+        work.push((at, host, batch));
     }
 }
 

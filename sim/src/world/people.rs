@@ -24,7 +24,7 @@ pub struct Asked {
 /// How long all runs of a task may take, one after the other.
 fn length_of(spec: &TaskSpec) -> Duration {
     let length = Plan::of(spec).map_or(Duration::ZERO, |plan| plan.input + plan.length);
-    length * spec.retries.saturating_add(1)
+    length * spec.retries.saturating_add(1) * spec.places()
 }
 
 impl World {
