@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use crate::api::select::Selection;
 use crate::api::wire::{
     Assigned, Body, Call, Checkup, Closed, Details, DutyWord, Failure, FailureKind, Hello,
-    Invitation, MAX_LINE, Nodes, Noted, QueueList, Reasons, Reply, Request, SCHEMA, SettingLine,
-    SettingList, StatusQuery, Submission, Submitted, TaskLine, Tasks,
+    Invitation, MAX_LINE, Nodes, Noted, Progress, QueueList, Reasons, Reply, Request, SCHEMA,
+    SettingLine, SettingList, StatusQuery, Submission, Submitted, TaskLine, Tasks,
 };
 
 /// Why a node could not be asked, or did not answer.
@@ -51,6 +51,29 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Says whether the node may be there again soon.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::NoNode { .. } | Self::Closed | Self::Silent(_) | Self::Io(_) => true,
+            // The host to which it passes questions on.
+            Self::Refused(failure) => failure.kind == FailureKind::Unreachable,
+            Self::Garbled(_) | Self::TooLarge(_) => false,
+        }
+    }
+
+    /// Says whether the connection ended.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self, Self::Closed) || matches!(self, Self::Io(error) if is_reset(error))
+    }
+
+    /// Sorts an error: that the connection ended, or another.
+    fn or_loss<T, E: From<Self>>(self) -> Result<Result<T, E>, Self> {
+        match self.is_loss() {
+            true => Err(self),
+            false => Ok(Err(self.into())),
+        }
+    }
+
     /// Returns the kind that decides the exit status.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
@@ -68,6 +91,11 @@ impl ClientError {
         }
     }
 }
+
+/// A node that has gone away is waited for at most so long by those who wait for tasks.
+const AWAY: Duration = Duration::from_secs(30);
+/// Between two tries to reach it.
+pub(crate) const TRY_EVERY: Duration = Duration::from_millis(200);
 
 fn is_reset(error: &io::Error) -> bool {
     matches!(
@@ -132,6 +160,8 @@ impl Whom {
 pub struct Client {
     stream: BufReader<UnixStream>,
     socket: PathBuf,
+    /// The host to which what is asked is passed on.
+    host: Option<String>,
     hello: Hello,
     /// The tag of the node at the socket.
     near: String,
@@ -243,6 +273,7 @@ impl Client {
         let mut client = Self {
             stream,
             socket: socket.to_owned(),
+            host: None,
             hello,
             near: String::new(),
             partial: Vec::new(),
@@ -272,7 +303,10 @@ impl Client {
     fn pass(&mut self, host: &str) -> Result<(), ClientError> {
         let node = host.to_owned();
         match self.ask(Call::Pass { node })? {
-            Body::Passed(hello) => self.hello = hello,
+            Body::Passed(hello) => {
+                self.hello = hello;
+                self.host = Some(host.to_owned());
+            }
             other => return Err(strange("pass", &other)),
         }
         Ok(())
@@ -533,18 +567,101 @@ impl Client {
             state: None,
             each: false,
         };
-        let mut replies = self.start(call)?;
         let mut last = None;
+        self.wait(&call, Limit::Never, |mut progress| {
+            last = progress.tasks.pop().or(last.take());
+            Ok::<(), ClientError>(())
+        })?;
+        last.ok_or_else(|| ClientError::Garbled("a wait ended without its task".to_owned()))
+    }
+
+    /// Waits for tasks, [`Call::Wait`] with ids that mean the same whenever they are asked for, and shows how far they are. A node
+    /// whose connection ends, because it changes its program (HUP) or is started again, is asked anew: it begins with those that
+    /// had ended before. Returns whether it came to the end; else the limit came first.
+    ///
+    /// # Errors
+    /// [`ClientError`], and what `show` returns.
+    pub fn wait<E: From<ClientError>>(
+        &mut self,
+        call: &Call,
+        limit: Limit,
+        mut show: impl FnMut(Progress) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let mut away = None;
         loop {
-            match replies.next_of_progress(Limit::Never)? {
-                Heard::Reply(Body::Progress(mut progress)) => {
-                    last = progress.tasks.pop().or(last);
-                }
-                Heard::Reply(other) => return Err(strange("wait", &other)),
-                Heard::Nothing | Heard::End => break,
+            let mut told = false;
+            let mut show = |progress| {
+                told = true;
+                show(progress)
+            };
+            let lost = match self.wait_here(call, limit, &mut show) {
+                Ok(ended) => return ended,
+                Err(lost) => lost,
+            };
+            if told {
+                away = Some(Limit::within(AWAY));
+            }
+            // One that has not answered yet is not waited for.
+            let Some(until) = away else {
+                return Err(lost.into());
+            };
+            if limit.left().is_none() {
+                return Ok(false);
+            }
+            self.come_back(until, lost)?;
+        }
+    }
+
+    /// The same as long as the connection lasts; the error is that it ended.
+    fn wait_here<E: From<ClientError>>(
+        &mut self,
+        call: &Call,
+        limit: Limit,
+        show: &mut impl FnMut(Progress) -> Result<(), E>,
+    ) -> Result<Result<bool, E>, ClientError> {
+        let mut replies = match self.start(call.clone()) {
+            Ok(replies) => replies,
+            Err(error) => return error.or_loss(),
+        };
+        loop {
+            let shown = match replies.next_of_progress(limit) {
+                Ok(Heard::Reply(Body::Progress(progress))) => show(progress),
+                Ok(Heard::Reply(other)) => Err(strange("wait", &other).into()),
+                Ok(Heard::Nothing) => return Ok(Ok(false)),
+                Ok(Heard::End) => return Ok(Ok(true)),
+                Err(error) => return error.or_loss(),
+            };
+            if let Err(error) = shown {
+                return Ok(Err(error));
             }
         }
-        last.ok_or_else(|| ClientError::Garbled("a wait ended without its task".to_owned()))
+    }
+
+    /// Connects again to the node whose connection was `lost`, by then at the latest.
+    ///
+    /// # Errors
+    /// [`ClientError`]: it is not back in time, or what answers is no node.
+    pub(crate) fn come_back(&mut self, until: Limit, lost: ClientError) -> Result<(), ClientError> {
+        let whom = Whom {
+            sockets: vec![self.socket.clone()],
+            host: self.host.clone(),
+            patience: Patience::of(self.patience),
+        };
+        let mut lost = lost;
+        loop {
+            let Some(left) = until.left() else {
+                return Err(lost);
+            };
+            std::thread::sleep(left.map_or(TRY_EVERY, |left| left.min(TRY_EVERY)));
+            match whom.connect() {
+                Ok(client) => {
+                    *self = client;
+                    return Ok(());
+                }
+                Err(error) if error.is_passing() => lost = error,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Reads one line; `None` when the limit has come.
@@ -928,6 +1045,7 @@ mod tests {
         let hello = serde_json::from_str(HELLO).unwrap();
         let stream = BufReader::new(stream);
         let mut client = Client {
+            host: None,
             stream,
             socket: path,
             hello,

@@ -6,11 +6,8 @@
 use std::time::{Duration, Instant};
 
 use crate::api::news::{EventList, EventsQuery};
-use crate::api::wire::{Body, Call, FailureKind, Reply};
-use crate::client::{Client, ClientError, Limit, Whom, strange};
-
-/// Between two tries to reach a node that is away.
-const TRY_EVERY: Duration = Duration::from_millis(200);
+use crate::api::wire::{Body, Call, Reply};
+use crate::client::{Client, ClientError, Limit, TRY_EVERY, Whom, strange};
 
 /// What comes of waiting for what happens.
 #[derive(Debug)]
@@ -126,7 +123,7 @@ impl Feed {
     }
 
     fn lose(&mut self, error: ClientError) -> Result<Told, ClientError> {
-        if !is_passing(&error) {
+        if !error.is_passing() {
             return Err(error);
         }
         self.link = Link::Away(Instant::now());
@@ -140,7 +137,7 @@ impl Feed {
                 self.link = Link::Begun(Box::new(client), first);
                 Ok(Told::Back)
             }
-            Err(error) if is_passing(&error) => {
+            Err(error) if error.is_passing() => {
                 let pause = limit.left().unwrap_or(Some(Duration::ZERO));
                 std::thread::sleep(pause.map_or(TRY_EVERY, |left| left.min(TRY_EVERY)));
                 Ok(Told::Nothing)
@@ -157,17 +154,4 @@ fn ask(whom: &Whom, query: &EventsQuery) -> Result<(Client, Reply), ClientError>
     client.open(Call::Events(query.clone()))?;
     let first = client.heard(Limit::within(patience))?;
     Ok((client, first.ok_or(ClientError::Silent(patience))?))
-}
-
-/// Says whether a node may be there again soon.
-fn is_passing(error: &ClientError) -> bool {
-    match error {
-        ClientError::NoNode { .. }
-        | ClientError::Closed
-        | ClientError::Silent(_)
-        | ClientError::Io(_) => true,
-        // The host to which it passes questions on.
-        ClientError::Refused(failure) => failure.kind == FailureKind::Unreachable,
-        ClientError::Garbled(_) | ClientError::TooLarge(_) => false,
-    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tempfile::TempDir;
 use tests::{Aque, Cluster};
 
@@ -126,7 +126,9 @@ fn a_socket_where_nobody_answers_is_given_up() {
 
 /// Listens with room for one who wants to connect, and fills it.
 fn full(path: &Path) -> io::Result<(OwnedFd, UnixStream)> {
-    let listens = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    // Not for processes that other tests start meanwhile.
+    let flags = SocketFlags::CLOEXEC;
+    let listens = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::net::bind(&listens, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&listens, 0)?;
     Ok((listens, UnixStream::connect(path)?))

@@ -127,6 +127,53 @@ fn a_run_does_not_notice_that_the_program_changes() {
 }
 
 #[test]
+fn whoever_waits_does_not_notice_that_the_program_changes_or_is_started_again() {
+    let mut cluster = Plan::of(1).own_programs().start();
+    let gate = cluster.path("gate");
+    let node = &cluster[0];
+    let words = format!(
+        "until [ -e {} ]; do sleep 0.05; done; echo $0",
+        gate.display()
+    );
+    let id = node.submit(&["--cpus", "0"], &["sh", "-c", words.as_str()]);
+    let mut waiting = [
+        node.aque(&["wait", &id]).spawn(),
+        node.aque(&["wait", "last"]).spawn(),
+        node.aque(&[
+            "submit",
+            "--cpus",
+            "0",
+            "--wait",
+            "--",
+            "sh",
+            "-c",
+            words.as_str(),
+        ])
+        .spawn(),
+    ];
+    settle("all to be submitted", || {
+        match node.tasks().map_err(|error| error.to_string())?.len() {
+            2 => Ok(()),
+            count => Err(format!("{count} tasks")),
+        }
+    });
+    take_over(node);
+    let node = &mut cluster.nodes_mut()[0];
+    node.kill();
+    node.start();
+    for child in &mut waiting {
+        let early = child.try_wait().expect("a child can be asked");
+        assert!(early.is_none(), "{early:?}");
+    }
+    fs::write(&gate, "").expect("the gate opens");
+    for child in waiting {
+        let done = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{} {said}", done.status);
+    }
+}
+
+#[test]
 fn a_node_without_runs_changes_its_program_and_nobody_is_refused() {
     let mut cluster = Plan::of(1).own_programs().start();
     let node = &cluster[0];

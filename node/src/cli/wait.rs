@@ -9,8 +9,8 @@ use super::problem::{Kind, Problem};
 use super::select::{InStates, Which, named};
 use super::{Context, Form, Talk, parse};
 use crate::api::select::Selection;
-use crate::api::wire::{Body, Call, Progress};
-use crate::client::{Client, Heard, Limit, strange};
+use crate::api::wire::{Call, Progress, StatusQuery};
+use crate::client::{Client, ClientError, Limit};
 use crate::render::note;
 use crate::render::progress::Meter;
 
@@ -112,31 +112,40 @@ fn watch(context: &Context, client: &mut Client, wish: Wish) -> Result<Option<Pr
         limit,
     } = wish;
     let any = any == Any::One;
-    let mut replies = client.start(Call::Wait {
-        which,
+    let call = Call::Wait {
+        which: as_ids(client, which)?,
         any,
         state,
         each: false,
-    })?;
+    };
     let mut meter = match context.talk {
         Talk::Normal => Meter::new(),
         Talk::Quiet => Meter::Silent,
     };
     let mut last = None;
-    let heard = loop {
-        match replies.next_of_progress(limit) {
-            Ok(Heard::Reply(Body::Progress(progress))) => {
-                meter.show(progress.done, progress.total, &remark(&progress));
-                last = Some(progress);
-            }
-            Ok(Heard::Reply(other)) => break Err(strange("wait", &other)),
-            Ok(Heard::Nothing) => break Ok(None),
-            Ok(Heard::End) => break Ok(last),
-            Err(error) => break Err(error),
-        }
-    };
+    let ended = client.wait(&call, limit, |progress| {
+        meter.show(progress.done, progress.total, &remark(&progress));
+        last = Some(progress);
+        Ok::<(), ClientError>(())
+    });
     meter.clear();
-    Ok(heard?)
+    let ended = ended?;
+    Ok(last.filter(|_| ended))
+}
+
+/// Returns what is meant now by ids that would mean others later: a node may have to be asked again.
+fn as_ids(client: &mut Client, which: Selection) -> Result<Selection, Problem> {
+    if !which.narrows() && !which.ids.iter().any(|id| id == "last") {
+        return Ok(which);
+    }
+    let query = StatusQuery {
+        which: which.clone(),
+        ..StatusQuery::default()
+    };
+    let tasks = client.status(query)?.tasks.into_iter();
+    let ids: Vec<String> = tasks.map(|line| line.id).collect();
+    // That there is none is for the node to say.
+    Ok(if ids.is_empty() { which } else { ids.into() })
 }
 
 fn remark(progress: &Progress) -> String {

@@ -3,6 +3,7 @@
 //! A thread with connections of its own, so that outputs come while the input is still being read. In order of the input
 //! only ranges of ids are kept, so memory does not grow with the input in either way.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::thread::{self, JoinHandle};
 
@@ -10,11 +11,11 @@ use crdt::ids::TaskId;
 
 use super::feed::Event;
 use super::judge::{Ending, Verdict, judge};
-use crate::api::wire::{Body, Call, TaskLine};
+use crate::api::wire::{Call, TaskLine};
 use crate::cli::Context;
 use crate::cli::output::copy_now;
 use crate::cli::problem::Problem;
-use crate::client::{Client, Heard, Limit, strange};
+use crate::client::{Client, Limit};
 use crate::render::note;
 
 /// What a person sees of the tasks.
@@ -44,9 +45,7 @@ impl Batch {
     pub(crate) fn of(ids: &[String]) -> Result<Self, Problem> {
         let mut runs: Vec<(TaskId, u64)> = Vec::new();
         for text in ids {
-            let id: TaskId = text.parse().map_err(|error: crdt::ids::ParseIdError| {
-                Problem::failed(format!("the node's answer makes no sense: {error}"))
-            })?;
+            let id = id_of(text)?;
             match runs.last_mut() {
                 Some((first, count)) if first.tag == id.tag && first.n + *count == id.n => {
                     *count += 1
@@ -170,18 +169,17 @@ impl Watch {
             events,
             verdict,
         } = self;
-        let mut replies = waiting.start(call)?;
-        loop {
-            match replies.next_of_progress(Limit::Never)? {
-                Heard::Reply(Body::Progress(progress)) => {
-                    for line in progress.tasks.iter().filter(|line| line.id != group) {
-                        take(line, *show, printing, events, verdict)?;
-                    }
+        let mut taken = Taken::default();
+        let ended = waiting.wait(&call, Limit::Never, |progress| {
+            for line in progress.tasks.iter().filter(|line| line.id != group) {
+                // A node that was asked anew tells of all again.
+                if taken.is_new(line)? {
+                    take(line, *show, printing, events, verdict)?;
                 }
-                Heard::Reply(other) => return Err(strange("wait", &other).into()),
-                Heard::Nothing | Heard::End => return Ok(()),
             }
-        }
+            Ok(())
+        });
+        ended.map(|_end| ())
     }
 
     fn take(&mut self, line: &TaskLine) -> Result<(), Problem> {
@@ -193,6 +191,34 @@ impl Watch {
             &mut self.verdict,
         )
     }
+}
+
+/// Tasks that were taken: the last number of each row of ids, by its first.
+#[derive(Debug, Default)]
+struct Taken(BTreeMap<TaskId, u64>);
+
+impl Taken {
+    /// Notes a task; says whether it had not been noted before.
+    fn is_new(&mut self, line: &TaskLine) -> Result<bool, Problem> {
+        let id = id_of(&line.id)?;
+        let before = self.0.range(..=id).next_back();
+        let before = before.filter(|(first, last)| first.tag == id.tag && **last + 1 >= id.n);
+        let first = match before {
+            Some((_, last)) if *last >= id.n => return Ok(false),
+            Some((first, _)) => *first,
+            None => id,
+        };
+        let next = TaskId { n: id.n + 1, ..id };
+        let last = self.0.remove(&next).unwrap_or(id.n);
+        self.0.insert(first, last);
+        Ok(true)
+    }
+}
+
+fn id_of(text: &str) -> Result<TaskId, Problem> {
+    text.parse().map_err(|error: crdt::ids::ParseIdError| {
+        Problem::failed(format!("the node's answer makes no sense: {error}"))
+    })
 }
 
 /// Prints and judges one task that has ended.
@@ -220,7 +246,10 @@ fn take(
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use crdt::task::TaskState;
+
     use super::*;
+    use crate::cli::task::tests::line;
 
     #[test]
     fn ids_in_a_row_take_no_room() {
@@ -235,5 +264,19 @@ mod tests {
             texts
         );
         assert!(Batch::of(&["nonsense".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn each_is_taken_once() {
+        let mut taken = Taken::default();
+        let line = |n: u64| line(&format!("k3v7qa-{n}"), TaskState::Success);
+        for n in [5, 7, 6, 1, 2, 9, 4, 3, 8] {
+            assert!(taken.is_new(&line(n)).unwrap(), "{n}");
+        }
+        assert_eq!(taken.0.len(), 1, "rows that meet are one");
+        for n in 1..10 {
+            assert!(!taken.is_new(&line(n)).unwrap(), "{n}");
+        }
+        assert!(taken.is_new(&line(10)).unwrap());
     }
 }
