@@ -6,6 +6,7 @@
 
 mod measures;
 mod mesh;
+mod start;
 mod table;
 mod wire;
 
@@ -73,8 +74,9 @@ type Measure = (
 );
 
 /// In the order of the table. The floor comes first: the others are shares of it.
-const MEASURES: [Measure; 8] = [
+const MEASURES: [Measure; 9] = [
     ("floor", measures::floor),
+    ("client start", start::start_up),
     ("one node", measures::one_node),
     ("three nodes", measures::three_nodes),
     ("submit status bulk memory", measures::submission),

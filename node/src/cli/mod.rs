@@ -45,6 +45,7 @@ pub(crate) use task::tests::line as task_for_tests;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -261,12 +262,14 @@ pub fn command() -> clap::Command {
         ("resource", 'r'),
         ("queue", 'q'),
     ];
-    Cli::command().mut_subcommand("submit", |submit| {
-        let with = |submit: clap::Command, (name, short): (&'static str, char)| {
-            submit.mut_arg(name, |arg| arg.short(short))
-        };
-        SHORT.into_iter().fold(submit, with)
-    })
+    let with = |arg: clap::Arg| {
+        let short = SHORT.iter().find(|(name, _)| arg.get_id() == name);
+        match short {
+            Some((_, short)) => arg.short(*short),
+            None => arg,
+        }
+    };
+    Cli::command().mut_subcommand("submit", |submit| submit.mut_args(with))
 }
 
 /// Runs the client: `args` with the program's name first. Returns one of the exit statuses that the documentation lists.
@@ -284,9 +287,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(answered) = completions::answer(&args) {
         return answered;
     }
-    let top = command();
+    // Not taken apart at the end: that would take as long as to ask a node.
+    let mut top = ManuallyDrop::new(command());
     let args = xargs::words::spelled_out(&top, args);
-    let matches = match top.try_get_matches_from(&args) {
+    let matches = match top.try_get_matches_from_mut(&args) {
         Ok(matches) => matches,
         Err(error) => return explain(&error, &args),
     };

@@ -100,14 +100,12 @@ fn show(context: &Context, name: Option<&str>) -> Result<u8, Problem> {
         .filter(|line| name.is_none_or(|name| line.name == name))
         .collect();
     if let Some(name) = name
-        && !Settings::is_name(name)
-    {
-        let what = format!("{name}: {}", BadSetting::Name);
-        return Err(Problem::failed(what).hint("see 'aque settings --help'"));
-    }
-    if let Some(name) = name
         && lines.iter().all(|line| line.value.is_none())
     {
+        if !Settings::is_name(name) {
+            let what = format!("{name}: {}", BadSetting::Name);
+            return Err(Problem::failed(what).hint("see 'aque settings --help'"));
+        }
         return Err(Problem::failed(format!("nobody has set {name}"))
             .hint("then each host goes by its own options: see 'aque-node --help'"));
     }

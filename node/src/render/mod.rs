@@ -41,13 +41,19 @@ impl Screen {
         anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never
     }
 
-    /// Writes text with colours, which are removed where they are not wanted.
+    /// Writes text with colours, which are removed where they are not wanted; all of it in one piece, not line by line.
     ///
     /// # Errors
     /// The kernel's, a closed pipe among them.
     pub fn print(&self, text: &str) -> io::Result<()> {
-        let mut out = anstream::AutoStream::auto(io::stdout()).lock();
-        out.write_all(text.as_bytes())?;
+        let mut out = io::stdout().lock();
+        match self.has_colours() {
+            true => out.write_all(text.as_bytes())?,
+            false => {
+                let plain = anstream::adapter::strip_str(text).to_string();
+                out.write_all(plain.as_bytes())?;
+            }
+        }
         out.flush()
     }
 

@@ -409,7 +409,7 @@ fn median_of(
         .ok_or_else(|| "nothing was measured".into())
 }
 
-fn times_of(
+pub(super) fn times_of(
     samples: usize,
     mut measure: impl FnMut() -> Result<Duration, Failed>,
 ) -> Result<Vec<Duration>, Failed> {
@@ -421,7 +421,7 @@ fn times_of(
 }
 
 /// Returns the value below which so many per cent of the sorted times lie, milliseconds.
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+pub(super) fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
     sorted
         .get(place)
