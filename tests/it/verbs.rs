@@ -169,6 +169,17 @@ fn widest(sent: &str) -> usize {
 }
 
 #[test]
+fn help_has_the_colours_that_are_wanted() {
+    let home = tempfile::tempdir().expect("a temporary directory can be made");
+    for (colour, has) in [("auto", true), ("never", false)] {
+        let call = Aque::beside(home.path(), &["--color", colour, "--help"]);
+        let call = call.env("TERM", "xterm-256color").env("NO_COLOR", "");
+        let done = call.on_terminal().run();
+        assert_eq!(done.ok().contains('\u{1b}'), has, "{colour}: {done}");
+    }
+}
+
+#[test]
 fn twenty_columns_are_enough() {
     let cluster = Cluster::start(1);
     let node = with_tasks(&cluster);

@@ -111,6 +111,30 @@ enum Color {
     Never,
 }
 
+impl Color {
+    fn choice(self) -> anstream::ColorChoice {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+    }
+
+    /// Returns what a command line says that could not be read, or that asks for help.
+    fn said(words: &[OsString]) -> Option<Self> {
+        let option = words.iter().position(|word| {
+            let text = word.to_string_lossy();
+            text == "--color" || text.starts_with("--color=")
+        })?;
+        let text = words[option].to_string_lossy().into_owned();
+        let value = match text.split_once('=') {
+            Some((_, value)) => value.to_owned(),
+            None => words.get(option + 1)?.to_string_lossy().into_owned(),
+        };
+        Self::from_str(&value, false).ok()
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     #[command(visible_aliases = ["s", "sub"])]
@@ -175,11 +199,7 @@ pub(crate) struct Context {
 
 impl Context {
     fn new(common: &Common) -> Result<Self, Problem> {
-        let choice = match common.color {
-            Color::Auto => anstream::ColorChoice::Auto,
-            Color::Always => anstream::ColorChoice::Always,
-            Color::Never => anstream::ColorChoice::Never,
-        };
+        let choice = common.color.choice();
         let quiet = common.quiet || common.quiet_short;
         Ok(Self {
             whom: whom(common.node.as_ref())?,
@@ -352,6 +372,9 @@ fn finish(done: Result<u8, Problem>) -> ExitCode {
 
 /// Prints help where it was asked for; any other error of the parser becomes one line.
 fn explain(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    if let Some(color) = Color::said(words) {
+        color.choice().write_global();
+    }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
             Ok(()) => ExitCode::SUCCESS,
@@ -429,6 +452,22 @@ mod tests {
     #[test]
     fn definitions_are_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn colours_of_help_table() {
+        for (words, never) in [
+            (&["aque", "--color", "never", "--help"][..], true),
+            (&["aque", "status", "--color=never", "-h"], true),
+            (&["aque", "--color=always", "--help"], false),
+            (&["aque", "--help", "--color"], false),
+            (&["aque", "--help", "--color", "red"], false),
+            (&["aque", "--help"], false),
+        ] {
+            let words: Vec<OsString> = words.iter().map(Into::into).collect();
+            let said = Color::said(&words);
+            assert_eq!(matches!(said, Some(Color::Never)), never, "{words:?}");
+        }
     }
 
     #[test]

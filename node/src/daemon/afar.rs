@@ -49,9 +49,10 @@ impl Node {
         let why = match question.call.reach() {
             Reach::Looks => None,
             Reach::Owners => self.is_no_owner(&caller.user),
-            Reach::Here => {
-                Some("from another host one may do that to one's own tasks alone".into())
-            }
+            Reach::Here => Some(
+                "from another host one may change one's own tasks alone, no hosts and no settings"
+                    .into(),
+            ),
         };
         let Some(why) = why else {
             return Some(question);

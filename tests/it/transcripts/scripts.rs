@@ -312,6 +312,7 @@ pub(super) const SCRIPTS: &[Script] = &[
             "aque drain",
             "aque drain n9",
             "aque drain n0 n1",
+            "aque --node n1 drain",
         ],
     ),
     (
