@@ -54,6 +54,8 @@ pub struct NetConfig {
     pub secret: MeshSecret,
     /// Where it listens; a QUIC address with port 0 takes the port of the TCP address before it.
     pub listen: Vec<Multiaddr>,
+    /// Where it listened before: an address of the above with port 0 takes that port again if it is free.
+    pub listened: Vec<Multiaddr>,
     /// Look for peers on the local network.
     pub mdns: bool,
     /// Addresses to try while no peer is connected: those of tickets.
@@ -76,6 +78,7 @@ impl NetConfig {
             identity,
             secret,
             listen: Vec::new(),
+            listened: Vec::new(),
             mdns: false,
             bootstrap: Vec::new(),
             address_book: None,

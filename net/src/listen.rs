@@ -68,6 +68,27 @@ pub(crate) fn with_port(address: &Multiaddr, port: u16) -> Multiaddr {
     address.iter().map(put).collect()
 }
 
+/// Returns the port on which an address that names none was listened at before, by the addresses of then.
+pub(crate) fn port_before(address: &Multiaddr, before: &[Multiaddr]) -> Option<u16> {
+    if port_of(address) != Some(0) {
+        return None;
+    }
+    let fits = |there: &&Multiaddr| {
+        let (mut wanted, mut there) = (address.iter(), there.iter());
+        let of_address = match (wanted.next(), there.next()) {
+            (Some(Protocol::Ip4(wanted)), Some(Protocol::Ip4(own))) => {
+                wanted.is_unspecified() || wanted == own
+            }
+            (Some(Protocol::Ip6(wanted)), Some(Protocol::Ip6(own))) => {
+                wanted.is_unspecified() || wanted == own
+            }
+            _ => false,
+        };
+        of_address && is_tcp(address) == there.any(|part| matches!(part, Protocol::Tcp(_)))
+    };
+    before.iter().find(fits).and_then(port_of)
+}
+
 /// Says whether an address is on TCP.
 pub(crate) fn is_tcp(address: &Multiaddr) -> bool {
     address.iter().any(|part| matches!(part, Protocol::Tcp(_)))
@@ -139,6 +160,27 @@ mod tests {
             "/ip4/10.0.0.5",
         ] {
             assert!(shown(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn any_port_is_the_one_of_before() {
+        let address = |text: &str| text.parse::<Multiaddr>().unwrap();
+        let before = [
+            "/ip4/127.0.0.1/tcp/4001",
+            "/ip4/10.0.0.5/tcp/4002",
+            "/ip4/10.0.0.5/udp/4003/quic-v1",
+        ]
+        .map(address);
+        for (wanted, port) in [
+            ("/ip4/10.0.0.5/tcp/0", Some(4_002)),
+            ("/ip4/0.0.0.0/tcp/0", Some(4_001)),
+            ("/ip4/10.0.0.5/udp/0/quic-v1", Some(4_003)),
+            ("/ip4/10.0.0.6/tcp/0", None),
+            ("/ip6/::/tcp/0", None),
+            ("/ip4/10.0.0.5/tcp/7", None),
+        ] {
+            assert_eq!(port_before(&address(wanted), &before), port, "{wanted}");
         }
     }
 }

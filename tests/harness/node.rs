@@ -221,6 +221,20 @@ impl Node {
         self.ready = Some(parse(&line).unwrap_or_else(|| panic!("{name} said {line:?}")));
     }
 
+    /// Returns what it said when it was ready last: after a change of its program, what that said.
+    #[must_use]
+    pub fn ready_last(&self) -> Option<Ready> {
+        let said = fs::read_to_string(self.said_path()).unwrap_or_default();
+        said.lines().rev().find_map(parse)
+    }
+
+    /// Returns how often it has said that it is ready.
+    #[must_use]
+    pub fn times_ready(&self) -> usize {
+        let said = fs::read_to_string(self.said_path()).unwrap_or_default();
+        said.lines().filter_map(parse).count()
+    }
+
     /// Starts it and waits until it is ready.
     pub fn start(&mut self) {
         self.launch(&[]);

@@ -174,6 +174,29 @@ fn whoever_waits_does_not_notice_that_the_program_changes_or_is_started_again() 
 }
 
 #[test]
+fn a_port_that_nobody_stated_stays_through_a_change_of_the_program() {
+    let mut cluster = Plan::of(1).own_programs().start();
+    let ticket = cluster[0].ready().ticket.clone();
+    let free = ["--join", ticket.as_str(), "--listen", "127.0.0.1:0"];
+    let place = cluster.add_with(1, &free);
+    cluster.wait_whole();
+    let node = &cluster[place];
+    let before = node.ready().listen.clone();
+    let count = node.times_ready();
+    take_over(node);
+    settle("it to say where it listens", || {
+        match node.times_ready() > count {
+            true => Ok(()),
+            false => Err(node.log_tail()),
+        }
+    });
+    let after = node.ready_last().expect("it says so").listen;
+    assert!(before.len() > 2, "{before:?}");
+    assert_eq!(after, before);
+    cluster.wait_whole();
+}
+
+#[test]
 fn a_node_without_runs_changes_its_program_and_nobody_is_refused() {
     let mut cluster = Plan::of(1).own_programs().start();
     let node = &cluster[0];

@@ -20,7 +20,7 @@ use crate::dialer::Dialer;
 use crate::error::NetError;
 use crate::handle::{Net, NetEvent, Shared};
 use crate::lanes::Lanes;
-use crate::listen::{is_any_ip6, is_tcp, port_of, tcp_socket, with_port};
+use crate::listen::{is_any_ip6, is_tcp, port_before, port_of, tcp_socket, with_port};
 use crate::stats::Counts;
 use crate::transport;
 
@@ -55,7 +55,7 @@ pub async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetEvent>),
         listeners,
         addresses,
         early,
-    } = listen_all(&mut swarm, &config.listen).await?;
+    } = listen_all(&mut swarm, &config.listen, &config.listened).await?;
     let (events, receiver) = mpsc::channel(config.limits.events.max(1));
     let (commands, wishes) = mpsc::channel(COMMANDS);
     let (ended, inbox) = mpsc::unbounded_channel();
@@ -110,11 +110,12 @@ struct Listening {
     early: Vec<SwarmEvent<BehaviourEvent>>,
 }
 
-/// Listens at every address. One that fails is an error, but for two: QUIC, since TCP does as well,
+/// Listens at every address, where none names a port on that of `before` if that is still free. One that fails is an error, but for two: QUIC, since TCP does as well,
 /// and every address of IPv6, which some hosts do not have, beside one that works.
 async fn listen_all(
     swarm: &mut Swarm<Behaviour>,
     wanted: &[Multiaddr],
+    before: &[Multiaddr],
 ) -> Result<Listening, NetError> {
     let mut all = Listening::default();
     let mut rest = wanted;
@@ -122,9 +123,14 @@ async fn listen_all(
         let pair = others
             .first()
             .filter(|second| are_one_free_port(first, second));
-        let listened = match pair {
-            Some(second) => all.listen_pair(swarm, first, second).await,
-            None => all.listen(swarm, first).await.map(drop),
+        let again = port_before(first, before).map(|port| with_port(first, port));
+        let again = match &again {
+            Some(again) => all.listen_at(swarm, again, pair).await.is_ok(),
+            None => false,
+        };
+        let listened = match again {
+            true => Ok(()),
+            false => all.listen_at(swarm, first, pair).await,
         };
         rest = if pair.is_some() { &others[1..] } else { others };
         if let Err(why) = listened {
@@ -153,6 +159,19 @@ fn are_one_free_port(first: &Multiaddr, second: &Multiaddr) -> bool {
 }
 
 impl Listening {
+    /// Listens at an address, and on its port at that of another transport, if there is one.
+    async fn listen_at(
+        &mut self,
+        swarm: &mut Swarm<Behaviour>,
+        first: &Multiaddr,
+        pair: Option<&Multiaddr>,
+    ) -> Result<(), String> {
+        match pair {
+            Some(second) => self.listen_pair(swarm, first, second).await,
+            None => self.listen(swarm, first).await.map(drop),
+        }
+    }
+
     async fn listen_pair(
         &mut self,
         swarm: &mut Swarm<Behaviour>,

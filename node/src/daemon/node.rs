@@ -372,6 +372,7 @@ impl Node {
                 _ = round.tick() => self.go_round(),
             }
         }
+        let listened = self.net.listen_addrs();
         self.net.shutdown().await;
         let succession = std::mem::replace(&mut self.succession, Succession::None);
         Ok(match succession {
@@ -385,6 +386,7 @@ impl Node {
                     signals: signals.unheard(),
                     idle: Some(self.stay.idle_since()),
                     told: Some(self.news.place()),
+                    listened: listened.iter().map(ToString::to_string).collect(),
                     guard: self.executor.guard().pid(),
                     failed: None,
                 };

@@ -372,6 +372,7 @@ async fn run(
     info!(records, tag = %replica.own_tag(), "replica is ready");
     let (net, net_events) = net::start(NetConfig {
         listen: settings.listen.clone(),
+        listened: inherited.early.mind.listened(),
         mdns: settings.mdns,
         bootstrap: mesh.bootstrap.clone(),
         address_book: Some(settings.data.join("addresses")),

@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use net::Multiaddr;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -44,12 +45,23 @@ pub(in crate::daemon) struct Mind {
     /// How far it had told what happens.
     #[serde(default)]
     pub(in crate::daemon) told: Option<crate::api::news::Place>,
+    /// Where it listened: where no port is stated, it is the same again.
+    #[serde(default)]
+    pub(in crate::daemon) listened: Vec<String>,
     /// Signals that it did not get to.
     pub(in crate::daemon) signals: Vec<i32>,
     /// The guard that it had, its child perhaps.
     pub(in crate::daemon) guard: Option<u32>,
     /// Why the program on disk did not take over, though it had agreed.
     pub(in crate::daemon) failed: Option<String>,
+}
+
+impl Mind {
+    /// Returns where the program before listened.
+    pub(in crate::daemon) fn listened(&self) -> Vec<Multiaddr> {
+        let parsed = self.listened.iter().map(|text| text.parse());
+        parsed.filter_map(Result::ok).collect()
+    }
 }
 
 /// What came before a node could hear it.
