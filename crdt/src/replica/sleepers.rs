@@ -25,10 +25,10 @@ impl Replica {
         if let Some(ix) = self.ids.get(&id) {
             return Some((*ix, 0));
         }
-        let (first, ix) = self.sleeping.range(..=id).next_back()?;
+        let of_peer = TaskId { n: 0, ..id }..=id;
+        let (first, ix) = self.sleeping.range(of_peer).next_back()?;
         let after = u32::try_from(id.n - first.n).ok()?;
-        let covers = first.tag == id.tag && after < self.stands_for(*ix);
-        covers.then_some((*ix, after))
+        (after < self.stands_for(*ix)).then_some((*ix, after))
     }
 
     /// For how many a task stands: itself, and those after it that sleep.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crdt::ids::{Generation, TaskId};
+use crdt::ids::{Generation, Tag, TaskId};
 use crdt::task::{Edits, TaskState};
 
 use super::committees::spare;
@@ -135,6 +135,15 @@ fn asleep(world: &mut World) -> Course {
     let behind = submit(world, 1, behind)?[0];
     world.run_for(SECOND);
     expect(made(world) < 20, "those to which nothing happens sleep")?;
+    let unknown = |tag| {
+        world
+            .replica(0)
+            .is_some_and(|of| of.task(TaskId { tag, n: 1 }).is_none())
+    };
+    expect(
+        unknown(Tag(0)) && unknown(Tag(u32::MAX >> 2)),
+        "nobody stands for a task of a host that is not there",
+    )?;
     let says = |world: &World, array, state, count| counted(world, array, state) == Some(count);
     expect(
         says(world, held, TaskState::Held, 1_100)
