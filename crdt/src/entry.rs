@@ -28,6 +28,8 @@ pub enum Entry {
     Votes(Vec<Vote>),
     /// Segment: outcomes of the writer, a register a task.
     Outcomes(Vec<OutcomeAt>),
+    /// Segment: what parts of the writer's host that failed did to its claims.
+    Harms(Vec<Harm>),
     /// Segment: the writer wants the committee replaced.
     Motion(Motion),
     /// Segment, committees only: where the writer stands as a member of one of them.
@@ -187,6 +189,35 @@ pub struct ClaimMark {
     /// When it started, by the writer's wall clock; `None` when it is about to. (What must not run again after a loss is
     /// started only when that is durable.)
     pub started: Option<Wall>,
+}
+
+/// That a part of a claimant's host failed and did something to a claim. For people: nothing is decided by it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Harm {
+    /// The task's place in its segment.
+    pub index: u16,
+    /// The claim's epoch.
+    pub epoch: Epoch,
+    /// Which part, how it failed, and what that did.
+    pub what: String,
+}
+
+impl Harm {
+    /// The longest text, bytes.
+    pub const MOST_BYTES: usize = 200;
+
+    /// Returns as much of a text as is kept.
+    #[must_use]
+    pub fn shortened(what: &str) -> String {
+        shortened(what, Self::MOST_BYTES)
+    }
+}
+
+/// Returns the beginning of a text that has at most so many bytes.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    let mut ends = (0..=most.min(text.len())).rev();
+    let end = ends.find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text[..end].to_owned()
 }
 
 /// What a segment counts.

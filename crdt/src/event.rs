@@ -57,6 +57,8 @@ pub enum Input {
     },
     /// The guard started a run.
     RunStarted(RunId),
+    /// A part of this host failed, and did this to a run that had not ended by then.
+    Harmed(RunId, String),
     /// A run ended, or never began, and nothing of it is alive.
     RunEnded(RunId, RunEnd),
     /// The records of this and of every earlier `Persist` are durable.
@@ -191,9 +193,7 @@ impl CallEnd {
     /// Returns as much of a reason as is kept.
     #[must_use]
     pub fn shortened(why: &str) -> String {
-        let mut ends = (0..=Self::MOST_BYTES.min(why.len())).rev();
-        let end = ends.find(|at| why.is_char_boundary(*at)).unwrap_or(0);
-        why[..end].to_owned()
+        crate::entry::shortened(why, Self::MOST_BYTES)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::entry::{Bid, ClaimMark, Entry, Vote};
+use crate::entry::{Bid, ClaimMark, Entry, Harm, Vote};
 use crate::ids::{Epoch, Generation, Tag};
 use crate::task::{Outcome, Verdict};
 use crate::time::Wall;
@@ -24,6 +24,8 @@ pub struct Attempt {
     pub started: Option<Wall>,
     /// How it ended.
     pub end: End,
+    /// Parts of the claimant's host that failed, and what each did to it.
+    pub harms: Vec<String>,
 }
 
 /// What allowed a member to vote.
@@ -70,6 +72,7 @@ struct Said {
     votes: Vec<Vote>,
     outcomes: Vec<(Epoch, Outcome)>,
     marks: Vec<ClaimMark>,
+    harms: Vec<Harm>,
 }
 
 impl Statements {
@@ -86,6 +89,10 @@ impl Statements {
             Entry::Outcomes(outcomes) => {
                 let ours = outcomes.into_iter().filter(|at| at.index == index);
                 said.outcomes.extend(ours.map(|at| (at.epoch, at.outcome)));
+            }
+            Entry::Harms(harms) => {
+                let ours = harms.into_iter().filter(|harm| harm.index == index);
+                said.harms.extend(ours);
             }
             Entry::Claim(place, mark) if place == index => said.marks.push(mark),
             _ => {}
@@ -140,11 +147,19 @@ impl Statements {
             votes: Vec::new(),
             started: mark.and_then(|mark| mark.started),
             end: self.end(epoch, claimant),
+            harms: self.harms(epoch, claimant),
         }
     }
 
     fn said(&self, writer: Tag) -> Option<&Said> {
         self.0.get(&writer)
+    }
+
+    fn harms(&self, epoch: Epoch, claimant: Tag) -> Vec<String> {
+        let said = self.said(claimant).into_iter();
+        let harms = said.flat_map(|said| &said.harms);
+        let ours = harms.filter(|harm| harm.epoch == epoch);
+        ours.map(|harm| harm.what.clone()).collect()
     }
 
     fn end(&self, epoch: Epoch, claimant: Tag) -> End {

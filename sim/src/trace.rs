@@ -79,6 +79,10 @@ impl Trace {
                 self.head(6, at, host);
                 self.run(*run);
             }
+            Input::Harmed(run, _) => {
+                self.head(23, at, host);
+                self.run(*run);
+            }
             Input::RunEnded(run, end) => {
                 self.head(7, at, host);
                 self.run(*run);

@@ -145,6 +145,15 @@ fn a_stopped_guard_is_replaced_and_its_runs_run_again() {
     });
     fs::write(&gate, "").expect("the gate opens");
     all_succeed(&cluster, 1);
+    for other in cluster.nodes() {
+        settle("all to hear what became of the first run", || {
+            let shown = other.ok(&["show", &id]);
+            match shown.contains("the guard died and the run with it: ") {
+                true => Ok(()),
+                false => Err(shown),
+            }
+        });
+    }
     evidence.history().judge(&[id], &[host.as_str()]);
     assert!(
         node.log().contains("the guard stands still"),

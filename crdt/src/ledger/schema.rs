@@ -35,6 +35,7 @@ pub(super) enum Key {
     Bids(Tag, u32),
     Votes(Tag, u32),
     Outcomes(Tag, u32),
+    Harms(Tag, u32),
     Motion(Tag, u32),
     Stand(Tag, u32),
     Claim(u16),
@@ -79,6 +80,7 @@ impl fmt::Display for Key {
             Self::Bids(tag, count) => write!(f, "b{tag}{count:06x}"),
             Self::Votes(tag, count) => write!(f, "v{tag}{count:06x}"),
             Self::Outcomes(tag, count) => write!(f, "o{tag}{count:06x}"),
+            Self::Harms(tag, count) => write!(f, "d{tag}{count:06x}"),
             Self::Motion(tag, count) => write!(f, "r{tag}{count:06x}"),
             Self::Stand(tag, count) => write!(f, "s{tag}{count:06x}"),
             Self::Claim(index) => write!(f, "c{index:04x}"),
@@ -107,6 +109,7 @@ impl Key {
             "b" => tagged(rest).and_then(|(tag, n)| Some(Self::Bids(tag, hex(n)?)))?,
             "v" => tagged(rest).and_then(|(tag, n)| Some(Self::Votes(tag, hex(n)?)))?,
             "o" => tagged(rest).and_then(|(tag, n)| Some(Self::Outcomes(tag, hex(n)?)))?,
+            "d" => tagged(rest).and_then(|(tag, n)| Some(Self::Harms(tag, hex(n)?)))?,
             "r" => tagged(rest).and_then(|(tag, n)| Some(Self::Motion(tag, hex(n)?)))?,
             "s" => tagged(rest).and_then(|(tag, n)| Some(Self::Stand(tag, hex(n)?)))?,
             "c" => Self::Claim(index(rest)?),
@@ -169,6 +172,7 @@ impl Key {
             | Self::Bids(..)
             | Self::Votes(..)
             | Self::Outcomes(..)
+            | Self::Harms(..)
             | Self::Motion(..)
             | Self::Stand(..) => false,
         }
@@ -220,6 +224,7 @@ pub(super) fn spell(entry: &Entry, writer: &Writer) -> (Key, Value) {
         Entry::Bids(bids) => (Key::Bids(tag, count), bytes(bids)),
         Entry::Votes(votes) => (Key::Votes(tag, count), bytes(votes)),
         Entry::Outcomes(outcomes) => (Key::Outcomes(tag, count), bytes(outcomes)),
+        Entry::Harms(harms) => (Key::Harms(tag, count), bytes(harms)),
         Entry::Motion(motion) => (Key::Motion(tag, count), bytes(motion)),
         Entry::Stand(stand) => (Key::Stand(tag, count), bytes(stand)),
         Entry::Claim(index, mark) => (Key::Claim(*index), bytes(&(tag, mark))),
@@ -257,6 +262,7 @@ pub(super) fn read(text: &str, value: RawValue<'_>, writer: &Writer) -> Result<E
         Key::Bids(..) => Entry::Bids(decode(value)?),
         Key::Votes(..) => Entry::Votes(decode(value)?),
         Key::Outcomes(..) => Entry::Outcomes(decode(value)?),
+        Key::Harms(..) => Entry::Harms(decode(value)?),
         Key::Motion(..) => Entry::Motion(decode(value)?),
         Key::Stand(..) => Entry::Stand(decode(value)?),
         Key::Claim(index) => match decode::<(Tag, ClaimMark)>(value)? {
@@ -307,6 +313,7 @@ fn owned(key: &Key, writer: &Writer) -> Result<(), Rule> {
         Key::Bids(tag, count)
         | Key::Votes(tag, count)
         | Key::Outcomes(tag, count)
+        | Key::Harms(tag, count)
         | Key::Motion(tag, count)
         | Key::Stand(tag, count) => (*tag, *count),
         Key::Live(tag)

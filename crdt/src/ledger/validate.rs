@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::entry::{
-    Beat, Bid, Entry, Header, Member, Motion, OutcomeAt, Proposal, SpecChunk, Stand, Vote,
+    Beat, Bid, Entry, Harm, Header, Member, Motion, OutcomeAt, Proposal, SpecChunk, Stand, Vote,
 };
 use crate::fit::RunsAs;
 use crate::ids::{Digest, DocId, Epoch, Generation, PeerId, SegmentId};
@@ -160,6 +160,7 @@ impl Case<'_> {
                 }
                 Entry::Bids(_)
                 | Entry::Outcomes(_)
+                | Entry::Harms(_)
                 | Entry::Motion(_)
                 | Entry::Stand(_)
                 | Entry::Claim(..)
@@ -244,6 +245,7 @@ impl Case<'_> {
         match entry {
             Entry::Bids(bids) => check_bids(bids),
             Entry::Outcomes(outcomes) => check_outcomes(outcomes),
+            Entry::Harms(harms) => check_harms(harms),
             Entry::Claim(index, mark) => {
                 check_index(*index)?;
                 check_epoch(mark.epoch)
@@ -371,6 +373,15 @@ fn check_spec(spec: &TaskSpec) -> Result<(), Rule> {
 fn check_bids(bids: &[Bid]) -> Result<(), Rule> {
     check_batch(bids.iter().map(|bid| bid.index))?;
     bids.iter().try_for_each(|bid| check_epoch(bid.epoch))
+}
+
+fn check_harms(harms: &[Harm]) -> Result<(), Rule> {
+    check_batch(harms.iter().map(|harm| harm.index))?;
+    for harm in harms {
+        check_epoch(harm.epoch)?;
+        within(harm.what.len() <= Harm::MOST_BYTES, Rule::Length)?;
+    }
+    Ok(())
 }
 
 fn check_outcomes(outcomes: &[OutcomeAt]) -> Result<(), Rule> {

@@ -7,7 +7,7 @@ use super::places::Placed;
 use super::{Replica, Unfit, rank};
 use crate::claim::{Claim, Claimant, Phase, Promise, Since};
 use crate::config::Sabotage;
-use crate::entry::{Bid, ClaimMark, OutcomeAt, Total};
+use crate::entry::{Bid, ClaimMark, Harm, OutcomeAt, Total};
 use crate::event::{Notice, Output, RunEnd, StartOrder};
 use crate::fit;
 use crate::graph::TaskIx;
@@ -617,6 +617,17 @@ impl Replica {
             self.counters.strange_runs += 1;
         }
         found
+    }
+
+    /// A part of this host failed and did something to a run: that is recorded with its claim.
+    pub(super) fn harmed(&mut self, run: RunId, what: &str) {
+        let Some(ix) = self.claimed(run) else { return };
+        let harm = Harm {
+            index: self.known(ix).index,
+            epoch: run.epoch,
+            what: Harm::shortened(what),
+        };
+        self.stage(ix).harms.insert(harm.index, harm);
     }
 
     /// A run ended or never began: nothing of it is alive.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Replica, Timer};
 use crate::config::Sabotage;
 use crate::entry::{
-    Bid, ClaimMark, Duty, Entry, Member, Motion, OutcomeAt, SpecChunk, Stand, Total, Vote,
+    Bid, ClaimMark, Duty, Entry, Harm, Member, Motion, OutcomeAt, SpecChunk, Stand, Total, Vote,
 };
 use crate::event::{Output, PersistToken};
 use crate::graph::TaskIx;
@@ -31,6 +31,7 @@ pub(super) struct Staged {
     pub(super) bids: BTreeMap<u16, Bid>,
     pub(super) votes: BTreeMap<u16, Vote>,
     pub(super) outcomes: BTreeMap<u16, OutcomeAt>,
+    pub(super) harms: BTreeMap<u16, Harm>,
     pub(super) marks: BTreeMap<u16, ClaimMark>,
     /// By place, and by what they are about.
     pub(super) wants: BTreeMap<(u16, About), Want>,
@@ -81,6 +82,9 @@ impl Staged {
         }
         if !self.outcomes.is_empty() {
             entries.push(Entry::Outcomes(self.outcomes.into_values().collect()));
+        }
+        if !self.harms.is_empty() {
+            entries.push(Entry::Harms(self.harms.into_values().collect()));
         }
         entries.extend(
             self.marks

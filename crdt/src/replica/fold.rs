@@ -58,6 +58,7 @@ impl Replica {
             | Entry::Bids(_)
             | Entry::Votes(_)
             | Entry::Outcomes(_)
+            | Entry::Harms(_)
             | Entry::Motion(_)
             | Entry::Stand(_)
             | Entry::Claim(..)
@@ -179,7 +180,7 @@ impl Replica {
                     segment.own_live += delta;
                 }
             }
-            Entry::End(_) | Entry::Count(..) => {}
+            Entry::End(_) | Entry::Count(..) | Entry::Harms(_) => {}
             Entry::Member(_) | Entry::Duty(..) | Entry::Setting(..) | Entry::Beat(_) => {
                 self.misplaced(author);
             }

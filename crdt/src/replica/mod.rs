@@ -529,6 +529,7 @@ impl Replica {
                 wish,
             } => self.control(token, &tasks, &by, &wish),
             Input::RunStarted(run) => self.run_started(run),
+            Input::Harmed(run, what) => self.harmed(run, &what),
             Input::RunEnded(run, end) => self.run_ended(run, end),
             Input::Persisted(token) => self.persisted(token),
             Input::PersistStalled(_) => self.stalled = true,

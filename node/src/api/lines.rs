@@ -252,6 +252,7 @@ fn attempts(replica: &Replica, id: TaskId, names: &Names) -> Vec<AttemptLine> {
         started_ms: attempt.started.map(|wall| wall.0),
         votes: attempt.votes.iter().map(vote).collect(),
         end: attempt.end.to_string(),
+        harms: attempt.harms.clone(),
     };
     replica.attempts(id).iter().map(line).collect()
 }

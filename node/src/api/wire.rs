@@ -819,6 +819,9 @@ pub struct AttemptLine {
     pub votes: Vec<VoteLine>,
     /// How it ended, for people.
     pub end: String,
+    /// Parts of its host that failed meanwhile, and what each did to it, for people.
+    #[serde(default)]
+    pub harms: Vec<String>,
 }
 
 /// A member's vote for a claim.

@@ -245,7 +245,13 @@ fn claim(attempt: &AttemptLine) -> String {
         votes => format!(", votes of {}", votes.join(" ")),
     };
     let (host, end) = (harmless(&attempt.host), harmless(&attempt.end));
-    format!("epoch {} of {host}, {ran}{votes}: {end}", attempt.epoch)
+    let harms = attempt
+        .harms
+        .iter()
+        .map(|harm| format!("; {}", harmless(harm)));
+    let harms: String = harms.collect();
+    let epoch = attempt.epoch;
+    format!("epoch {epoch} of {host}, {ran}{votes}: {end}{harms}")
 }
 
 fn state(line: &TaskLine) -> String {
@@ -394,6 +400,7 @@ mod tests {
                     rule: String::new(),
                 }],
                 end: "failure".into(),
+                harms: vec!["the guard died".into()],
             }],
             usage: Some(Usage {
                 user_us: 1_500,
@@ -443,7 +450,7 @@ limits      in force: memory; not in force: cpus ('aque doctor' on that host say
 stdout      2.0 KiB (blake3 {})
 stderr      to errors.log
 committee   alpha beta
-claims      epoch 1 of beta, ran from 2023-11-14T22:13:21Z, votes of alpha: failure
+claims      epoch 1 of beta, ran from 2023-11-14T22:13:21Z, votes of alpha: failure; the guard died
 registers   bid of a: epoch 1
             vote of b: epoch 1
 ",

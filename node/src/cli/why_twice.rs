@@ -86,6 +86,9 @@ fn render(detail: &Detail) -> String {
             place + 1,
             run.epoch
         );
+        for harm in &run.harms {
+            let _done = writeln!(text, "    {}", harmless(harm));
+        }
         for vote in run.votes.iter().filter(|_| place > 0) {
             let (member, because) = (harmless(&vote.member), harmless(&vote.because));
             let _done = writeln!(
@@ -142,6 +145,7 @@ mod tests {
             started_ms,
             votes: vec![vote],
             end: end.into(),
+            harms: Vec::new(),
         }
     }
 

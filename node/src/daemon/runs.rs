@@ -52,6 +52,8 @@ pub(super) struct Runs {
     host: String,
     socket: PathBuf,
     leaving: bool,
+    /// How the guard died last.
+    guard_lost: Option<String>,
 }
 
 /// A run whose outputs are in their place.
@@ -75,6 +77,7 @@ impl Runs {
             host: settings.name.clone(),
             socket: settings.api.clone(),
             leaving: false,
+            guard_lost: None,
         }
     }
 
@@ -352,6 +355,7 @@ impl Node {
             ExecEvent::GuardLost { why } => {
                 error!(why, "the guard died; its runs were killed");
                 self.news.mishap("guard", format!("it died: {why}"));
+                self.runs.guard_lost = Some(why);
             }
             ExecEvent::GuardBack => info!("a new guard works"),
             ExecEvent::GuardFailed { why } => {
@@ -435,14 +439,23 @@ impl Node {
         self.runs.unsettled.insert(ended.key, run.id);
         if !self.has_outcome(run, &ended) {
             info!(task = %run.id.task, epoch = %run.id.epoch, cause = ?ended.cause, "run cut short");
+            if ended.cause == Cause::GuardLost {
+                let why = self.runs.guard_lost.as_deref();
+                let why = why.unwrap_or("with an earlier start of the node");
+                let what = format!("the guard died and the run with it: {why}");
+                self.feed(Input::Harmed(run.id, what));
+            }
             return self.run_is_over(run.id, RunEnd::Expired);
         }
-        let captured = |stream: std::io::Result<Captured>| {
-            stream.unwrap_or_else(|problem| {
-                error!(task = %run.id.task, %problem, "output of a run was lost");
-                Captured::default()
-            })
-        };
+        let lost = [&stdout, &stderr]
+            .into_iter()
+            .find_map(|of| of.as_ref().err());
+        if let Some(problem) = lost {
+            error!(task = %run.id.task, %problem, "output of a run was lost");
+            let what = format!("its output was lost: {problem}");
+            self.feed(Input::Harmed(run.id, what));
+        }
+        let captured = |stream: std::io::Result<Captured>| stream.unwrap_or_default();
         let exit = match ended.how {
             How::Exited(code) => Exit::Code(code),
             How::Signalled { signo, .. } => Exit::Signal(signo),

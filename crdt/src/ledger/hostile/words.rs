@@ -4,7 +4,7 @@ use automerge::legacy::{Key as OpKey, Op};
 
 use super::super::schema::Key;
 use super::*;
-use crate::entry::{BallotNumber, Motion, OutcomeAt, Proposal, Stand, Vote};
+use crate::entry::{BallotNumber, Harm, Motion, OutcomeAt, Proposal, Stand, Vote};
 use crate::ids::Generation;
 use crate::task::{Environment, Outcome, Verdict, Want, Wish};
 use crate::time::Hlc;
@@ -149,6 +149,14 @@ fn forged_words_are_refused_by_name() {
         }),
         ("empty batch", Rule::Batch, |s| {
             by_evil(s, &Entry::Bids(Vec::new()))
+        }),
+        ("endless harm", Rule::Length, |s| {
+            let harm = |what: String| Harm {
+                index: 0,
+                epoch: Epoch(1),
+                what,
+            };
+            by_evil(s, &Entry::Harms(vec![harm("x".repeat(201))]))
         }),
         ("task twice in a batch", Rule::Batch, |s| {
             by_evil(s, &Entry::Bids(vec![bid(5, 1), bid(5, 2)]))
