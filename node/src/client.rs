@@ -93,7 +93,7 @@ impl ClientError {
 }
 
 /// A node that has gone away is waited for at most so long by those who wait for tasks.
-const AWAY: Duration = Duration::from_secs(30);
+pub(crate) const AWAY: Duration = Duration::from_secs(30);
 /// Between two tries to reach it.
 pub(crate) const TRY_EVERY: Duration = Duration::from_millis(200);
 
@@ -312,6 +312,11 @@ impl Client {
         Ok(())
     }
 
+    /// Returns how long an answer is waited for that needs no waiting.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// Returns the socket on which it answers.
     #[must_use]
     pub fn socket(&self) -> &Path {
@@ -512,12 +517,21 @@ impl Client {
         }
     }
 
-    /// Tells that a group has all its members.
+    /// Tells that a group has all its members; a node that has gone away meanwhile is told when it is back.
     ///
     /// # Errors
     /// [`ClientError`].
     pub fn close(&mut self, group: String, size: u32) -> Result<Closed, ClientError> {
-        match self.ask(Call::Close { group, size })? {
+        let call = Call::Close { group, size };
+        let answer = match self.ask(call.clone()) {
+            // It may be closed already, and is closed again.
+            Err(lost) if lost.is_loss() => {
+                self.come_back(Limit::within(AWAY), lost)?;
+                self.ask(call)?
+            }
+            answer => answer?,
+        };
+        match answer {
             Body::Closed(closed) => Ok(closed),
             other => Err(strange("close", &other)),
         }
@@ -587,7 +601,7 @@ impl Client {
         limit: Limit,
         mut show: impl FnMut(Progress) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let mut away = None;
+        let (mut ever, mut away) = (false, None);
         loop {
             let mut told = false;
             let mut show = |progress| {
@@ -598,13 +612,16 @@ impl Client {
                 Ok(ended) => return ended,
                 Err(lost) => lost,
             };
-            if told {
-                away = Some(Limit::within(AWAY));
-            }
-            // One that has not answered yet is not waited for.
-            let Some(until) = away else {
+            ever |= told;
+            // One that has not answered yet is asked once more, and not waited for.
+            if !ever && away.is_some() {
                 return Err(lost.into());
+            }
+            let until = match away.filter(|_| !told) {
+                Some(until) => until,
+                None => Limit::within(AWAY),
             };
+            away = Some(until);
             if limit.left().is_none() {
                 return Ok(false);
             }

@@ -457,10 +457,11 @@ fn ids_as_people_type_them() {
     assert_eq!(node.ok(&["output", "-w", &lonely[..4]]), "lonely");
     let several = node.aque(&["output", &tag[..4]]).run();
     assert!(several.refused(1).contains(&ids[0]), "{several}");
-    assert_eq!(
-        cluster[1].ok(&["output", &format!("{}..{}", ids[0], ids[2])]),
-        "1\n2\n3"
-    );
+    let range = format!("{}..{}", ids[0], ids[2]);
+    let bare = cluster[1].ok(&["output", "--no-prefix", &range]);
+    assert_eq!(bare, "1\n2\n3");
+    let lines = cluster[1].ok(&["output", &range]);
+    assert_eq!(lines.lines().nth(1), Some(&*format!("{} | 2", ids[1])));
     let unknown = node.aque(&["output", "99"]).run();
     assert!(unknown.refused(1).contains("99"), "{unknown}");
     let foreign = node.aque(&["show", "zzzzzz-1"]).run();

@@ -32,6 +32,7 @@ mod limits;
 mod lives;
 mod mishaps;
 mod node_life;
+mod outputs;
 mod partition;
 mod pipes;
 mod places;

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crdt::task::TaskState;
 use node::api::wire::Health;
 use node::client::Client;
 use rustix::process::Signal;
@@ -151,21 +152,43 @@ fn whoever_waits_does_not_notice_that_the_program_changes_or_is_started_again() 
         ])
         .spawn(),
     ];
-    settle("all to be submitted", || {
-        match node.tasks().map_err(|error| error.to_string())?.len() {
-            2 => Ok(()),
-            count => Err(format!("{count} tasks")),
+    let printing = format!(
+        "n=0; until [ -e {} ]; do n=$((n+1)); echo line $n; sleep 0.01; done; echo end $n",
+        gate.display()
+    );
+    let printing = node.submit(&["--cpus", "0"], &["sh", "-c", printing.as_str()]);
+    let mut following = node.aque(&["output", "-w", &printing]).spawn();
+    let mut fed = node
+        .aque(&["xargs", "--cpus", "0", "-w", "sh", "-c", words.as_str()])
+        .spawn();
+    // Then nobody waits for the answer to a submission any more: who does cannot know whether it was taken.
+    settle("all to run", || {
+        let tasks = node.tasks().map_err(|error| error.to_string())?;
+        let running = tasks.iter().filter(|line| line.state == TaskState::Running);
+        match running.count() {
+            4 => Ok(()),
+            count => Err(format!("{count} of {} run", tasks.len())),
         }
     });
     take_over(node);
     let node = &mut cluster.nodes_mut()[0];
     node.kill();
     node.start();
-    for child in &mut waiting {
+    for child in waiting.iter_mut().chain([&mut following, &mut fed]) {
         let early = child.try_wait().expect("a child can be asked");
         assert!(early.is_none(), "{early:?}");
     }
     fs::write(&gate, "").expect("the gate opens");
+    let followed = following.wait_with_output().expect("it ends");
+    let text = String::from_utf8_lossy(&followed.stdout).into_owned();
+    assert_eq!(
+        text.trim_end(),
+        node.ok(&["output", &printing]),
+        "once, and whole"
+    );
+    let fed = fed.wait_with_output().expect("it ends");
+    assert!(fed.status.success(), "{fed:?}");
+    assert_eq!(String::from_utf8_lossy(&fed.stdout).trim(), "sh");
     for child in waiting {
         let done = child.wait_with_output().expect("it ends");
         let said = String::from_utf8_lossy(&done.stderr).into_owned();

@@ -1,5 +1,8 @@
 //! `aque output`: what tasks printed, to standard output and standard error as they did.
 
+mod braid;
+mod taking;
+
 use std::io::{self, Write};
 
 use super::interrupt::{left_alone, on_interrupt};
@@ -8,11 +11,16 @@ use super::select::{InStates, Which, named};
 use super::task::ended;
 use super::{Context, Form};
 use crate::api::select::Selection;
-use crate::api::wire::{Body, Call, OutputPiece, OutputQuery, StatusQuery, StreamName};
-use crate::client::{Client, Heard, Limit, strange};
+use crate::api::wire::{OutputPiece, StatusQuery, StreamName, TaskLine};
+use crate::client::{Client, ClientError};
 use crate::render::note;
+use braid::Braid;
+pub(crate) use taking::Wanted;
+use taking::{Taken, Taking, Until};
 
 /// Print what tasks printed, from whichever host has it
+///
+/// Of several tasks, or the members of a group, each line comes as it is printed, behind the id of its task.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
@@ -20,9 +28,12 @@ pub(crate) struct Options {
     which: Which,
     #[command(flatten)]
     states: InStates,
-    /// Follow it to the end and exit with the task's exit status
+    /// Follow it to the end and exit with the task's exit status; of several, with that of the first that did not end well
     #[arg(short, long)]
     watch: bool,
+    /// Of several tasks one after the other, as they printed it, without ids before lines
+    #[arg(long)]
+    no_prefix: bool,
     /// Only the last lines of each stream
     #[arg(short = 'n', long, value_name = "LINES")]
     lines: Option<u32>,
@@ -39,24 +50,12 @@ Examples:
   aque output last                what the newest task printed
   aque output -w k3v7qa-12        follow it while it runs
   aque output -n 20 --stderr 12   the last lines of its errors
-  aque output 12..15              that of several tasks, one after the other
+  aque output 12..15              that of several tasks, each line behind its task's id
+  aque output -w k3v7qa-20        follow all tasks of an array or group
+  aque output --no-prefix 12..15  one after the other, nothing added
   aque output --failed --stderr   what those that failed had to say";
 
-/// Which part of a task's output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// All of both streams.
-    Everything,
-    /// A stream, or the last lines.
-    Part {
-        /// Both unless one is named.
-        only: Option<StreamName>,
-        /// All lines unless it is named how many.
-        lines: Option<u32>,
-    },
-}
-
-/// Prints the outputs of the named tasks, one after the other.
+/// Prints the outputs of the named tasks.
 pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
     let which = options.which.some(options.states)?;
     let mut client = context.connect()?;
@@ -73,33 +72,42 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         let text = left_alone(&named(&which));
         on_interrupt(move || note(&text))?;
     }
-    let mut status = 0;
-    for id in &singly(&mut client, which)? {
-        match (context.form, options.watch) {
-            (Form::Text, false) => copy(&mut client, id, wanted, Until::Now)?,
-            (Form::Text, true) => copy(&mut client, id, wanted, Until::End)?,
-            (Form::Json, _) => json(context, &mut client, id, query(id, wanted, options.watch))?,
+    let until = match options.watch {
+        true => Until::End,
+        false => Until::Now,
+    };
+    let ids = singly(&mut client, which)?;
+    let mut status = match (context.form, ids.as_slice()) {
+        (Form::Json, ids) => json(context, &mut client, ids, (wanted, until))?,
+        (Form::Text, [id]) => copy(&mut client, id, wanted, until).map(|()| 0)?,
+        (Form::Text, ids) if options.no_prefix => {
+            for id in ids {
+                copy(&mut client, id, wanted, until)?;
+            }
+            0
         }
-        if options.watch {
-            let own = ended(context, &client.wait_for(id)?);
-            status = if status == 0 { own } else { status };
-        }
+        (Form::Text, ids) => braided(context, &mut client, ids, (wanted, until))?,
+    };
+    for id in ids.iter().filter(|_| options.watch) {
+        let own = ended(context, &client.wait_for(id)?);
+        status = if status == 0 { own } else { status };
     }
     Ok(status)
 }
 
-/// Returns the ids, with every range and whatever is described spelled out.
+/// Returns the ids, with every range, every group and whatever is described spelled out.
 fn singly(client: &mut Client, which: Selection) -> Result<Vec<String>, Problem> {
-    let mut listed = |which: Selection| -> Result<Vec<String>, Problem> {
+    let mut listed = |which: Selection, flat| -> Result<Vec<TaskLine>, Problem> {
         let query = StatusQuery {
             which,
+            flat,
             ..StatusQuery::default()
         };
-        let tasks = client.status(query)?.tasks.into_iter();
-        Ok(tasks.map(|line| line.id).collect())
+        Ok(client.status(query)?.tasks)
     };
+    let ids = |lines: Vec<TaskLine>| lines.into_iter().map(|line| line.id);
     if which.narrows() {
-        let fitting = listed(which)?;
+        let fitting: Vec<String> = ids(listed(which, false)?).collect();
         if fitting.is_empty() {
             return Err(Problem::failed("no task fits").hint("see 'aque status'"));
         }
@@ -107,10 +115,16 @@ fn singly(client: &mut Client, which: Selection) -> Result<Vec<String>, Problem>
     }
     let mut single = Vec::with_capacity(which.ids.len());
     for id in which.ids {
+        let selection: Selection = vec![id.clone()].into();
         if id.contains("..") {
-            single.extend(listed(vec![id].into())?);
-        } else {
-            single.push(id);
+            single.extend(ids(listed(selection, false)?));
+            continue;
+        }
+        match listed(selection.clone(), false)?.as_slice() {
+            [line] if line.members.is_some() => single.extend(ids(listed(selection, true)?)),
+            // A task's own id, however it was named.
+            [line] => single.push(line.id.clone()),
+            _ => single.push(id),
         }
     }
     Ok(single)
@@ -126,77 +140,88 @@ pub(crate) fn copy_now(client: &mut Client, id: &str) -> Result<(), Problem> {
     copy(client, id, Wanted::Everything, Until::Now)
 }
 
-/// How long output is copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Until {
-    /// What is there.
-    Now,
-    /// Until the task has ended.
-    End,
-}
-
-fn query(id: &str, wanted: Wanted, follow: bool) -> OutputQuery {
-    let (only, last_lines) = match wanted {
-        Wanted::Everything => (None, None),
-        Wanted::Part { only, lines } => (only, lines),
-    };
-    OutputQuery {
-        task: id.to_owned(),
-        only,
-        follow,
-        last_lines,
-    }
-}
-
 fn copy(client: &mut Client, id: &str, wanted: Wanted, until: Until) -> Result<(), Problem> {
-    let query = query(id, wanted, until == Until::End);
-    pieces(client, query, |piece| match piece.stream {
+    let ids = [id.to_owned()];
+    Taking::new(client, &ids, wanted, until).all(|_place, taken| match taken {
+        Taken::Piece(piece) => write(piece.stream, &piece.data.0),
+        Taken::End => Ok(()),
+        Taken::Failed(error) => Err(error.into()),
+    })
+}
+
+fn write(stream: StreamName, bytes: &[u8]) -> Result<(), Problem> {
+    match stream {
         StreamName::Stdout => {
             let mut out = io::stdout().lock();
-            let written = out.write_all(&piece.data.0).and_then(|()| out.flush());
+            let written = out.write_all(bytes).and_then(|()| out.flush());
             written.map_err(|error| Problem::output(&error))
         }
         StreamName::Stderr => {
             // Whoever closed standard error does not want to read it.
-            let _written = io::stderr().write_all(&piece.data.0);
+            let _written = io::stderr().write_all(bytes);
             Ok(())
         }
-    })
+    }
+}
+
+/// Prints the lines of several tasks, each behind the id of its task. Returns 1 if one cannot be had; that is told.
+fn braided(
+    context: &Context,
+    client: &mut Client,
+    ids: &[String],
+    (wanted, until): (Wanted, Until),
+) -> Result<u8, Problem> {
+    let mut braid = Braid::new(ids, context.screen.has_colours());
+    let mut status = 0;
+    Taking::new(client, ids, wanted, until).all(|place, taken| match taken {
+        Taken::Piece(piece) => {
+            let lines = braid.add(place, piece.stream, &piece.data.0);
+            write(piece.stream, &lines)
+        }
+        Taken::End | Taken::Failed(_) => {
+            for stream in [StreamName::Stdout, StreamName::Stderr] {
+                write(stream, &braid.end(place, stream))?;
+            }
+            if let Taken::Failed(error) = taken {
+                status = 1;
+                tell(&ids[place], error);
+            }
+            Ok(())
+        }
+    })?;
+    Ok(status)
+}
+
+/// Tells that the output of one of several tasks cannot be had.
+fn tell(id: &str, error: ClientError) {
+    note(&format!("aque: {id}: {}", Problem::from(error).told().0));
 }
 
 fn json(
     context: &Context,
     client: &mut Client,
-    id: &str,
-    query: OutputQuery,
-) -> Result<(), Problem> {
+    ids: &[String],
+    (wanted, until): (Wanted, Until),
+) -> Result<u8, Problem> {
     #[derive(serde::Serialize)]
     struct Line<'a> {
         id: &'a str,
         #[serde(flatten)]
         piece: &'a OutputPiece,
     }
-    pieces(client, query, |piece| {
-        context.json(&Line { id, piece: &piece })
-    })
-}
-
-fn pieces(
-    client: &mut Client,
-    query: OutputQuery,
-    mut each: impl FnMut(OutputPiece) -> Result<(), Problem>,
-) -> Result<(), Problem> {
-    let follow = query.follow;
-    let mut replies = client.start(Call::Output(query))?;
-    loop {
-        let heard = match follow {
-            true => replies.next(Limit::Never)?,
-            false => replies.next_soon()?,
-        };
-        match heard {
-            Heard::Reply(Body::Output(piece)) => each(piece)?,
-            Heard::Reply(other) => return Err(strange("output", &other).into()),
-            Heard::Nothing | Heard::End => return Ok(()),
+    let mut status = 0;
+    Taking::new(client, ids, wanted, until).all(|place, taken| match taken {
+        Taken::Piece(piece) => {
+            let (id, piece) = (ids[place].as_str(), &piece);
+            context.json(&Line { id, piece })
         }
-    }
+        Taken::End => Ok(()),
+        Taken::Failed(error) if ids.len() == 1 => Err(error.into()),
+        Taken::Failed(error) => {
+            status = 1;
+            tell(&ids[place], error);
+            Ok(())
+        }
+    })?;
+    Ok(status)
 }

@@ -86,7 +86,12 @@ pub(in crate::daemon) async fn answer(
             () = answers.left() => return,
         }
     };
-    answers.end(last);
+    match last {
+        Some(last) => answers.end(last),
+        // Who follows asks whoever comes after this node in its place: the end of the connection tells.
+        None if query.follow => {}
+        None => answers.end(leaving()),
+    }
 }
 
 /// Whom output is brought to.
@@ -110,12 +115,12 @@ impl Client<'_> {
     }
 }
 
-/// Brings what is asked for, and returns the last line of the answer.
+/// Brings what is asked for, and returns the last line of the answer; `None` if this node goes away first.
 async fn bring<H: Hosts>(
     hosts: &H,
     mut places: watch::Receiver<Place>,
     client: &Client<'_>,
-) -> Body {
+) -> Option<Body> {
     let follow = client.query.follow;
     let mut ways: Option<Ways> = None;
     let mut pauses = H::PAUSES.iter();
@@ -123,13 +128,14 @@ async fn bring<H: Hosts>(
         let place = *places.borrow_and_update();
         let (host, run, live) = match place {
             Place::Unknown => {
-                return failure(FailureKind::Request, "no such task is known here", None);
+                let text = "no such task is known here";
+                return Some(failure(FailureKind::Request, text, None));
             }
-            Place::Nothing => return end(),
-            Place::Waiting if !follow => return end(),
+            Place::Nothing => return Some(end()),
+            Place::Waiting if !follow => return Some(end()),
             Place::Waiting => {
                 if places.changed().await.is_err() {
-                    return leaving();
+                    return None;
                 }
                 continue;
             }
@@ -143,9 +149,9 @@ async fn bring<H: Hosts>(
             _ => ways.live(hosts, host, client).await,
         };
         match &done {
-            Ok(()) if !live || !follow => return end(),
+            Ok(()) if !live || !follow => return Some(end()),
             Err(problem) if problem.kind() == io::ErrorKind::InvalidData => {
-                return unreadable(client.names, host, problem);
+                return Some(unreadable(client.names, host, problem));
             }
             Ok(()) => {}
             Err(problem) => debug!(%run.task, %problem, "output broke off"),
@@ -157,12 +163,12 @@ async fn bring<H: Hosts>(
         let pause = match (pauses.next(), &done) {
             (Some(pause), _) => *pause,
             (None, Err(problem)) if !live || !follow => {
-                return unreadable(client.names, host, problem);
+                return Some(unreadable(client.names, host, problem));
             }
             (None, _) => H::PAUSES[3],
         };
         tokio::select! {
-            changed = places.changed() => if changed.is_err() { return leaving() },
+            changed = places.changed() => if changed.is_err() { return None },
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -455,7 +461,7 @@ mod tests {
             };
             bytes.extend(piece.data.0);
         }
-        (bytes, last)
+        (bytes, last.expect("the node is there"))
     }
 
     fn why(body: &Body) -> &str {
