@@ -190,7 +190,7 @@ async fn what_cannot_be_started_is_told_in_words() {
     let mut rows = vec![
         (base.clone(), "program frobnicate: not found in PATH"),
         (base.clone(), "not executable"),
-        (base.clone(), "interpreter may be missing"),
+        (base.clone(), "if it is a script, its interpreter"),
         (base.clone(), "working directory /no/such: does not exist"),
         (base.clone(), "input file /no/such: does not exist"),
         (base.clone(), "output file /no/such/out: does not exist"),
