@@ -8,10 +8,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::problem::{Kind, Problem};
 use super::{Context, Document, Form, parse};
-use crate::api::news::{EventLine, EventsQuery};
+use crate::api::news::{EventLine, EventsQuery, Happening};
 use crate::client::{ClientError, Limit};
 use crate::clock::wall_ms;
 use crate::feed::{Feed, Told};
+use crate::filter::{Field, Filter, FilterError, Subject, Value};
 use crate::render::happening::{Words, time_of_day, words};
 use crate::render::text::{faint, painted};
 
@@ -28,6 +29,10 @@ pub(crate) struct Options {
     /// Begin with what happened from then on, as far as it is still known: 10m, 18:30, '2026-12-24 18:30'
     #[arg(long, value_name = "WHEN", value_parser = since)]
     since: Option<u64>,
+    /// Only changes of tasks that fit by what is told of them: id, group, name, user, state, reason, host, epoch (see 'aque help
+    /// filters')
+    #[arg(short, long, value_name = "EXPR", value_parser = filter)]
+    filter: Option<Filter>,
     /// End when all is told that has happened by now
     #[arg(long)]
     past: bool,
@@ -38,6 +43,7 @@ Examples:
   aque events                                what happens from now on
   aque events --since 1h --past              what happened in the last hour
   aque events k3v7qa-12                      one task, or a group with its members
+  aque events -f 'state = error and name ~ render*'   what fails of these
   aque events | jq 'select(.event == \"host\")'";
 
 /// How long a node that is away is waited for: longer than any change of its program.
@@ -65,7 +71,8 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         match feed.next(Limit::within(LOOK_EVERY))? {
             Told::Events(list) => {
                 let mut text = String::new();
-                for event in &list.events {
+                let fits = |event: &&EventLine| is_meant(options.filter.as_ref(), &event.what);
+                for event in list.events.iter().filter(fits) {
                     text += &match on_terminal {
                         true => line(event, &zone),
                         false => json(event)?,
@@ -87,6 +94,76 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
             }
             Told::Back => context.remark("aque: the node is back"),
             Told::End => return Ok(0),
+        }
+    }
+}
+
+/// What there is to know of a change of a task.
+const FIELDS: [Field; 8] = [
+    Field::Id,
+    Field::Group,
+    Field::Name,
+    Field::User,
+    Field::State,
+    Field::Reason,
+    Field::Host,
+    Field::Epoch,
+];
+
+/// A change of a task, as a filter sees it.
+struct Change<'a>(&'a Happening);
+
+impl Subject for Change<'_> {
+    fn value(&self, field: Field) -> Value<'_> {
+        let Happening::Task {
+            id,
+            group,
+            name,
+            user,
+            state,
+            reason,
+            host,
+            epoch,
+        } = self.0
+        else {
+            return Value::None;
+        };
+        match field {
+            Field::Id => Value::text(Some(id)),
+            Field::Group => Value::text(group.as_deref()),
+            Field::Name => Value::text(name.as_deref()),
+            Field::User => Value::text(user.as_deref()),
+            Field::State => Value::State(*state),
+            Field::Reason => Value::text(reason.as_deref()),
+            Field::Host => Value::text(host.as_deref()),
+            Field::Epoch => Value::Number((*epoch).into()),
+            _ => Value::None,
+        }
+    }
+}
+
+/// Says whether something is told: what cannot be told always is.
+fn is_meant(filter: Option<&Filter>, what: &Happening) -> bool {
+    let Some(filter) = filter else { return true };
+    match what {
+        Happening::Gap { .. } => true,
+        Happening::Task { .. } => filter.fits(&Change(what)),
+        _ => false,
+    }
+}
+
+/// Reads a filter that looks at nothing but what is told.
+fn filter(text: &str) -> Result<Filter, String> {
+    let filter: Filter = text
+        .parse()
+        .map_err(|error: FilterError| error.to_string())?;
+    let strange = |field: &Field| !FIELDS.contains(field);
+    match filter.fields().into_iter().find(strange) {
+        None => Ok(filter),
+        Some(field) => {
+            let names: Vec<_> = FIELDS.iter().map(|field| field.name()).collect();
+            let (field, names) = (field.name(), names.join(" "));
+            Err(format!("nothing is told of {field}; fields are {names}"))
         }
     }
 }
@@ -147,8 +224,9 @@ fn since(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use crdt::task::TaskState;
+
     use super::*;
-    use crate::api::news::Happening;
 
     #[test]
     fn an_event_is_a_line() {
@@ -163,6 +241,37 @@ mod tests {
             "22:13:20 gap 3 events not told here\n"
         );
         assert!(json(&event).is_ok_and(|text| text.ends_with("\"event\":\"gap\",\"lost\":3}\n")));
+    }
+
+    #[test]
+    fn filters_look_at_what_is_told() {
+        let task = Happening::Task {
+            id: "k3v7qa-7.2".into(),
+            group: Some("k3v7qa-6".into()),
+            name: Some("render-2".into()),
+            user: None,
+            state: TaskState::Error,
+            reason: Some("exit 3".into()),
+            host: Some("alpha".into()),
+            epoch: 2,
+        };
+        for (text, told) in [
+            ("state = error and name ~ 'render*'", true),
+            ("state = success", false),
+            ("group = k3v7qa-6 and epoch > 1 and user = none", true),
+            ("host = beta or reason ~ 'exit ?'", true),
+            ("id = k3v7qa-7.3", false),
+        ] {
+            let filter = filter(text).ok();
+            assert!(filter.is_some(), "{text}");
+            assert_eq!(is_meant(filter.as_ref(), &task), told, "{text}");
+            assert!(is_meant(filter.as_ref(), &Happening::Gap { lost: None }));
+            let host = "alpha".into();
+            assert!(!is_meant(filter.as_ref(), &Happening::Rest { host }));
+        }
+        assert!(is_meant(None, &task));
+        assert!(filter("exit = 3").is_err_and(|why| why.contains("nothing is told of exit")));
+        assert!(filter("state =").is_err_and(|why| why.contains("column")));
     }
 
     #[test]

@@ -154,6 +154,14 @@ impl Filter {
         self.0.fits(task)
     }
 
+    /// Returns the fields at which it looks.
+    #[must_use]
+    pub fn fields(&self) -> Vec<Field> {
+        let mut fields = Vec::new();
+        self.0.collect(&mut fields);
+        fields
+    }
+
     /// Returns the text of `aque help filters`: [`HELP`] and the fields.
     #[must_use]
     pub fn help() -> String {
@@ -174,6 +182,16 @@ impl FromStr for Filter {
 }
 
 impl Expr {
+    fn collect(&self, fields: &mut Vec<Field>) {
+        match self {
+            Self::Any(parts) | Self::All(parts) => {
+                parts.iter().for_each(|part| part.collect(fields));
+            }
+            Self::Not(part) => part.collect(fields),
+            Self::Test(field, _) => fields.push(*field),
+        }
+    }
+
     fn fits(&self, task: &impl Subject) -> bool {
         match self {
             Self::Any(parts) => parts.iter().any(|part| part.fits(task)),

@@ -336,6 +336,8 @@ pub(super) const SCRIPTS: &[Script] = &[
         &[
             "~aque submit --wait --name first false",
             "aque events --past 1 | grep '\"state\":\"error\"'",
+            "aque events --past -f 'state = error' 1",
+            "aque events -f 'exit = 3'",
             "aque events --since yesterday",
             "aque events nobody",
         ],
