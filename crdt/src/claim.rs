@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Sabotage;
 use crate::generation::Replacement;
@@ -130,6 +131,8 @@ pub struct Claimant<'a> {
     pub own_durable: bool,
     /// The segment, for answers.
     pub segment: SegmentId,
+    /// How long its witnesses wait for a silent claimant, as they have stated.
+    pub waits: &'a BTreeMap<Tag, Duration>,
     /// On what its claims rest.
     pub terms: Terms,
     /// The rule that is broken on purpose.
@@ -210,22 +213,31 @@ impl Claimant<'_> {
                 Since::Found => acked,
             }
         };
-        let mut times: Vec<Mono> = if self.broken == Some(Sabotage::AnyAcks) {
+        let until = |member: Tag| Some(answer(member)? + self.worth(member, timing));
+        let mut deadlines: Vec<Mono> = if self.broken == Some(Sabotage::AnyAcks) {
             self.committee
                 .iter()
-                .filter_map(|member| answer(*member))
+                .filter_map(|member| until(*member))
                 .collect()
         } else {
-            self.voters(claim.epoch).filter_map(answer).collect()
+            self.voters(claim.epoch).filter_map(until).collect()
         };
-        times.sort_unstable_by(|a, b| b.cmp(a));
-        let span = if self.broken == Some(Sabotage::NoMargin) {
-            timing.lease
-        } else {
-            timing.hold()
-        };
-        let deadline = *times.get(self.majority() - 1)? + span;
+        deadlines.sort_unstable_by(|a, b| b.cmp(a));
+        let deadline = *deadlines.get(self.majority() - 1)?;
         (now < deadline).then_some(deadline)
+    }
+
+    /// C3, R5: how long an answer of a member counts: no longer than it lets a silent claimant be.
+    fn worth(&self, member: Tag, timing: &Timing) -> Duration {
+        match self.broken {
+            Some(Sabotage::NoMargin) => timing.lease,
+            Some(Sabotage::WaitAssumed) => timing.hold(),
+            Some(_) | None if member == self.me => timing.hold(),
+            Some(_) | None => {
+                let wait = self.waits.get(&member).copied().unwrap_or_default();
+                timing.hold_under(wait)
+            }
+        }
     }
 
     fn is_sealed(&self, member: Tag) -> bool {
@@ -323,6 +335,7 @@ mod tests {
                 author: PeerId([1; 32]),
                 n: 1,
             },
+            waits: &BTreeMap::new(),
             terms: Terms::Lease,
             broken: None,
         };

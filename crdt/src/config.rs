@@ -161,6 +161,12 @@ pub enum Sabotage {
     /// Votes of the committee before count with those of the present one (M8). They are split more often than they would be, as
     /// with [`Sabotage::NoStagger`], which alone breaks no promise of safety.
     GenerationsMixed,
+    /// A claimant takes for granted that every witness waits as long as its own lease asks (C3, R5).
+    WaitAssumed,
+    /// A witness waits as long as it is told now, whatever it has stated (V2 d, R5).
+    WaitTakenBack,
+    /// A new committee waits no longer than it is told itself, whatever the old one has stated (M6, R5).
+    WaitLeftBehind,
     /// Nobody finishes what another has begun (M9).
     ChangeAbandoned,
 }

@@ -3,6 +3,8 @@
 //! `schema.rs` spells an entry as document keys and values; `ledger` checks who may write it. An entry's writer is always the
 //! author of the change that carries it, so entries do not name it. `index` is a task's place in its segment, from 0.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::fit::RunsAs;
@@ -34,6 +36,8 @@ pub enum Entry {
     Motion(Motion),
     /// Segment, committees only: where the writer stands as a member of one of them.
     Stand(Stand),
+    /// Segment, committees only: how long the writer waits for a silent claimant before its vote is free, at least. It only grows.
+    Wait(Duration),
     /// Segment: the claim register (LWW) of a task, written by the peer that runs it.
     Claim(u16, ClaimMark),
     /// Segment: what a person wants of a task (LWW by stamp).

@@ -125,11 +125,20 @@ fn millis(text: &str) -> Result<Duration, BadSetting> {
     parsed(number, "a length of time").map(Duration::from_millis)
 }
 
+fn sound(timing: Timing) -> Result<Timing, BadSetting> {
+    match timing.problems().first() {
+        None => Ok(timing),
+        Some(why) => Err(BadSetting::Unsafe(why.to_string())),
+    }
+}
+
 /// What the mesh was told.
 #[derive(Debug, Clone, Default)]
 pub struct Settings(BTreeMap<String, (Stated, Tag)>);
 
 impl Settings {
+    /// How long leases last.
+    pub const LEASE: &'static str = "lease";
     /// How often leases are renewed.
     pub const HEARTBEAT: &'static str = "heartbeat";
     /// How long a host may be silent until others take its places.
@@ -145,7 +154,8 @@ impl Settings {
     /// What comes before the name of a queue.
     pub const QUEUE_PREFIX: &'static str = "queue.";
     /// Every name, for people.
-    pub const NAMES: [&'static str; 7] = [
+    pub const NAMES: [&'static str; 8] = [
+        Self::LEASE,
         Self::HEARTBEAT,
         Self::REPLACE_AFTER,
         Self::LOST_LIMIT,
@@ -175,23 +185,22 @@ impl Settings {
         }
     }
 
-    /// Checks a setting against a node's own times.
+    /// Checks a setting against the times by which a node goes.
     ///
     /// # Errors
     /// [`BadSetting`].
     pub fn check(name: &str, value: &str, timing: &Timing) -> Result<(), BadSetting> {
         match name {
-            Self::HEARTBEAT => {
-                let heartbeat = millis(value)?;
-                let problems = Timing {
-                    heartbeat,
-                    ..*timing
-                }
-                .problems();
-                problems
-                    .first()
-                    .map_or(Ok(()), |why| Err(BadSetting::Unsafe(why.to_string())))
-            }
+            Self::LEASE => sound(Timing {
+                lease: millis(value)?,
+                ..*timing
+            })
+            .map(drop),
+            Self::HEARTBEAT => sound(Timing {
+                heartbeat: millis(value)?,
+                ..*timing
+            })
+            .map(drop),
             Self::REPLACE_AFTER => match millis(value)? {
                 span if span < timing.wait() => Err(BadSetting::Unsafe(format!(
                     "it is less than a silent host's lease may last ({:?})",
@@ -209,6 +218,27 @@ impl Settings {
                 Some(_) | None => Err(BadSetting::Name),
             },
         }
+    }
+
+    /// Returns the times by which a node goes that was started with `own`: the mesh's lease and heartbeat in the place of its own.
+    ///
+    /// # Errors
+    /// What makes these unsafe, or useless, with the rest of its own.
+    pub fn times(&self, own: &Timing) -> Result<Timing, BadSetting> {
+        let stated = |name| self.value(name).map(millis).transpose();
+        sound(Timing {
+            lease: stated(Self::LEASE)?.unwrap_or(own.lease),
+            heartbeat: stated(Self::HEARTBEAT)?.unwrap_or(own.heartbeat),
+            ..*own
+        })
+    }
+
+    /// Returns the settings as they would be without one of them.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let mut rest = self.clone();
+        rest.0.remove(name);
+        rest
     }
 
     /// Takes a word about a setting. Says whether it is the latest.
@@ -323,6 +353,7 @@ mod tests {
         let check = |name: &str, value: &str| Settings::check(name, value, &timing);
         for (name, value) in [
             ("heartbeat", "500ms"),
+            ("lease", "10000ms"),
             ("replace-after", "600000ms"),
             ("lost-limit", "0"),
             ("default.priority", "-5"),
@@ -338,7 +369,9 @@ mod tests {
             ("heartbeat", "soon"),
             ("replace-after", "1ms"),
             ("lost-limit", "-1"),
-            ("lease", "10000ms"),
+            ("lease", "2000ms"),
+            ("lease", "999999999ms"),
+            ("lease", "long"),
             ("root-tasks", "yes"),
             ("root-tasks", ""),
             ("queue.", "slots=4"),

@@ -131,7 +131,8 @@ pub struct Timing {
     pub drift_ppm: u32,
     /// g: how coarse clock readings and timers are.
     pub grain: Duration,
-    /// W: how long a witness waits after its last answer before a silent claimant's vote is free; computed when `None`.
+    /// W: how long a witness waits after its last answer before a silent claimant's vote is free, whatever it has stated; for
+    /// experiments. `None`: as long as it has stated, and this lease asks for.
     pub witness_wait: Option<Duration>,
 }
 
@@ -179,6 +180,9 @@ pub enum TimingError {
 }
 
 impl Timing {
+    /// The longest wait of a witness that anybody may state: more than the longest lease asks for with the worst clocks.
+    pub const LONGEST_WAIT: Duration = Duration::from_secs(2 * 86_400);
+
     /// Returns times for a heartbeat and a lease, with a margin of a twentieth of the lease (at least 20 ms).
     #[must_use]
     pub fn with_lease(heartbeat: Duration, lease: Duration, drift_ppm: u32) -> Self {
@@ -198,12 +202,15 @@ impl Timing {
     #[must_use]
     pub fn least_wait(&self) -> Duration {
         let span = self.lease.saturating_sub(self.kill_margin) + self.kill_latency;
-        let ppm = u64::from(self.drift_ppm.min(500_000));
-        // eps = 2r / (1 - r), rounded up, in parts per million.
-        let eps_ppm = (2 * ppm * 1_000_000).div_ceil(1_000_000 - ppm);
-        let extra = u64::try_from((span.as_nanos() * u128::from(eps_ppm)).div_ceil(1_000_000))
-            .unwrap_or(u64::MAX);
+        let extra = (span.as_nanos() * u128::from(self.eps_ppm())).div_ceil(1_000_000);
+        let extra = u64::try_from(extra).unwrap_or(u64::MAX);
         span + Duration::from_nanos(extra) + 2 * self.grain
+    }
+
+    /// eps = 2r / (1 - r), rounded up, in parts per million.
+    fn eps_ppm(&self) -> u64 {
+        let ppm = u64::from(self.drift_ppm.min(500_000));
+        (2 * ppm * 1_000_000).div_ceil(1_000_000 - ppm)
     }
 
     /// Returns W: the configured wait, or the least safe one.
@@ -216,6 +223,19 @@ impl Timing {
     #[must_use]
     pub fn hold(&self) -> Duration {
         self.lease.saturating_sub(self.kill_margin)
+    }
+
+    /// Returns how long a hold lasts at most after the send time of an answer whose witness waits this long for a silent
+    /// claimant: L - K, or less where the wait covers less.
+    #[must_use]
+    pub fn hold_under(&self, wait: Duration) -> Duration {
+        if wait >= self.least_wait() {
+            return self.hold();
+        }
+        let span = wait.saturating_sub(2 * self.grain).as_nanos() * 1_000_000;
+        let covered = span / (1_000_000 + u128::from(self.eps_ppm()));
+        let covered = Duration::from_nanos(u64::try_from(covered).unwrap_or(u64::MAX));
+        covered.saturating_sub(self.kill_latency).min(self.hold())
     }
 
     /// Lists every reason why these times must not be used; empty = safe and sensible.
@@ -273,6 +293,16 @@ mod tests {
             ..timing
         };
         assert!(matches!(blunt.problems()[..], [TimingError::Margin { .. }]));
+        assert_eq!(timing.hold_under(timing.least_wait()), timing.hold());
+        assert_eq!(timing.hold_under(Duration::ZERO), Duration::ZERO);
+        for percent in 1..100 {
+            let wait = timing.least_wait() * percent / 100;
+            let shorter = Timing {
+                lease: timing.hold_under(wait) + timing.kill_margin,
+                ..timing
+            };
+            assert!(shorter.least_wait() <= wait || shorter.hold().is_zero());
+        }
         let hasty = Timing::with_lease(Duration::from_secs(1), Duration::from_secs(3), 10_000);
         assert!(matches!(hasty.problems()[..], [TimingError::Lease { .. }]));
     }

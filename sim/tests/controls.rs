@@ -52,6 +52,9 @@ controls! {
     minority_replaces
     basis_empty
     basis_binds_nobody
+    wait_assumed
+    wait_taken_back
+    wait_left_behind
     change_abandoned
     silence_frees
     loss_passed_over

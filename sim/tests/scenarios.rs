@@ -76,6 +76,13 @@ scenarios! {
     edited_while_it_is_bid_for
     edited_through_crashes_and_a_split
     each_element_runs_once
+    lease_raised_behind_a_split
+    lease_lowered_behind_a_split
+    lease_lowered_as_members_change
+    lease_raised_for_all
+    lease_lowered_for_all
+    host_started_with_a_longer_lease
+    hosts_started_again_with_shorter_leases
     elements_sleep_until_something_happens_to_one
     elements_end_in_their_sleep
     an_element_is_waited_for

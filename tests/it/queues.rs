@@ -152,7 +152,9 @@ fn settings_are_heard_by_all_and_kept() {
         (["heartbeat", "1h"], 1, "heartbeat"),
         (["heartbeat", "soon"], 2, "heartbeat"),
         (["replace-after", "1ms"], 1, "less than"),
-        (["lease", "10s"], 1, "no such setting; there are heartbeat"),
+        (["lease", "2s"], 1, "too short"),
+        (["lease", "2d"], 1, "at most a day"),
+        (["leese", "10s"], 1, "no such setting; there are lease"),
         (["lost-limit", "many"], 1, "a number"),
     ] {
         let words = [&["settings", "set"], &words[..]].concat();
@@ -170,4 +172,49 @@ fn settings_are_heard_by_all_and_kept() {
             Some(queue) => Err(format!("it is in {queue}")),
         }
     });
+}
+
+/// By which times a node goes, in the words of its doctor.
+fn wait_times(node: &Node, times: &str) {
+    settle("the times by which it goes", || {
+        let said = node.aque(&["doctor", "--json"]).run().json();
+        let checks = said["checks"].as_array().into_iter().flatten();
+        let mut leases = checks.filter(|check| check["topic"] == "leases");
+        let what = leases.next().map(|check| check["what"].to_string());
+        match what {
+            Some(what) if what.contains(times) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+}
+
+#[test]
+fn leases_are_changed_while_tasks_run() {
+    let mut cluster = Cluster::start(3);
+    let gate = cluster.path("gate");
+    let script = format!("until test -e {}; do sleep 0.05; done", gate.display());
+    let id = cluster[0].submit(&[], &["sh", "-c", &script]);
+    wait_state(&cluster[1], &id, "running");
+    for lease in ["20s", "4s"] {
+        cluster[1].ok(&["settings", "set", "lease", lease]);
+        for node in cluster.nodes() {
+            wait_times(node, &format!("lease {lease}"));
+        }
+    }
+    // What leaves no room for heartbeats is refused, also as the other half of it.
+    let said = cluster[2]
+        .aque(&["settings", "set", "heartbeat", "2s"])
+        .run();
+    assert!(said.refused(1).contains("heartbeats of 2s"), "{said}");
+    cluster[2].ok(&["settings", "set", "heartbeat", "500ms"]);
+    cluster[2].ok(&["settings", "set", "lease", "2s"]);
+    let said = cluster[2].aque(&["settings", "unset", "heartbeat"]).run();
+    assert!(said.refused(1).contains("too short"), "{said}");
+    cluster.nodes_mut()[2].kill();
+    cluster.nodes_mut()[2].start();
+    wait_times(&cluster[2], "heartbeat 500ms, lease 2s");
+    fs::write(&gate, "").expect("the gate opens");
+    let _ended = cluster.wait_ended();
+    let task = cluster[2].task(&id).expect("it is known");
+    assert_eq!((task.state.name(), task.attempts), ("success", 1));
 }

@@ -112,6 +112,9 @@ pub enum Rule {
     /// A text or list beyond its bound.
     #[error("text or list too long")]
     Length,
+    /// A witness's wait beyond its bound.
+    #[error("wait of a witness")]
+    Wait,
     /// A counter's step beyond its bound.
     #[error("counter step")]
     Step,
@@ -165,6 +168,7 @@ impl Rule {
             Self::Batch => "rule-batch",
             Self::Epoch => "rule-epoch",
             Self::Length => "rule-length",
+            Self::Wait => "rule-wait",
             Self::Step => "rule-step",
             Self::Stamp => "rule-stamp",
             Self::Proof => "rule-proof",

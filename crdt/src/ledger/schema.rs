@@ -3,7 +3,7 @@
 //! Every document is one flat map. Keys of a segment: `!h` header, `!0000` specs from that index on (four hex digits),
 //! `!e` and a digest: an environment, `!z` end; `b`, `v`, `o` with the writer's tag and the number of the change (six hex
 //! digits): write-once chunks of bids, votes and outcomes; `r` and `s` so: motions to replace the committee, and where a member of
-//! it stands; `c` and an index: claim register, `w` and an index: what people want, `h` so: whether it is held, `a` so: that it
+//! it stands; `t` and a tag: how long a witness waits; `c` and an index: claim register, `w` and an index: what people want, `h` so: whether it is held, `a` so: that it
 //! runs again, `f` so: that nobody is to see it any more, `e` so: in what it is otherwise than it was submitted; `k` and a tag: PN-counter of live claims;
 //! `u`, a letter and a tag: PN-counters of totals. Directory: `m` and a peer's key in hex; `x`, the writer's tag and a peer's key:
 //! what a person wants of it; `y`, the writer's tag and the digest of a name: a setting of the mesh. Presence: `p` and a tag. What starts with `!` sorts first, so that bulk stays ahead of what is inserted later.
@@ -38,6 +38,7 @@ pub(super) enum Key {
     Harms(Tag, u32),
     Motion(Tag, u32),
     Stand(Tag, u32),
+    Wait(Tag),
     Claim(u16),
     Want(u16),
     Hold(u16),
@@ -83,6 +84,7 @@ impl fmt::Display for Key {
             Self::Harms(tag, count) => write!(f, "d{tag}{count:06x}"),
             Self::Motion(tag, count) => write!(f, "r{tag}{count:06x}"),
             Self::Stand(tag, count) => write!(f, "s{tag}{count:06x}"),
+            Self::Wait(tag) => write!(f, "t{tag}"),
             Self::Claim(index) => write!(f, "c{index:04x}"),
             Self::Want(index) => write!(f, "w{index:04x}"),
             Self::Hold(index) => write!(f, "h{index:04x}"),
@@ -112,6 +114,7 @@ impl Key {
             "d" => tagged(rest).and_then(|(tag, n)| Some(Self::Harms(tag, hex(n)?)))?,
             "r" => tagged(rest).and_then(|(tag, n)| Some(Self::Motion(tag, hex(n)?)))?,
             "s" => tagged(rest).and_then(|(tag, n)| Some(Self::Stand(tag, hex(n)?)))?,
+            "t" => Self::Wait(rest.parse().ok()?),
             "c" => Self::Claim(index(rest)?),
             "w" => Self::Want(index(rest)?),
             "h" => Self::Hold(index(rest)?),
@@ -153,7 +156,8 @@ impl Key {
     /// Says whether a later write of the same author may supersede an earlier one.
     pub(super) fn is_register(&self) -> bool {
         match self {
-            Self::Claim(_)
+            Self::Wait(_)
+            | Self::Claim(_)
             | Self::Want(_)
             | Self::Hold(_)
             | Self::Again(_)
@@ -227,6 +231,7 @@ pub(super) fn spell(entry: &Entry, writer: &Writer) -> (Key, Value) {
         Entry::Harms(harms) => (Key::Harms(tag, count), bytes(harms)),
         Entry::Motion(motion) => (Key::Motion(tag, count), bytes(motion)),
         Entry::Stand(stand) => (Key::Stand(tag, count), bytes(stand)),
+        Entry::Wait(wait) => (Key::Wait(tag), bytes(wait)),
         Entry::Claim(index, mark) => (Key::Claim(*index), bytes(&(tag, mark))),
         Entry::Want(index, want) => {
             let key = match want.wish.about() {
@@ -265,6 +270,7 @@ pub(super) fn read(text: &str, value: RawValue<'_>, writer: &Writer) -> Result<E
         Key::Harms(..) => Entry::Harms(decode(value)?),
         Key::Motion(..) => Entry::Motion(decode(value)?),
         Key::Stand(..) => Entry::Stand(decode(value)?),
+        Key::Wait(_) => Entry::Wait(decode(value)?),
         Key::Claim(index) => match decode::<(Tag, ClaimMark)>(value)? {
             (tag, mark) if tag == writer.tag => Entry::Claim(index, mark),
             _ => return Err(Rule::Writer),
@@ -316,7 +322,8 @@ fn owned(key: &Key, writer: &Writer) -> Result<(), Rule> {
         | Key::Harms(tag, count)
         | Key::Motion(tag, count)
         | Key::Stand(tag, count) => (*tag, *count),
-        Key::Live(tag)
+        Key::Wait(tag)
+        | Key::Live(tag)
         | Key::Count(_, tag)
         | Key::Duty(tag, _)
         | Key::Setting(tag, _)

@@ -13,6 +13,7 @@ use crate::fit::RunsAs;
 use crate::ids::{Digest, DocId, Epoch, Generation, PeerId, SegmentId};
 use crate::settings::{Settings, Stated};
 use crate::task::{Environment, Outcome, TaskSpec, Verdict, Want, Wish, Work};
+use crate::time::Timing;
 
 use super::chunk::MAX_OPERATIONS;
 use super::refused::Rule;
@@ -163,6 +164,7 @@ impl Case<'_> {
                 | Entry::Harms(_)
                 | Entry::Motion(_)
                 | Entry::Stand(_)
+                | Entry::Wait(_)
                 | Entry::Claim(..)
                 | Entry::Want(..)
                 | Entry::Live(_)
@@ -259,6 +261,7 @@ impl Case<'_> {
             }
             Entry::Motion(motion) => check_motion(motion),
             Entry::Stand(stand) => check_stand(stand),
+            Entry::Wait(wait) => within(*wait <= Timing::LONGEST_WAIT, Rule::Wait),
             Entry::Live(step) | Entry::Count(_, step) => {
                 within(step.unsigned_abs() <= MAX_STEP, Rule::Step)
             }

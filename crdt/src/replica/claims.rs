@@ -145,6 +145,7 @@ impl Replica {
             registers: &self.known(ix).registers,
             own_durable: self.is_durable(ix),
             segment: self.known(ix).segment,
+            waits: &self.segment_of(ix).waits,
             terms: self.terms(ix),
             broken: self.broken,
         }
@@ -347,7 +348,7 @@ impl Replica {
             Some(Loss::Told(outcome)) => self.conclude(ix, (*outcome).clone()),
             Some(Loss::Silent(claimant, _)) => {
                 let heard = self.roster.heard(claimant).unwrap_or(self.booted);
-                if self.now.mono >= heard + self.timing.wait() {
+                if self.now.mono >= heard + self.wait_in(ix) {
                     self.lose(ix, claim.epoch);
                 } else {
                     self.give_up(ix);

@@ -172,6 +172,10 @@ impl Replica {
         }
         let now = self.now.mono;
         if let Some(segment) = self.segments.get_mut(&id) {
+            let waits = segment.waits.iter();
+            let of_members = waits.filter(|(tag, _)| committee.contains(tag));
+            let longest = of_members.map(|(_, wait)| *wait).max();
+            segment.waited_before = segment.waited_before.max(longest.unwrap_or_default());
             segment.committee = proposal.members.iter().map(PeerId::tag).collect();
             segment.peers = proposal.members;
             segment.before = committee;

@@ -37,6 +37,7 @@ pub(super) struct Staged {
     pub(super) wants: BTreeMap<(u16, About), Want>,
     pub(super) motion: Option<Motion>,
     pub(super) stand: Option<Stand>,
+    pub(super) wait: Option<Duration>,
     pub(super) duties: BTreeMap<PeerId, Duty>,
     pub(super) settings: BTreeMap<String, Stated>,
     /// Change of the PN-counter of live claims.
@@ -98,6 +99,7 @@ impl Staged {
         );
         entries.extend(self.motion.map(Entry::Motion));
         entries.extend(self.stand.map(Entry::Stand));
+        entries.extend(self.wait.map(Entry::Wait));
         entries.extend(self.member.map(Entry::Member));
         let duties = self.duties.into_iter();
         entries.extend(duties.map(|(peer, duty)| Entry::Duty(peer, duty)));

@@ -61,6 +61,7 @@ impl Replica {
             | Entry::Harms(_)
             | Entry::Motion(_)
             | Entry::Stand(_)
+            | Entry::Wait(_)
             | Entry::Claim(..)
             | Entry::Want(..)
             | Entry::Live(_)
@@ -151,6 +152,10 @@ impl Replica {
             }
             Entry::Stand(stand) => {
                 let folded = self.fold_stand(id, writer, stand);
+                self.fits(author, folded);
+            }
+            Entry::Wait(wait) => {
+                let folded = self.fold_wait(id, writer, wait);
                 self.fits(author, folded);
             }
             Entry::Claim(place, mark) => {

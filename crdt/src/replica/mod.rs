@@ -30,6 +30,7 @@ mod removal;
 mod resume;
 mod sleepers;
 mod views;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -197,6 +198,10 @@ struct Segment {
     moved: Mono,
     /// Since when a member is missing for good.
     missing: Option<Mono>,
+    /// How long its witnesses wait for silent claimants, as they have stated.
+    waits: BTreeMap<Tag, Duration>,
+    /// The longest that members of earlier committees have stated.
+    waited_before: Duration,
     /// The flush that carries the newest own word about it.
     staged: u64,
     /// Own changes in it when this node was sealed last: its votes before that answer nobody (rule R4).
@@ -226,6 +231,8 @@ impl Segment {
             replacements: BTreeMap::new(),
             moved: Mono(0),
             missing: None,
+            waits: BTreeMap::new(),
+            waited_before: Duration::ZERO,
             staged: 0,
             sealed_at: 0,
             unfinished: 0,
@@ -286,7 +293,10 @@ pub struct Replica {
     name: String,
     version: String,
     incarnation: Incarnation,
+    /// By what it goes: the mesh's lease and heartbeat, and the rest of what it was started with.
     timing: Timing,
+    /// What it has stated of its waits may be less than these times ask for.
+    waits_to_state: bool,
     committee_size: u8,
     replace_after: Duration,
     offered: crate::config::Offer,
@@ -395,6 +405,7 @@ impl Replica {
             version: config.version,
             incarnation: config.incarnation,
             timing: config.timing,
+            waits_to_state: true,
             committee_size: config.committee,
             replace_after: config.replace_after,
             offered: config.offer.clone(),
@@ -593,6 +604,10 @@ impl Replica {
             if self.dirty.is_empty() && self.unsettled.is_empty() {
                 break;
             }
+        }
+        if self.waits_to_state && !self.stalled {
+            self.waits_to_state = false;
+            self.state_waits();
         }
         self.flush_if_due();
         self.send_forwards();

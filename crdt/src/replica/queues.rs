@@ -28,9 +28,13 @@ pub struct QueueView {
 impl Replica {
     /// Writes down what a person states for the mesh; `None` takes it back.
     pub(super) fn set(&mut self, token: Token, name: &str, value: Option<String>, by: String) {
-        let fits = value.as_deref().map_or(Ok(()), |value| {
-            Settings::check(name, value, &self.started_with.timing)
-        });
+        let own = &self.started_with.timing;
+        let fits = match &value {
+            Some(value) => Settings::check(name, value, &self.timing),
+            // What is left must do without it.
+            None if self.settings.times(own).is_err() => Ok(()),
+            None => self.settings.without(name).times(own).map(drop),
+        };
         let known = self.settings.stated(name).is_some();
         let refusal = if self.stalled {
             Some(Refusal::Disk)
@@ -68,17 +72,21 @@ impl Replica {
         self.outputs
             .push_back(Output::Notice(Notice::Setting { name, said }));
         let base = &self.started_with;
-        let (settings, timing) = (&self.settings, &base.timing);
-        self.timing.heartbeat = settings
-            .span(Settings::HEARTBEAT, timing)
-            .unwrap_or(base.timing.heartbeat);
+        let settings = &self.settings;
+        let timing = settings.times(&base.timing).unwrap_or(base.timing);
         self.replace_after = settings
-            .span(Settings::REPLACE_AFTER, timing)
-            .unwrap_or(base.replace_after);
+            .span(Settings::REPLACE_AFTER, &timing)
+            .unwrap_or(base.replace_after)
+            .max(timing.wait());
         let losses = settings
             .number(Settings::LOST_LIMIT)
             .unwrap_or(base.most_losses);
         let root_tasks = settings.root_tasks();
+        if timing != self.timing {
+            self.timing = timing;
+            self.waits_to_state = true;
+            self.dirty.extend(self.claims.iter().copied());
+        }
         self.queues.set_rules(self.settings.queues(), self.now.mono);
         if (losses, root_tasks) != (self.most_losses, self.root_tasks) {
             (self.most_losses, self.root_tasks) = (losses, root_tasks);

@@ -122,14 +122,14 @@ impl Replica {
             .and_then(|vote| self.acked.get(&vote.claimant).copied())
             .unwrap_or(Mono(0));
         if self.broken == Some(Sabotage::AcksForgotten) {
-            return task.voted.max(self.awake) + self.timing.wait();
+            return task.voted.max(self.awake) + self.wait_in(ix);
         }
         if self.broken == Some(Sabotage::RestartNotAck) {
             let before = task.voted <= self.awake;
             let voted = if before { Mono(0) } else { task.voted };
-            return voted.max(acked) + self.timing.wait();
+            return voted.max(acked) + self.wait_in(ix);
         }
-        task.voted.max(acked).max(self.awake) + self.timing.wait()
+        task.voted.max(acked).max(self.awake) + self.wait_in(ix)
     }
 
     pub(super) fn as_witness(&self, ix: TaskIx) -> Option<Witness<'_>> {
@@ -183,6 +183,7 @@ impl Replica {
     }
 
     fn stage_vote(&mut self, ix: TaskIx, vote: VoteRegister) {
+        self.state_wait(self.known(ix).segment);
         let task = self.known(ix);
         let old = task.registers.vote(self.tag);
         if let Some(old) = old.filter(|old| old.claimant != vote.claimant) {
@@ -347,7 +348,7 @@ impl Replica {
             if self.terms(ix) == Terms::Votes {
                 return None;
             }
-            at = at.max(self.decides_since(ix) + self.timing.wait());
+            at = at.max(self.decides_since(ix) + self.wait_in(ix));
         }
         // A majority behind another claimant that is heard of: it ends its claim itself, or falls silent.
         let committee = &self.segment_of(ix).committee;
@@ -361,7 +362,7 @@ impl Replica {
                 return None;
             }
             let heard = self.roster.heard(claimant).unwrap_or(self.booted);
-            at = at.max(heard + self.timing.wait());
+            at = at.max(heard + self.wait_in(ix));
         }
         // A vote may arrive before the bid that it answers.
         let bids = task.registers.bids().map(|(tag, bid)| (tag, bid.epoch));
@@ -391,7 +392,7 @@ impl Replica {
         task.registers
             .bids()
             .filter(|(tag, bid)| *tag != self.tag && !task.registers.is_over(*tag, bid.epoch))
-            .map(|(tag, _)| self.roster.heard(tag).unwrap_or(self.booted) + self.timing.wait())
+            .map(|(tag, _)| self.roster.heard(tag).unwrap_or(self.booted) + self.wait_in(ix))
             .fold(task.changed, Mono::max)
     }
 

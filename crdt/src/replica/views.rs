@@ -18,7 +18,7 @@ use crate::registers::BidRegister;
 use crate::task::{
     Element, Membership, Outcome, OutcomeDigest, TaskSpec, TaskState, TaskView, Verdict, Work,
 };
-use crate::time::Wall;
+use crate::time::{Timing, Wall};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
@@ -560,6 +560,12 @@ impl Replica {
             statements.take(author.tag(), task.index, entry);
         }
         statements.attempts(self.segment_of(ix).committee.len())
+    }
+
+    /// Returns the times by which this node goes now.
+    #[must_use]
+    pub fn timing(&self) -> &Timing {
+        &self.timing
     }
 
     /// Returns what this replica has counted since its start.

@@ -93,13 +93,13 @@ pub struct Flags {
     /// A named resource that tasks may take, and how much there is of it, such as gpu=2 or licence=0.5
     #[arg(short, long, value_name = "NAME=N", global = true)]
     pub resource: Vec<String>,
-    /// How often leases are renewed; the same on every host of a mesh [default: 1s]
+    /// How often leases are renewed, unless the mesh's settings say otherwise [default: 1s]
     #[arg(long, value_name = "DUR", global = true)]
     pub heartbeat: Option<String>,
-    /// How long a hold lasts without renewal; the same on every host of a mesh [default: 6s]
+    /// How long a hold lasts without renewal, unless the mesh's settings say otherwise [default: 6s]
     #[arg(long, value_name = "DUR", global = true)]
     pub lease: Option<String>,
-    /// Bound on any clock's rate error, parts per million; the same on every host of a mesh [default: 10000]
+    /// Bound on any clock's rate error, parts per million [default: 10000]
     #[arg(long, value_name = "PPM", global = true)]
     pub drift: Option<u32>,
     /// Peers whose majority decides a claim: 1, 3 or 5 [default: 3]

@@ -280,14 +280,14 @@ impl Node {
                 TOPIC,
                 Health::Warning,
                 format!("this node stood still {times} times for longer than a heartbeat"),
-                "give it processor time, or make --heartbeat and --lease longer on all hosts",
+                "give it processor time, or make leases longer: 'aque settings set lease 20s'",
             ),
         }
     }
 
     fn check_leases(&self) -> Check {
         const TOPIC: &str = "leases";
-        let timing = &self.settings.timing;
+        let timing = self.replica.timing();
         let what = format!(
             "heartbeat {:?}, lease {:?}, witness wait {:?} (at least {:?})",
             timing.heartbeat,
@@ -295,6 +295,14 @@ impl Node {
             timing.wait(),
             timing.least_wait()
         );
+        if let Err(why) = self.replica.settings().times(&self.settings.timing) {
+            return check(
+                TOPIC,
+                Health::Warning,
+                format!("{what}; what the mesh's settings say is passed over: {why}"),
+                "start this node without --lease, --heartbeat and --drift, or change the settings: 'aque settings'",
+            );
+        }
         match self.replica.counters().holds_lost {
             0 => ok(TOPIC, what),
             lost => check(
@@ -303,7 +311,7 @@ impl Node {
                 format!(
                     "{what}; {lost} claims were lost because a majority did not answer in time"
                 ),
-                "see 'aque nodes' for hosts that come and go; a slow or lossy network wants a longer --lease on all hosts",
+                "see 'aque nodes' for hosts that come and go; a slow or lossy network wants longer leases: 'aque settings set lease 20s'",
             ),
         }
     }

@@ -270,7 +270,7 @@ fn one_down(world: &mut World) -> Course {
 fn power_cut(world: &mut World) -> Course {
     warm(world);
     for host in 0..5 {
-        world.submit(host, Batch::many(6, Plan::succeed(SECOND)));
+        world.submit(host, Batch::many(9, Plan::succeed(SECOND)));
     }
     for round in 0..3_u32 {
         next_start(world, SOON)?;
@@ -282,7 +282,7 @@ fn power_cut(world: &mut World) -> Course {
         world.run_for(SECOND * 2);
     }
     world.finish();
-    expect(world.oracle().tally().commits >= 24, "tasks end")
+    expect(world.oracle().tally().commits >= 36, "tasks end")
 }
 
 fn cut_after_ack(world: &mut World) -> Course {

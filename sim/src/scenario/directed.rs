@@ -272,6 +272,12 @@ pub(super) fn rival_behind_relay(world: &mut World) -> Course {
 /// n8. Only h0 and h1 voted for h0. h1 is cut off and in time votes for h2, which never voted for h0 but answers it.
 pub(super) fn non_voter_acks(world: &mut World) -> Course {
     warm(world);
+    // All have voted in the segment before, and stated how long they wait.
+    let before = submit(world, 1, Batch::one(Plan::succeed(SECOND / 10)))?[0];
+    until(world, SOON, "it ends", |world| {
+        world.oracle().is_committed(before)
+    })?;
+    world.run_for(SECOND / 2);
     parked_task(world, 1, Plan::succeed(world.lease() * 6))?;
     for (from, to) in [(0, 2), (2, 0), (1, 2)] {
         world.cut_way(from, to, Lanes::Gossip, Notice::Never);

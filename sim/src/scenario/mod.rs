@@ -14,6 +14,7 @@ mod guards;
 mod inputs;
 mod keys;
 mod large;
+mod leases;
 mod lives;
 mod pauses;
 mod policies;
@@ -135,6 +136,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         churn::SCENARIOS,
         committees::SCENARIOS,
         large::SCENARIOS,
+        leases::SCENARIOS,
         lives::SCENARIOS,
         wishes::SCENARIOS,
         arrays::SCENARIOS,

@@ -86,6 +86,7 @@ pub fn draw(seed: u64) -> Drawn {
     draw_rounds(&setup, calm_at, &mut deeds);
     draw_removals(&setup, calm_at, &mut deeds);
     draw_edits(&setup, calm_at, &mut deeds);
+    draw_leases(&mut setup, calm_at, &mut deeds);
     let spite = if rng.bool() { 0 } else { rng.u32(20..200) };
     Drawn {
         setup,
@@ -277,6 +278,20 @@ fn draw_edits(setup: &Setup, calm_at: Duration, deeds: &mut Vec<(Duration, Deed)
     draw_wishes(setup, calm_at, deeds, (7, 16), |rng, host| {
         Deed::Edit(host, rng.usize(0..20), rng.u32(100..1_001))
     });
+}
+
+/// Other leases, of all hosts that hear of them, and of single ones from their start on: half to four times the usual one.
+fn draw_leases(setup: &mut Setup, calm_at: Duration, deeds: &mut Vec<(Duration, Deed)>) {
+    let usual = u64::try_from(setup.timing.lease.as_millis()).unwrap_or(u64::MAX);
+    draw_wishes(setup, calm_at, deeds, (9, 5), |rng, host| {
+        let other = rng.u64(usual / 2..usual * 4);
+        Deed::Lease(host, (rng.u32(0..4) > 0).then_some(other))
+    });
+    let mut rng = chance::stream(setup.seed, Purpose::Faults, 10, 0);
+    if rng.u32(0..4) == 0 {
+        let other = |_| Duration::from_millis(rng.u64(usual / 2..usual * 4));
+        setup.leases = (0..setup.hosts).map(other).collect();
+    }
 }
 
 /// In a third of all histories, what people want of tasks later on: fewer than `most` wishes, from a stream of chance of their own.

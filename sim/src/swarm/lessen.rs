@@ -53,6 +53,8 @@ pub(super) fn without_host(drawn: &Drawn, gone: HostIx) -> Drawn {
         .work
         .iter()
         .filter_map(|(at, host, batch)| Some((*at, renumbered(*host, gone)?, batch.clone())));
+    let leases = drawn.setup.leases.iter().enumerate();
+    let leases = leases.filter_map(|(host, lease)| (host != gone).then_some(*lease));
     let deeds = drawn
         .deeds
         .iter()
@@ -62,6 +64,7 @@ pub(super) fn without_host(drawn: &Drawn, gone: HostIx) -> Drawn {
             hosts,
             committee: drawn.setup.committee.min(most),
             late: renumber(&drawn.setup.late),
+            leases: leases.collect(),
             ..drawn.setup.clone()
         },
         work: work.collect(),
@@ -102,6 +105,7 @@ fn deed_without(deed: &Deed, gone: HostIx) -> Option<Deed> {
         Deed::Again(host, nth) => Deed::Again(of(host)?, *nth),
         Deed::Remove(host, nth) => Deed::Remove(of(host)?, *nth),
         Deed::Edit(host, nth, milli) => Deed::Edit(of(host)?, *nth, *milli),
+        Deed::Lease(host, millis) => Deed::Lease(of(host)?, *millis),
         Deed::Drain(host) => Deed::Drain(of(host)?),
         Deed::Retire(host, on) => Deed::Retire(of(host)?, *on),
         Deed::Forget(host, other) => Deed::Forget(of(host)?, of(other)?),

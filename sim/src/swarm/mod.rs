@@ -78,6 +78,8 @@ pub enum Deed {
     /// A person wants a task to be otherwise that has not started: the n-th of those that were acknowledged. It takes so many
     /// thousandths of a processor then, and has another priority and queue.
     Edit(HostIx, usize, u32),
+    /// A person says at a host how long leases last, milliseconds, or takes it back.
+    Lease(HostIx, Option<u64>),
     /// A host takes no new tasks.
     Drain(HostIx),
     /// It takes new tasks again.

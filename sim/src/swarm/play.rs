@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crdt::ids::TaskId;
+use crdt::settings::Settings;
 use crdt::task::Edits;
 use fastrand::Rng;
 
@@ -261,6 +262,10 @@ impl Player {
                     };
                     world.edit(host, &[task], edits);
                 }
+            }
+            Deed::Lease(host, millis) => {
+                let value = millis.map(|millis| format!("{millis}ms"));
+                world.set(host, Settings::LEASE, value.as_deref());
             }
             Deed::Drain(host) => world.drain_host(host),
             Deed::Retire(host, on) => {

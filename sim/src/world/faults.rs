@@ -164,6 +164,13 @@ impl World {
         self.queue.push(at, Event::Restart { host });
     }
 
+    /// From its next start on a host goes by another lease.
+    pub fn start_with_lease(&mut self, host: HostIx, lease: Duration) {
+        let (hosts, usual) = (self.hosts.len(), self.setup.timing.lease);
+        self.setup.leases.resize(hosts, usual);
+        self.setup.leases[host] = lease;
+    }
+
     pub(super) fn restart_now(&mut self, host: HostIx) {
         let due = self.hosts[host].restart_at.is_some_and(|at| at <= self.now);
         if !due || self.hosts[host].is_up() {

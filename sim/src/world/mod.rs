@@ -92,6 +92,8 @@ pub struct Setup {
     pub committee: u8,
     /// Lease times.
     pub timing: Timing,
+    /// The leases with which single hosts were started; empty: all with the same.
+    pub leases: Vec<Duration>,
     /// How clocks err.
     pub clocks: Clocks,
     /// How links behave.
@@ -132,6 +134,7 @@ impl Setup {
                 Duration::from_millis(2_000),
                 10_000,
             ),
+            leases: Vec::new(),
             clocks: Clocks::Within,
             links: LinkModel::default(),
             disks: DiskModel::default(),

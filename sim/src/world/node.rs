@@ -11,6 +11,7 @@ use crdt::registers::BidRegister;
 use crdt::replica::Replica;
 use crdt::task::TaskState;
 use crdt::terms::Terms;
+use crdt::time::Timing;
 
 use super::{Flaw, World};
 use crate::chance::{self, Purpose};
@@ -75,7 +76,15 @@ impl World {
             incarnation: Incarnation(draw(0)),
             name: format!("h{host}"),
             version: "sim".to_owned(),
-            timing: self.setup.timing,
+            timing: Timing {
+                lease: self
+                    .setup
+                    .leases
+                    .get(host)
+                    .copied()
+                    .unwrap_or(self.setup.timing.lease),
+                ..self.setup.timing
+            },
             committee: self.setup.committee,
             replace_after: self.setup.replace_after,
             most_claims: usize::MAX,

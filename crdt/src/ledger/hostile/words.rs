@@ -1,5 +1,7 @@
 //! Changes of the right shape that say what their author may not say.
 
+use std::time::Duration;
+
 use automerge::legacy::{Key as OpKey, Op};
 
 use super::super::schema::Key;
@@ -187,6 +189,9 @@ fn forged_words_are_refused_by_name() {
         }),
         ("stamp of another peer", Rule::Stamp, |s| {
             by_evil(s, &want(s.host.me().tag(), "me"))
+        }),
+        ("wait beyond any lease", Rule::Wait, |s| {
+            by_evil(s, &Entry::Wait(Duration::MAX))
         }),
         ("huge step", Rule::Step, |s| {
             by_evil(s, &Entry::Live(i64::MIN))

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crdt::config::Sabotage;
 
 use super::super::directed::{heartbeats_cut, worst, worst_case};
+use super::super::leases::RAISED;
 use super::super::{
     Control, Course, Scenario, expect, next_start, one_running, only, others, submit, three, until,
     warm,
@@ -42,6 +43,13 @@ pub(super) const CONTROLS: &[Control] = &[
             setup: worst,
             script: worst_case,
         },
+    },
+    Control {
+        name: "wait_assumed",
+        rule: "C3, R5",
+        breaks: |setup| rule(setup, Sabotage::WaitAssumed),
+        judge: Judge::S1,
+        scenario: RAISED,
     },
     Control {
         name: "starts_again",

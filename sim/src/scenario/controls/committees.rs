@@ -8,6 +8,7 @@ use crdt::ids::{Generation, RunId};
 use super::super::committees::{
     MINORITY_SIDE, members, minority_side, proposer_alone, replacements, spare,
 };
+use super::super::leases::LEFT_BEHIND;
 use super::super::{
     Control, Course, Missed, SOON, Scenario, next_start, only, others, own_vote, submit, until,
     warm,
@@ -72,6 +73,13 @@ pub(super) const CONTROLS: &[Control] = &[
         breaks: |setup| rule(setup, Sabotage::BasisBindsNobody),
         judge: Judge::S1,
         scenario: CUT_OFF_BEFORE_THE_SEAL,
+    },
+    Control {
+        name: "wait_left_behind",
+        rule: "M6, R5",
+        breaks: |setup| rule(setup, Sabotage::WaitLeftBehind),
+        judge: Judge::S1,
+        scenario: LEFT_BEHIND,
     },
     Control {
         name: "change_abandoned",

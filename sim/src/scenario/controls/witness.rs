@@ -5,6 +5,7 @@ use std::time::Duration;
 use crdt::config::Sabotage;
 
 use super::super::directed::{outcome_alone, parked_task, rival_behind_relay};
+use super::super::leases::LOWERED;
 use super::super::{
     Control, Course, SOON, Scenario, expect, five, next_start, one_running, only, submit, three,
     warm,
@@ -26,6 +27,13 @@ const RIVAL_BEHIND_A_RELAY: Scenario = Scenario {
 
 /// Every control of this file.
 pub(super) const CONTROLS: &[Control] = &[
+    Control {
+        name: "wait_taken_back",
+        rule: "V2 d, R5",
+        breaks: |setup| rule(setup, Sabotage::WaitTakenBack),
+        judge: Judge::S1,
+        scenario: LOWERED,
+    },
     Control {
         name: "nothing_binds",
         rule: "V1, V2",
