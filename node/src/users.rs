@@ -11,6 +11,10 @@ use crdt::fit::{ROOT, RunsAs, is_number};
 use nix::unistd;
 use rustix::thread::CapabilitySet;
 
+/// Where the kernel takes an id for none: who is given it keeps what they are, be it root. The C library makes it of every number that
+/// is too great for an id, or below zero.
+const NO_ID: u32 = u32::MAX;
+
 /// A user of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -41,19 +45,19 @@ pub enum BadName {
 }
 
 impl User {
-    /// Returns the user with this name, if there is one.
+    /// Returns the user with this name, if there is one whom a process can become.
     ///
     /// # Errors
     /// The databases cannot be asked.
     pub fn named(name: &str) -> io::Result<Option<Self>> {
-        let found = unistd::User::from_name(name)?;
-        Ok(found.map(|user| Self {
+        let found = unistd::User::from_name(name)?.map(|user| Self {
             name: user.name,
             uid: user.uid.as_raw(),
             gid: user.gid.as_raw(),
             home: user.dir,
             shell: user.shell,
-        }))
+        });
+        Ok(found.filter(|user| user.uid != NO_ID && user.gid != NO_ID))
     }
 
     /// Returns the groups that they are in, the primary one among them.
@@ -63,17 +67,35 @@ impl User {
     pub fn groups(&self) -> io::Result<Vec<u32>> {
         let name = CString::new(self.name.as_str())?;
         let groups = unistd::getgrouplist(&name, unistd::Gid::from_raw(self.gid))?;
-        Ok(groups.into_iter().map(unistd::Gid::as_raw).collect())
+        let groups = groups.into_iter().map(unistd::Gid::as_raw);
+        Ok(groups.filter(|gid| *gid != NO_ID).collect())
+    }
+
+    /// Returns the name of the group as which they came, if that is not their own but one that they may take: `newgrp`, `sg` or a
+    /// service with a group of its own did so.
+    ///
+    /// # Errors
+    /// The databases cannot be asked.
+    pub fn changed_group(&self, gid: u32) -> io::Result<Option<String>> {
+        if gid == self.gid || self.uid != 0 && !self.groups()?.contains(&gid) {
+            return Ok(None);
+        }
+        let Some(found) = unistd::Group::from_gid(unistd::Gid::from_raw(gid))? else {
+            return Ok(None);
+        };
+        let leads_back = check_name(&found.name).is_ok() && group_named(&found.name)? == Some(gid);
+        Ok(leads_back.then_some(found.name))
     }
 }
 
-/// Returns the id of the group with this name, if there is one.
+/// Returns the id of the group with this name, if there is one that a process can take.
 ///
 /// # Errors
 /// The databases cannot be asked.
 pub fn group_named(name: &str) -> io::Result<Option<u32>> {
     let found = unistd::Group::from_name(name)?;
-    Ok(found.map(|group| group.gid.as_raw()))
+    let gid = found.map(|group| group.gid.as_raw());
+    Ok(gid.filter(|gid| *gid != NO_ID))
 }
 
 /// Returns a user's name, or the number where there is none, or where that name is another user's, too: whoever goes by a name is
@@ -145,6 +167,25 @@ mod tests {
             assert_eq!(group_named(name).unwrap(), None, "{name}");
         }
         assert_eq!(name_of(4_294_000_000), "4294000000");
+        assert_eq!(name_of(NO_ID), "4294967295");
+    }
+
+    #[test]
+    fn a_group_is_changed_to_by_those_who_may() {
+        let root = User::named("root").unwrap().unwrap();
+        let nobody = User::named("nobody").unwrap().unwrap();
+        let (daemon, none) = (group_named("daemon").unwrap().unwrap(), 4_294_000_000);
+        let changed = |user: &User, gid| user.changed_group(gid).unwrap();
+        assert_eq!(changed(&root, daemon).as_deref(), Some("daemon"));
+        for (user, gid) in [
+            (&root, root.gid),
+            (&root, none),
+            (&root, NO_ID),
+            (&nobody, nobody.gid),
+            (&nobody, daemon),
+        ] {
+            assert_eq!(changed(user, gid), None, "{} {gid}", user.name);
+        }
     }
 
     #[test]

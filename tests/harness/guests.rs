@@ -54,6 +54,13 @@ impl Guest {
         Some(Self { user, bin })
     }
 
+    /// Returns somebody else with the same programs: one whom this machine's databases need not know.
+    #[must_use]
+    pub fn with(&self, user: User) -> Self {
+        let bin = self.bin.clone();
+        Self { user, bin }
+    }
+
     /// Returns the client.
     pub(crate) fn aque(&self) -> PathBuf {
         self.bin.join("aque")

@@ -6,6 +6,7 @@
 //! (when a task starts and ends, where, and what it may take), `users` (as whom, and who may do what), `policies` (what people choose for both), `chaos`
 //! (all of that at random), `mishaps`, `bad_input`, `impostor` and `traitor` (what goes wrong by itself, and who sends what nobody may).
 
+mod accounts;
 mod afar;
 mod again;
 mod arrays;

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use crdt::fit::RunsAs;
 use tokio::net::UnixStream;
 use tokio::task::spawn_blocking;
 
@@ -24,6 +25,8 @@ pub struct Caller {
     pub user: String,
     /// The group as which they came.
     gid: u32,
+    /// Its name, if it is not the one that is theirs and tasks can be run so here.
+    changed_group: Option<String>,
     /// The host that says who they are, if that is not this one's kernel: then they are nobody here but in the name of their tasks.
     from: Option<String>,
 }
@@ -53,17 +56,34 @@ impl Credentials {
         self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
     }
 
-    /// Looks up the name.
+    /// Looks up the names.
     pub(super) async fn named(self) -> Caller {
         let Self { uid, gid } = self;
-        let user = spawn_blocking(move || users::name_of(uid)).await;
+        let names = move || {
+            let user = users::name_of(uid);
+            let changed_group = changed_group(&user, gid);
+            (user, changed_group)
+        };
+        let names = spawn_blocking(names).await;
+        let (user, changed_group) = names.unwrap_or_else(|_| (uid.to_string(), None));
         Caller {
             uid,
-            user: user.unwrap_or_else(|_| uid.to_string()),
+            user,
             gid,
+            changed_group,
             from: None,
         }
     }
+}
+
+/// The group to which a user changed before they came, where this process can run their tasks so.
+fn changed_group(user: &str, gid: u32) -> Option<String> {
+    if users::runs_as() != RunsAs::Anyone {
+        return None;
+    }
+    let user = User::named(user).ok().flatten()?;
+    // One that cannot be looked up is not stated; the user's own is as good as without `newgrp`.
+    user.changed_group(gid).ok().flatten()
 }
 
 impl Caller {
@@ -74,6 +94,7 @@ impl Caller {
             // No user of this host has these numbers.
             uid: u32::MAX,
             gid: u32::MAX,
+            changed_group: None,
             user: user.to_owned(),
             from: Some(host.to_owned()),
         }
@@ -221,6 +242,19 @@ fn check_one(caller: &Caller, RunAs { user, group }: &RunAs) -> Result<(), Failu
     })
 }
 
+/// Has the tasks of a submission that name no group run as the one to which its submitter changed, as whatever else they start does.
+pub(super) fn keep_group(caller: &Caller, call: &mut Call) {
+    let (Call::Submit(submission), Some(group)) = (call, &caller.changed_group) else {
+        return;
+    };
+    for RunAs { user, group: named } in submission.tasks.iter_mut().map(|task| &mut task.run_as) {
+        let is_own = user.as_ref().is_none_or(|user| *user == caller.user);
+        if is_own && named.is_none() {
+            *named = Some(group.clone());
+        }
+    }
+}
+
 fn request(message: String) -> Failure {
     Failure {
         kind: FailureKind::Request,
@@ -245,6 +279,7 @@ mod tests {
             uid,
             user: user.to_owned(),
             gid,
+            changed_group: None,
             from: None,
         }
     }
@@ -340,5 +375,37 @@ mod tests {
         }
         assert_eq!(check(&root, Some("nobody"), Some("root")).await, Ok(()));
         assert_eq!(check(&root, Some("no-such-user"), None).await, request);
+    }
+
+    #[test]
+    fn a_changed_group_is_that_of_ones_own_tasks_that_name_none() {
+        let named = |name: &str| Some(name.to_owned());
+        let caller = Caller {
+            changed_group: named("video"),
+            ..caller(1, "ann")
+        };
+        let rows = [
+            (None, None, named("video")),
+            (named("ann"), None, named("video")),
+            (None, named("ann"), named("ann")),
+            (named("bob"), None, None),
+        ];
+        for (user, group, expected) in rows {
+            let run_as = RunAs { user, group };
+            let task = TaskRequest {
+                run_as,
+                ..TaskRequest::default()
+            };
+            let mut call = Call::Submit(Submission {
+                tasks: vec![TaskRequest::default(), task],
+                ..Submission::default()
+            });
+            keep_group(&caller, &mut call);
+            let Call::Submit(submission) = call else {
+                panic!("it is another call");
+            };
+            assert_eq!(submission.tasks[0].run_as.group, named("video"));
+            assert_eq!(submission.tasks[1].run_as.group, expected);
+        }
     }
 }

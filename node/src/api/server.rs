@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use super::answers::{Desk, Question, failure};
 use super::codec::{Line, Lines};
 use super::passage::Passage;
-use super::rights::{Caller, Credentials, check_run_as};
+use super::rights::{Caller, Credentials, check_run_as, keep_group};
 use super::socket::Socket;
 use super::wire::{Body, Call, FailureKind, Hello, MAX_LINE, Reply, Request};
 
@@ -220,7 +220,7 @@ async fn read_requests<R: AsyncRead + Unpin>(
 ) -> Option<Box<Passage>> {
     while let Some(Ok(line)) = requests.next().await {
         let turn = desk.turn().await?;
-        let Request { id, call } = match request(&line) {
+        let Request { id, mut call } = match request(&line) {
             Ok(request) => request,
             Err((id, why)) => {
                 turn.answers(id).fail(FailureKind::Request, why, WORDS);
@@ -231,6 +231,7 @@ async fn read_requests<R: AsyncRead + Unpin>(
             turn.answers(id).end(Body::Error(failure));
             continue;
         }
+        keep_group(caller, &mut call);
         let (answers, crossing) = match call {
             Call::Pass { .. } => {
                 let (answers, passage) = turn.crossing(id);

@@ -47,7 +47,7 @@ pub(crate) struct TaskOptions {
     /// Run as this user, to whom it belongs then: for root, on hosts whose node runs as root [default: who submits]
     #[arg(long, value_name = "NAME", value_parser = parse::user)]
     user: Option<String>,
-    /// Run as this group, which the user must be in unless root says so, on hosts whose node runs as root [default: the user's own]
+    /// Run as this group, which the user must be in unless root says so, on hosts whose node runs as root [default: the user's own, or that of newgrp]
     #[arg(long, value_name = "NAME", value_parser = parse::user)]
     group: Option<String>,
     /// Directory to run in [default: this one]

@@ -11,9 +11,6 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use super::protocol::{Latitude, Refusal};
 use crate::users::{self, User};
 
-/// Where the kernel takes an id for none: who is given it keeps what they are.
-const NO_ID: u32 = u32::MAX;
-
 /// A user and the groups that a run of theirs is in.
 #[derive(Debug)]
 pub(crate) struct Identity {
@@ -38,7 +35,7 @@ impl Identity {
         // A number is never taken for a name, whatever the databases do.
         let sound = users::check_name(name).is_ok();
         let user = User::named(name).map_err(unknown)?;
-        let user = user.filter(|user| sound && user.uid != NO_ID && user.gid != NO_ID);
+        let user = user.filter(|_| sound);
         let user = user.ok_or_else(|| Refusal::NoUser(name.to_owned()))?;
         if user.uid == 0 && latitude < Latitude::EvenRoot {
             return Err(Refusal::Root(name.to_owned()));
@@ -50,7 +47,7 @@ impl Identity {
         };
         let sound = users::check_name(group).is_ok();
         let gid = users::group_named(group).map_err(unknown)?;
-        let gid = gid.filter(|gid| sound && *gid != NO_ID);
+        let gid = gid.filter(|_| sound);
         let gid = gid.ok_or_else(|| Refusal::NoGroup(group.to_owned()))?;
         if !groups.contains(&gid) && latitude < Latitude::AnyGroup {
             return Err(Refusal::NotInGroup {
