@@ -24,8 +24,14 @@ use super::protocol::{Cause, Core, Ended, How, Label, RunKey, Sink, StartRun, Us
 use super::records::Slot;
 use super::strays::{Owner, Place};
 
-/// How long the kernel may take for a `SIGKILL` before the node is told.
-const STUCK_AFTER: Duration = Duration::from_secs(1);
+/// How long a `SIGKILL` may take before the node is told, as of something that a person must look at. A process needs a processor to
+/// die: where a dozen others want the same one, that can take more than a second (seen with storms of forks). A guess beyond that.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+/// Shortest and longest time between two strikes at a run that should be gone; a quarter of the time for which it should be. What is
+/// frozen to be killed dies once it is left alone, on a busy machine not at once. The usual end needs no second: a child's end wakes
+/// the guard.
+const STRIKE_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
 /// A run whose program was executed.
 #[derive(Debug)]
@@ -54,6 +60,8 @@ pub(super) struct Run {
     phase: Phase,
     stop: Option<Cause>,
     signals: u64,
+    /// When it was struck last.
+    struck: Duration,
     stuck: Stuck,
 }
 
@@ -102,6 +110,7 @@ impl Run {
             phase: Phase::Running,
             stop: None,
             signals: 0,
+            struck: Duration::ZERO,
             stuck: Stuck::Untold,
         }
     }
@@ -133,12 +142,26 @@ impl Run {
         if self.is_running() {
             self.phase = Phase::Dying { since: now };
         }
-        self.strike();
+        self.strike(now);
     }
 
-    /// Sends `SIGKILL` to all of it that can be found from here; again, for some may have become killable since (they gave up
-    /// another user's rights).
-    pub(super) fn strike(&self) {
+    /// When it is struck again, if it should be gone.
+    pub(super) fn next_strike(&self) -> Option<Duration> {
+        let waited = self.struck.saturating_sub(self.ending_since()?);
+        Some(self.struck + (waited / 4).clamp(STRIKE_AGAIN.0, STRIKE_AGAIN.1))
+    }
+
+    /// Strikes it again once it is time: some of it may have become killable since (they gave up another user's rights), or have been
+    /// made meanwhile.
+    pub(super) fn strike_again(&mut self, now: Duration) {
+        if self.next_strike().is_some_and(|at| at <= now) {
+            self.strike(now);
+        }
+    }
+
+    /// Sends `SIGKILL` to all of it that can be found from here.
+    fn strike(&mut self, now: Duration) {
+        self.struck = now;
         if self.place() == Place::Here {
             kill_run(self.leader);
         }

@@ -32,9 +32,8 @@ use super::trees::{Trees, Way};
 use crate::clock::boottime;
 use launches::Launch;
 
-/// Shortest and longest time between two looks at a run that should be gone. The usual end needs
-/// none: a child's end wakes the guard.
-const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+/// Shortest time between two looks at all children while some of them wait to be reaped.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// The same for a guard that is about to exit, and waits for the last word of its node.
 const LAST_LOOK: Duration = Duration::from_millis(10);
@@ -91,6 +90,8 @@ pub(super) struct Server {
     heard: Backlog,
     /// Of ended children.
     dead: Backlog,
+    /// As long as more of these wait, nothing that should be gone is looked at before.
+    next_look: Duration,
 }
 
 /// What the guard lives for.
@@ -147,6 +148,7 @@ impl Server {
             mode: Mode::Open,
             heard: Backlog::None,
             dead: Backlog::None,
+            next_look: Duration::ZERO,
         })
     }
 
@@ -279,23 +281,14 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let now = boottime();
-        let again =
-            |since: Duration| (now.saturating_sub(since) / 4).clamp(LOOK_AGAIN.0, LOOK_AGAIN.1);
-        let ending = self
-            .ending
-            .iter()
-            .filter_map(|key| self.runs.get(key)?.ending_since());
-        let mut times: Vec<Duration> = ending.map(again).collect();
+        let strikes = self.ending_runs().filter_map(Run::next_strike);
         let due = self.link.as_ref().and_then(Link::due);
         let launches = self.launches.values().filter_map(Launch::due);
-        times.extend(
-            due.into_iter()
-                .chain(launches)
-                .map(|at| at.saturating_sub(now)),
-        );
+        let instants = strikes.chain(due).chain(launches);
+        let mut times: Vec<Duration> = instants.map(|at| at.saturating_sub(now)).collect();
         match self.mode {
             Mode::Draining { until } if !self.runs.is_empty() => {
-                times.push(until.saturating_sub(now).max(LOOK_AGAIN.0));
+                times.push(until.saturating_sub(now).max(LOOK_AGAIN));
             }
             // Strays that no run answers for, or the node's last word.
             _ if self.wants_to_leave() => times.push(LAST_LOOK),
@@ -427,6 +420,9 @@ impl Server {
             return Ok(false);
         }
         let now = boottime();
+        if self.dead == Backlog::Perhaps && now < self.next_look {
+            return Ok(false);
+        }
         let place = |sid| place_of(&self.runs, &self.sessions, sid);
         let home = self.tools.home.as_ref().ok();
         let strays = self.strays.survey(now, place, |pid| home?.run_of(pid))?;
@@ -439,6 +435,10 @@ impl Server {
         for key in keys {
             self.settle_one(key, &strays, now);
         }
+        // A look is at every child, the dead among them: after thousands of forks it takes longer than to reap some. So half of the
+        // time is for each.
+        let then = boottime();
+        self.next_look = then + then.saturating_sub(now).max(LOOK_AGAIN);
         Ok(strays.is_empty())
     }
 
@@ -492,8 +492,9 @@ impl Server {
             return;
         }
         let pids: BTreeSet<i32> = left().chain([run.leader.as_raw_pid()]).collect();
-        run.strike();
-        if run.turned_stuck(now) {
+        run.strike_again(now);
+        // What waits to be reaped is dead, and does not resist.
+        if self.dead == Backlog::None && run.turned_stuck(now) {
             let pids = pids
                 .into_iter()
                 .chain(run.members())

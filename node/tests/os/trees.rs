@@ -35,6 +35,9 @@ const CHAINS: &str = "for chain in 1 2 3; do env -i AQUE_TEST_STORM_DIR=$D $T --
 /// Some hundred generations of each.
 const FULL_SWING: u64 = 1_000;
 
+/// Far more than a guard reaps in a turn; a machine has numbers for four times as many.
+const HOSTS_OF_DEAD: u64 = 8_000;
+
 /// A rig with cgroups of this version, and the directory of them.
 async fn held(wish: Cgroups) -> Option<(Rig, PathBuf)> {
     held_with(wish, PATIENT).await
@@ -217,6 +220,27 @@ async fn a_storm_of_forks_does_not_outlive_its_run() {
         assert_eq!((ended.how, ended.cause), (How::Exited(3), Cause::ByItself));
         assert!(!implant.lives(), "{wish}");
         assert_calm(&rig);
+        assert!(!of_run(&base, 1).exists(), "{wish}");
+    }
+}
+
+/// A guard that is behind with reaping said of a run of which nothing lived that it could not be killed: each of its turns looked at all
+/// of the dead, and reaped some.
+#[tokio::test]
+async fn thousands_of_dead_are_not_taken_for_a_run_that_resists() {
+    for wish in [Cgroups::V1, Cgroups::V2] {
+        let Some((mut rig, base)) = held(wish).await else {
+            continue;
+        };
+        storm(&mut rig, 1, CHAINS).await;
+        freeze(rig.guard()).await;
+        // Whatever ends now waits for the guard.
+        let before = born(&rig);
+        until(|| born(&rig) > before + HOSTS_OF_DEAD).await;
+        rig.executor.kill(RunKey(1));
+        signal(rig.guard(), Signal::CONT);
+        let ended = rig.ended().await;
+        assert_eq!((ended.how, ended.cause), (SIGKILLED, Cause::Asked));
         assert!(!of_run(&base, 1).exists(), "{wish}");
     }
 }
