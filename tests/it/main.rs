@@ -32,6 +32,7 @@ mod keys;
 mod limits;
 mod lives;
 mod mishaps;
+mod named_pipes;
 mod node_life;
 mod outputs;
 mod partition;

@@ -1,10 +1,13 @@
-//! The launcher: a process that becomes a run of another user than the guard's.
+//! The launcher: a process that becomes a run of another user than the guard's, or one that names files for its streams.
 //!
 //! The guard starts it as it starts any run, and it executes the run's program in its own place, so the process that the guard
 //! watches is the run from the beginning. Between the two, as root, it looks up who the user is, opens what is the node's, and
 //! gives up all other rights; then, with the user's rights alone, it enters the directory and opens the files that the task names. A
 //! process of its own, since much of that may take long, and is in the hands of the user or of a directory server: a file system
 //! that does not answer, a signal that stops it. None of it holds up the guard, whose runs all have deadlines to be kept.
+//!
+//! Who opens a pipe with a name waits for whoever opens its other end, as in a shell. The run has begun by then: what ends any run ends it
+//! (a person, its time, its lease), and nothing else does. What goes wrong after that is told on its standard error, by the status of a shell.
 //!
 //! What it is to do comes in a file without a name, as its input. On its output, a pipe, it says one byte when nothing is left to do
 //! but to execute, and then, or instead, a [`Refusal`] if it cannot; the pipe is closed by the execution. It has no
@@ -14,12 +17,12 @@
 //! `sudo` works in tasks.
 
 use std::convert::Infallible;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -37,13 +40,16 @@ pub const VERB: &str = "launch";
 /// The same as the kernel takes it.
 pub(super) const VERB_TEXT: &CStr = c"launch";
 
+/// Exit status of one that could tell nothing.
+const SILENT: u8 = 126;
+
 /// The longest refusal that is told in full, bytes: a pipe takes it at once.
 const REFUSAL_BYTES: usize = 4 << 10;
 
 /// What a launcher is to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Errand {
-    /// The guard's order, with a person in it.
+    /// The guard's order.
     pub(super) order: StartRun,
     /// The variables that its environment's number stands for.
     pub(super) vars: Vec<Var>,
@@ -58,16 +64,27 @@ pub fn main() -> ExitCode {
     let Some(errand) = errand() else {
         return super::fail("the launcher is started by a guard alone");
     };
-    let told = match status() {
-        Ok(mut status) => {
-            let Err(why) = launch(errand, &status);
-            let refusal = encoded(&why);
-            status.write_all(&refusal)
-        }
-        Err(error) => Err(error),
+    let mut status = match status() {
+        Ok(status) => Some(status),
+        Err(_lost) => return ExitCode::from(SILENT),
+    };
+    let Err(why) = launch(errand, &mut status);
+    let Some(mut status) = status else {
+        // Whoever reads what the run says may have gone.
+        let _told = writeln!(io::stderr(), "aque-node: {why}");
+        return ExitCode::from(shell_status(&why));
     };
     // A guard that hears nothing knows that nothing was executed.
-    ExitCode::from(if told.is_ok() { 127 } else { 126 })
+    let told = status.write_all(&encoded(&why));
+    ExitCode::from(if told.is_ok() { 127 } else { SILENT })
+}
+
+/// The exit status with which a shell tells that it executed nothing.
+fn shell_status(why: &Refusal) -> u8 {
+    match why {
+        Refusal::Program { errno, .. } if *errno == libc::ENOENT => 127,
+        _ => 126,
+    }
 }
 
 fn errand() -> Option<Errand> {
@@ -96,22 +113,52 @@ fn encoded(why: &Refusal) -> Vec<u8> {
     postcard::to_stdvec(&short).unwrap_or_default()
 }
 
-/// Becomes the run, or says why not.
-fn launch(errand: Errand, status: &File) -> Result<Infallible, Refusal> {
+/// Becomes the run, or says why not: in words on `status`, as long as that is there.
+fn launch(errand: Errand, status: &mut Option<File>) -> Result<Infallible, Refusal> {
     let Errand {
         mut order,
         vars,
         mark,
         guard,
     } = errand;
-    let person = order.person.clone();
-    let person = person.ok_or_else(|| Refusal::BadOrder("it names nobody".to_owned()))?;
-    let identity = Identity::find(&person.user, person.group.as_deref(), person.latitude)?;
-    add_surroundings(&mut order, &vars, &person, &identity.user);
+    let whose = match order.person.clone() {
+        Some(person) => {
+            let group = person.group.as_deref();
+            let identity = Identity::find(&person.user, group, person.latitude)?;
+            add_surroundings(&mut order, &vars, &person, &identity.user);
+            Some((identity, person))
+        }
+        None => None,
+    };
     let environments = Environments::of(order.env, &vars);
     let mut plan = environments.plan(&order, mark)?;
     // The guard's child has it already.
     plan.nice = 0;
+    if let Some((identity, person)) = &whose {
+        open_the_nodes(&order, &mut plan)?;
+        make_files(&person.files, identity);
+    }
+    let null = File::open("/dev/null").map_err(|error| launcher(&error))?;
+    // What the databases left open is not the run's, nor what they did to signals.
+    sys::clean_slate().map_err(|error| launcher(&error))?;
+    if let Some((identity, _)) = &whose {
+        identity.assume()?;
+    }
+    if names_pipe(&order)?
+        && let Some(mut status) = status.take()
+    {
+        let told = status.write_all(b"x");
+        // It is this process's output as well, until the run's is opened.
+        let closed = told.and_then(|()| Ok(rustix::stdio::dup2_stdout(&null)?));
+        closed.map_err(|error| launcher(&error))?;
+    }
+    let status = status.as_ref().map(AsRawFd::as_raw_fd);
+    let fault = sys::become_program(&plan, null.as_raw_fd(), guard, status);
+    Err(plan::refusal(&order, fault))
+}
+
+/// Opens for another user's run what is the node's.
+fn open_the_nodes(order: &StartRun, plan: &mut sys::Plan) -> Result<(), Refusal> {
     if let Some(file) = held(&order.stdout)? {
         plan.stdout = Output::Open(file);
     }
@@ -123,13 +170,21 @@ fn launch(errand: Errand, status: &File) -> Result<Infallible, Refusal> {
     if let Stdin::Stored(path) = &order.stdin {
         plan.stdin = Input::Open(stored(path)?);
     }
-    make_files(&person.files, &identity);
-    let null = File::open("/dev/null").map_err(|error| launcher(&error))?;
-    // What the databases left open is not the run's, nor what they did to signals.
-    sys::clean_slate().map_err(|error| launcher(&error))?;
-    identity.assume()?;
-    let fault = sys::become_program(&plan, null.as_raw_fd(), guard, status.as_raw_fd());
-    Err(plan::refusal(&order, fault))
+    Ok(())
+}
+
+/// Enters the directory, and looks whether any of the files that the task names for its streams is a pipe.
+fn names_pipe(order: &StartRun) -> Result<bool, Refusal> {
+    let cwd = Path::new(OsStr::from_bytes(&order.cwd));
+    std::env::set_current_dir(cwd).map_err(|error| Refusal::Cwd {
+        path: cwd.to_string_lossy().into_owned(),
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+    })?;
+    let is_pipe = |path: &Path| {
+        path.metadata()
+            .is_ok_and(|about| about.file_type().is_fifo())
+    };
+    Ok(order.named_files().any(is_pipe))
 }
 
 fn launcher(error: &io::Error) -> Refusal {

@@ -26,7 +26,7 @@
 //! descriptors 0 to 2 only, its working directory, its environment and nothing of the node's.
 //!
 //! Reading order: `protocol`, `server`, `door`, `records`, `run`, `deadlines`, `cgroup`, `strays`,
-//! `plan`, `launcher` and `identity` (runs of other users), `sys`.
+//! `plan`, `launcher` and `identity` (runs of other users, and with files for their streams), `sys`.
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -4,7 +4,9 @@
 //! rest. Times are [`Duration`]s since boot ([`crate::clock::boottime`]). Paths, arguments and
 //! environment are bytes: Linux does not promise text.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -122,6 +124,24 @@ pub struct StartRun {
     pub person: Option<Person>,
 }
 
+impl StartRun {
+    /// Returns the files that the task names for its streams; a relative path starts at the working directory.
+    pub(super) fn named_files(&self) -> impl Iterator<Item = &Path> {
+        let input = match &self.stdin {
+            Stdin::File(path) => Some(Path::new(OsStr::from_bytes(path))),
+            Stdin::Null | Stdin::Stored(_) | Stdin::Bytes(_) => None,
+        };
+        let all = [input, self.stdout.named(), self.stderr.named()];
+        all.into_iter().flatten()
+    }
+
+    /// Says whether what comes before its execution is in the hands of others: of a directory of users, or of whoever opens the other end
+    /// of a pipe.
+    pub(super) fn may_hang(&self) -> bool {
+        self.person.is_some() || self.named_files().next().is_some()
+    }
+}
+
 /// How much of its host a run gets, where that can be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
@@ -211,6 +231,14 @@ pub enum Sink {
 }
 
 impl Sink {
+    /// Returns the file, if the task names it.
+    fn named(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Captured(_) => None,
+        }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -245,17 +245,24 @@ impl Flight {
 }
 
 /// Executes a plan in this very process, the child of a guard: all that a child does, but that it makes no process. Writes one byte to
-/// `status` when nothing is left to do but to execute. Returns where it stopped.
+/// `status`, if there is one, when nothing is left to do but to execute. Returns where it stopped.
 #[expect(unsafe_code, reason = "the steps of a child are system calls")]
-pub(super) fn become_program(plan: &Plan, null: RawFd, guard: c_int, status: RawFd) -> Fault {
+pub(super) fn become_program(
+    plan: &Plan,
+    null: RawFd,
+    guard: c_int,
+    status: Option<RawFd>,
+) -> Fault {
     let mut lists = Lists::of(plan);
     let mut flight = Flight::of(plan, &mut lists, null, guard);
     // SAFETY: what `flight` points to lives in `plan` and `lists`. This process has one thread.
     unsafe {
         let (step, errno) = match approach(&flight) {
             Ok(()) => {
-                // Nobody reads it any more if the guard is dead; then so is this process.
-                libc::write(status, c"x".as_ptr().cast(), 1);
+                if let Some(status) = status {
+                    // Nobody reads it any more if the guard is dead; then so is this process.
+                    libc::write(status, c"x".as_ptr().cast(), 1);
+                }
                 (Step::Exec, execute(&mut flight))
             }
             Err(step) => (step, *libc::__errno_location()),

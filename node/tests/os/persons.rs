@@ -54,10 +54,10 @@ fn pipe(rig: &Rig) -> PathBuf {
     path
 }
 
-/// An order whose input does not come.
+/// An order whose launcher hangs at what is the node's, as at a file system that does not answer.
 fn hanging(rig: &Rig, key: u64, pipe: &Path) -> Order {
     Order {
-        stdin: Stdin::File(pipe.to_str().unwrap().into()),
+        stdin: Stdin::Stored(pipe.to_owned()),
         ..script(rig, key, person(rig, "nobody"), "cat; id -un")
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use node::clock::boottime;
 use node::executor::ExecEvent;
-use node::guard::{Cause, How, Refusal, RunKey, Stdin};
+use node::guard::{Cause, How, Refusal, RunKey, Sink};
 use rustix::process::Signal;
 
 use crate::rig::{FAMILY, MEMBERS, Rig, SIGKILLED, family, freeze, lives, signal, until};
@@ -130,7 +130,7 @@ async fn a_start_that_hangs_holds_up_no_deadline() {
     rig.executor.order(victim).unwrap();
     rig.started().await;
     let pid = rig.number("victim").await;
-    // A pipe that nobody writes to: its opening waits for ever.
+    // A pipe that nobody reads, as a file system that does not answer: its opening waits for ever.
     let pipe = rig.path("pipe");
     rustix::fs::mknodat(
         rustix::fs::CWD,
@@ -141,7 +141,7 @@ async fn a_start_that_hangs_holds_up_no_deadline() {
     )
     .unwrap();
     let mut hung = rig.script(2, "touch $D/ran");
-    hung.stdin = Stdin::File(pipe.into_os_string().into_encoded_bytes());
+    hung.stdout = Sink::Captured(pipe);
     hung.deadline = boottime() + Duration::from_secs(6);
     let late = hung.deadline;
     rig.executor.order(hung).unwrap();

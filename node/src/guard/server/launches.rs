@@ -1,4 +1,4 @@
-//! Runs of other users on their way: what their launchers say, and what becomes of it (see `launcher`).
+//! Runs that launchers start, on their way: what these say, and what becomes of it (see `launcher`).
 //!
 //! A run is watched from the moment at which its launcher is there, and told to the node as started when its program executes. One that
 //! is refused instead is told as refused, once nothing of it lives. One that does neither in time is killed: its lease is renewed all the

@@ -32,12 +32,11 @@ impl Server {
         let guard = self.guard;
         let mark = Mark { guard, key };
         let plan = self.environments.plan(order, mark)?;
-        let (plan, on_its_way) = match &order.person {
-            None => (plan, None),
-            Some(_) => {
-                let (plan, launch) = self.errand(order, mark)?;
-                (plan, Some(launch))
-            }
+        let (plan, on_its_way) = if order.may_hang() {
+            let (plan, launch) = self.errand(order, mark)?;
+            (plan, Some(launch))
+        } else {
+            (plan, None)
         };
         self.tools
             .deadlines
