@@ -2,8 +2,10 @@
 //! `aque doctor` can tell of them; what stands on standard error stays as it is.
 
 use std::any::Any;
-use std::panic::PanicHookInfo;
+use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Mutex, PoisonError};
+
+use futures::FutureExt;
 
 use crate::clock::wall_ms;
 
@@ -39,6 +41,16 @@ pub fn seen() -> Panics {
     SEEN.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
+/// Waits for some work, and says in words that it panicked if it did: for work that somebody waits for, whatever becomes of it. As safe
+/// to drop as the work.
+///
+/// # Errors
+/// The panic.
+pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    let ended = AssertUnwindSafe(work).catch_unwind().await;
+    ended.map_err(|panic| format!("it panicked: {}", words(panic.as_ref())))
+}
+
 /// Returns the words of a panic that was caught.
 #[must_use]
 pub fn words(panic: &(dyn Any + Send)) -> String {
@@ -72,5 +84,16 @@ mod tests {
         // Other tests of this process may panic as well.
         assert!(seen().count > before && seen().last_ms > 0);
         assert!(seen().last.contains(".rs:"), "{:?}", seen());
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_says_so_to_who_waits() {
+        assert_eq!(caught(async { 4 }).await, Ok(4));
+        let fails = async {
+            tokio::task::yield_now().await;
+            assert_eq!(1, 2, "one is two");
+        };
+        let why = caught(fails).await.err().unwrap_or_default();
+        assert!(why.starts_with("it panicked: ") && why.contains("one is two"));
     }
 }

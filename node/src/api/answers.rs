@@ -29,12 +29,13 @@ pub struct Question {
     pub answers: Answers,
 }
 
-/// The way back to the client that asked.
+/// The way back to the client that asked. A client whose answer comes to its end by a panic is told so.
 #[derive(Debug)]
 pub struct Answers {
     id: u64,
     lines: mpsc::Sender<Reply>,
-    last: mpsc::OwnedPermit<Reply>,
+    /// Taken by the last line.
+    last: Option<mpsc::OwnedPermit<Reply>>,
     /// Who takes a passage to another host, if the client asked for one.
     passage: Option<oneshot::Sender<Box<Passage>>>,
     _turn: OwnedSemaphorePermit,
@@ -53,12 +54,15 @@ pub enum Taken {
 
 impl Answers {
     /// Sends the last line of an answer. Never waits.
-    pub fn end(self, body: Body) {
-        self.last.send(Reply {
-            id: self.id,
-            end: true,
-            body,
-        });
+    pub fn end(mut self, body: Body) {
+        self.send_last(body);
+    }
+
+    fn send_last(&mut self, body: Body) {
+        let (id, end) = (self.id, true);
+        if let Some(last) = self.last.take() {
+            last.send(Reply { id, end, body });
+        }
     }
 
     /// Lets the client speak to another host from now on.
@@ -114,6 +118,16 @@ impl Answers {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.lines.is_closed()
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let message = "the node made a mistake over this request";
+            let hint = "'aque doctor' tells which, under parts";
+            self.send_last(failure(FailureKind::Busy, message, Some(hint)));
+        }
     }
 }
 
@@ -175,7 +189,7 @@ impl Turn {
         Answers {
             id,
             lines: self.lines,
-            last: self.last,
+            last: Some(self.last),
             passage: None,
             _turn: self.turn,
         }
@@ -185,10 +199,8 @@ impl Turn {
     #[must_use]
     pub fn crossing(self, id: u64) -> (Answers, oneshot::Receiver<Box<Passage>>) {
         let (give, passage) = oneshot::channel();
-        let answers = Answers {
-            passage: Some(give),
-            ..self.answers(id)
-        };
+        let mut answers = self.answers(id);
+        answers.passage = Some(give);
         (answers, passage)
     }
 }
@@ -234,5 +246,23 @@ mod tests {
         );
         answers.left().await;
         answers.end(body());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_panics_ends() {
+        let (desk, mut queue) = Desk::new();
+        let answers = desk.turn().await.expect("there is room").answers(3);
+        let answering = tokio::spawn(async move {
+            assert_eq!(answers.push(body()).await, Taken::Yes);
+            panic!("a mistake");
+        });
+        assert!(answering.await.is_err_and(|ended| ended.is_panic()));
+        assert!(!queue.recv().await.expect("its first line").end);
+        let last = queue.recv().await.expect("its last line");
+        assert!(last.end && last.id == 3);
+        assert!(matches!(last.body, Body::Error(_)), "{:?}", last.body);
+        // One that is given up otherwise says nothing: whoever goes on with it may be another program.
+        drop(desk.turn().await.expect("there is room").answers(4));
+        assert!(queue.try_recv().is_err());
     }
 }

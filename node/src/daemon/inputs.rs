@@ -25,6 +25,7 @@ use super::runs::input;
 use crate::clock::boottime;
 use crate::guard::{RunKey, Stdin};
 use crate::outputs::{self, Outputs};
+use crate::panics;
 
 /// What nothing reads any more is kept for so long: longer than the longest pause of a host that could not start a task, so
 /// that what came of an output is of use to the next try.
@@ -233,21 +234,21 @@ impl Node {
         let mesh = self.output_mesh();
         let own = self.replica.own_peer();
         let digest = origin.digest;
-        let work = tokio::spawn(async move {
+        let bring = async move {
             let name = outputs::Digest(digest.0);
-            let found = if origin.host == own {
+            if origin.host == own {
                 let found = spawn_blocking(move || stored_here(&outputs, name)).await;
-                found.unwrap_or_else(|error| Err(Lack::ForNow(error.to_string())))
-            } else {
-                let path = outputs.spooled(name);
-                match mesh.fetch(&origin, &path).await {
-                    Ok(()) => {
-                        let whole = spawn_blocking(move || whole(path)).await;
-                        whole.unwrap_or_else(|error| Err(Lack::ForNow(error.to_string())))
-                    }
-                    Err(lack) => Err(lack),
-                }
-            };
+                return found.unwrap_or_else(|error| Err(Lack::ForNow(error.to_string())));
+            }
+            let path = outputs.spooled(name);
+            mesh.fetch(&origin, &path).await?;
+            let whole = spawn_blocking(move || whole(path)).await;
+            whole.unwrap_or_else(|error| Err(Lack::ForNow(error.to_string())))
+        };
+        let work = tokio::spawn(async move {
+            // Runs wait for it.
+            let found = panics::caught(bring).await;
+            let found = found.unwrap_or_else(|why| Err(Lack::ForNow(why)));
             if come.send(Come { digest, found }).await.is_err() {
                 debug!("the node left before the input of a run was here");
             }

@@ -27,6 +27,7 @@ use crate::executor::Order;
 use crate::guard::RunKey;
 use crate::guard::frame::{Decoder, encode};
 use crate::look::{Eyes, VERB, Word};
+use crate::panics;
 
 /// How long one path may take; also how long a look may wait for a process to be free.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -121,9 +122,15 @@ impl Looks {
         for (eyes, places) in queued {
             let room = self.room(&eyes);
             for batch in places.chunks(BATCH) {
-                let batch = batch.iter().cloned().collect();
-                let look = look_at_all(eyes.clone(), batch, room.clone(), self.tell.clone());
-                tokio::spawn(look);
+                let batch = VecDeque::from(batch.to_vec());
+                let (room, tell) = (room.clone(), self.tell.clone());
+                let look = look_at_all(eyes.clone(), batch.clone(), room, tell.clone());
+                tokio::spawn(async move {
+                    // Starts wait for it.
+                    if let Err(why) = panics::caught(look).await {
+                        answer_rest(batch, &why, &tell).await;
+                    }
+                });
             }
         }
     }

@@ -13,6 +13,7 @@ use crdt::schedule::Demand;
 use crdt::task::{self, Arg, Captured, Element, Exit, Limits, RunReport, Work};
 use crdt::time::{Mono, Wall};
 use crdt::units::Allotment;
+use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
 use super::found;
@@ -54,6 +55,8 @@ pub(super) struct Runs {
     leaving: bool,
     /// How the guard died last.
     guard_lost: Option<String>,
+    /// What cuts out the middle of live outputs.
+    thinning: Option<JoinHandle<()>>,
 }
 
 /// A run whose outputs are in their place.
@@ -78,6 +81,7 @@ impl Runs {
             socket: settings.api.clone(),
             leaving: false,
             guard_lost: None,
+            thinning: None,
         }
     }
 
@@ -299,14 +303,16 @@ impl Node {
             .collect()
     }
 
-    /// Cuts out the middle of live outputs that are too long, off the loop.
-    pub(super) fn thin_outputs(&self) {
+    /// Cuts out the middle of live outputs that are too long, off the loop, once what did so before is done: a disk that does not answer
+    /// holds one thread, not ever more of them.
+    pub(super) fn thin_outputs(&mut self) {
+        let is_done = |thinning: &JoinHandle<()>| thinning.is_finished();
         let keys: Vec<RunKey> = self.runs.by_key.keys().copied().collect();
-        if keys.is_empty() {
+        if keys.is_empty() || !self.runs.thinning.as_ref().is_none_or(is_done) {
             return;
         }
         let outputs = self.outputs.clone();
-        tokio::task::spawn_blocking(move || {
+        let thinning = tokio::task::spawn_blocking(move || {
             for key in keys {
                 for stream in [Stream::Out, Stream::Err] {
                     match outputs.thin(key, stream) {
@@ -317,6 +323,7 @@ impl Node {
                 }
             }
         });
+        self.runs.thinning = Some(thinning);
     }
 
     /// Reads how far the runs say that they are: of the first few hundred, the first few that say anything.

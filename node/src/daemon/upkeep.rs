@@ -5,11 +5,9 @@
 //! recovery that is tried all the time.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
@@ -211,11 +209,8 @@ async fn keep(
         let socket = Arc::clone(&show.borrow());
         let path = socket.path().to_owned();
         let serving = socket.serve(hello.clone(), questions.clone());
-        let ended = AssertUnwindSafe(serving).catch_unwind().await;
-        let mut why = match ended {
-            Ok(why) => why.to_string(),
-            Err(panic) => format!("it panicked: {}", panics::words(panic.as_ref())),
-        };
+        let ended = panics::caught(serving).await;
+        let mut why = ended.map_or_else(|panic| panic, |why| why.to_string());
         let mut pause = TRY_AGAIN.0;
         loop {
             // A node that is about to end hears nothing more.

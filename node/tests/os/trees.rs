@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use node::clock::boottime;
-use node::executor::{ExecEvent, Executor, Patience};
-use node::guard::{Cause, Cgroups, How, RunKey, Way};
+use node::executor::{ExecEvent, Executor, Order, Patience};
+use node::guard::{Bounds, Cause, Cgroups, How, RunKey, Way};
 use rustix::process::Signal;
 
 use crate::rig::{
@@ -58,6 +58,12 @@ async fn held_with(wish: Cgroups, patience: Patience) -> Option<(Rig, PathBuf)> 
 #[expect(clippy::print_stderr, reason = "whoever runs the tests should know")]
 fn skip(wish: Cgroups, why: &str) {
     eprintln!("skipped for cgroups {wish}, which need a hierarchy that may be written: {why}");
+}
+
+/// The processes in a cgroup.
+fn processes_of(group: &Path) -> Vec<i32> {
+    let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap();
+    text.lines().map(|pid| pid.parse().unwrap()).collect()
 }
 
 fn of_run(base: &Path, key: u64) -> PathBuf {
@@ -422,6 +428,57 @@ async fn a_run_that_can_have_no_cgroup_runs_and_the_node_is_told() {
     rig.executor.kill(RunKey(1));
     assert_eq!(rig.ended().await.how, SIGKILLED);
     assert!(!pids.iter().any(|pid| lives(*pid)), "{pids:?}");
+}
+
+/// As when an administrator tidies up, or another manager of cgroups does.
+#[tokio::test]
+async fn a_run_whose_cgroup_vanished_under_it_is_ended_all_the_same() {
+    for wish in [Cgroups::V1, Cgroups::V2] {
+        let Some((mut rig, base)) = held(wish).await else {
+            continue;
+        };
+        let taken_out = |pid: i32, from: PathBuf| {
+            let above = base.parent().unwrap().join("cgroup.procs");
+            std::fs::write(above, pid.to_string()).unwrap();
+            std::fs::remove_dir(from).unwrap();
+        };
+        for (key, end) in [(1, "sleep 1000"), (2, "exit 7")] {
+            let gate = "until [ -e $D/gate ]; do sleep 0.01; done";
+            let bounds = Bounds {
+                memory: Some(1 << 30),
+                cpus: Some(1_000),
+                part: 1_000,
+            };
+            let script = format!("echo $$ > $D/leader{key}; {gate}; {end}");
+            let order = Order {
+                bounds,
+                ..rig.script(key, &script)
+            };
+            rig.executor.order(order).unwrap();
+            rig.started().await;
+            let leader = rig.number(&format!("leader{key}")).await;
+            let stopped = [Signal::STOP, Signal::CONT];
+            // Its children of the moment stay where they are, or there are none.
+            signal(leader, stopped[0]);
+            until(|| processes_of(&of_run(&base, key)) == [leader]).await;
+            taken_out(leader, of_run(&base, key));
+            signal(leader, stopped[1]);
+        }
+        rig.executor.kill(RunKey(1));
+        let ended = rig.ended().await;
+        assert_eq!((ended.key, ended.how), (RunKey(1), SIGKILLED), "{wish}");
+        assert!(!lives(rig.number("leader1").await), "{wish}");
+        std::fs::write(rig.path("gate"), "").unwrap();
+        let ended = rig.ended().await;
+        assert_eq!((ended.how, ended.cause), (How::Exited(7), Cause::ByItself));
+        assert!(!ended.out_of_memory, "nobody can tell");
+        // Without a place for cgroups the next has none, and the node is told.
+        assert_eq!(rig.executor.trees().missed, None);
+        std::fs::remove_dir(&base).unwrap();
+        assert_eq!(rig.run(3, "exit 8").await.how, How::Exited(8));
+        until(|| rig.executor.trees().missed.is_some()).await;
+        rig.executor.shutdown(Duration::ZERO).await;
+    }
 }
 
 #[tokio::test]
