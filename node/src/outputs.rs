@@ -239,6 +239,12 @@ impl Outputs {
         self.dir.join("spool").join(digest.to_string())
     }
 
+    /// Says whether the disk has no room left, as far as it tells.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        rustix::fs::statvfs(&self.dir).is_ok_and(|about| about.f_bavail == 0)
+    }
+
     /// Removes what was kept for runs; to be called at the start: those that are left have opened it.
     ///
     /// # Errors

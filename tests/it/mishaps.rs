@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use rustix::process::Pid;
 use tests::disk::SmallDisk;
-use tests::{Cluster, Plan};
+use tests::{Aque, Cluster, Node, Plan, processes, settle};
 
 use super::lives::wait_reason;
 use super::wait_state;
@@ -238,4 +239,122 @@ fn of_ten_gigabytes_of_output_the_beginning_and_the_end_are_kept() {
     let note = note.expect("it is told that something was cut");
     assert!(note.contains("10.0 GiB were written here"), "{note}");
     assert!(kept.len() < 2 << 20, "{}", kept.len());
+}
+
+#[test]
+fn a_task_whose_output_fills_the_disk_of_its_node_ends_and_harms_nobody_else() {
+    let cluster = Plan::of(1)
+        .flags(&["--output-limit", "0"])
+        .small_disk()
+        .start();
+    if cluster.disk().is_none() {
+        return;
+    }
+    let node = &cluster[0];
+    let id = node.submit(&[], &["cat", "/dev/zero"]);
+    wait_reason(node, &id, "error", "exit 1");
+    let why = "the disk for outputs was full when it ended";
+    settle("that to be recorded with its claim", || {
+        let show = node.ok(&["show", &id]);
+        if show.contains(why) {
+            Ok(())
+        } else {
+            Err(show)
+        }
+    });
+    // Who prints nothing needs no room; who would, fails, and it is told of that one as well.
+    node.ok(&["submit", "-w", "true"]);
+    let mute = node.submit(&[], &["echo", "next"]);
+    wait_reason(node, &mute, "error", "exit 1");
+    let doctor = node.aque(&["doctor"]).run();
+    assert!(doctor.stdout.contains("0 B free"), "{doctor}");
+    // With what filled it the trouble is gone.
+    node.ok(&["rm", &id]);
+    settle("room for what is printed", || {
+        let said = node.aque(&["submit", "-w", "echo", "next"]).run();
+        if said.stdout == "next\n" {
+            Ok(())
+        } else {
+            Err(said.to_string())
+        }
+    });
+    let shown = node.submit(&[], &["sh", "-c", "exit 1"]);
+    wait_reason(node, &shown, "error", "exit 1");
+    let show = node.ok(&["show", &shown]);
+    assert!(!show.contains(why), "{show}");
+}
+
+/// The most memory that a process has had, MiB.
+fn peak(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid()));
+    let status = status.expect("it lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let words = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    words.expect("it has a peak") >> 10
+}
+
+#[test]
+fn what_tasks_print_does_not_gather_in_memory() {
+    const MIB: u64 = 96;
+    let cluster = Plan::of(2).flags(&["--output-limit", "0"]).start();
+    let nodes = cluster.nodes();
+    let all = || {
+        let guards = nodes.iter().filter_map(Node::guard);
+        let all: Vec<u64> = nodes
+            .iter()
+            .map(Node::pid)
+            .chain(guards)
+            .map(peak)
+            .collect();
+        assert_eq!(all.len(), 4, "two nodes, two guards");
+        all
+    };
+    let before = all();
+    // Followed from another host while it is written, and read again when it is over.
+    let words = format!("head -c {MIB}M /dev/zero");
+    let id = nodes[0].submit(&["-s", "--host", "n1"], &[words]);
+    for options in ["-w", ""] {
+        let line = format!("aque output {options} {id} | wc -c");
+        let read = Aque::in_shell(&line, nodes[0].home()).run();
+        assert_eq!(read.ok(), (MIB << 20).to_string());
+    }
+    for (before, after) in before.into_iter().zip(all()) {
+        // Queues have bounds, of some 30 MiB in all; what grew with the output would have grown by all of it, twice.
+        assert!(
+            after < before + MIB / 2,
+            "{before} MiB before, {after} MiB after"
+        );
+    }
+}
+
+#[test]
+fn what_a_task_leaves_in_the_background_ends_with_it_and_holds_up_nothing() {
+    let cluster = Cluster::start(1);
+    let node = &cluster[0];
+    let pids = cluster.path("pids");
+    // One holds its output open, one has left for a session of its own.
+    let script = format!(
+        "sleep 1000 & echo $! > {at}; setsid sh -c 'echo $$ >> {at}; exec sleep 1000' <&- >&- 2>&- & \
+         until [ $(wc -l < {at}) = 2 ]; do sleep 0.01; done; echo done",
+        at = pids.display()
+    );
+    assert_eq!(node.ok(&["submit", "-w", "sh", "-c", &script]), "done");
+    let left = fs::read_to_string(&pids).expect("they told");
+    for pid in left
+        .lines()
+        .map(|pid| pid.parse::<i32>().expect("a number"))
+    {
+        assert!(!processes::lives(pid), "{pid}");
+    }
+}
+
+#[test]
+fn a_task_that_ignores_what_asks_it_to_end_is_ended() {
+    let cluster = Cluster::start(1);
+    let node = &cluster[0];
+    let deaf = "trap '' TERM INT HUP QUIT; while :; do sleep 0.05; done";
+    let id = node.submit(&["--timeout", "1s"], &["sh", "-c", deaf]);
+    wait_reason(node, &id, "error", "timeout");
+    let followed = node.aque(&["output", "-w", &id]).run();
+    assert!(followed.stderr.contains("timeout"), "{followed}");
 }

@@ -467,6 +467,12 @@ impl Node {
             How::Exited(code) => Exit::Code(code),
             How::Signalled { signo, .. } => Exit::Signal(signo),
         };
+        if exit != Exit::Code(0) && self.outputs.is_disk_full() {
+            // It could not even say so.
+            let what =
+                "the disk for outputs was full when it ended: what it printed is cut or missing";
+            self.feed(Input::Harmed(run.id, what.to_owned()));
+        }
         let (boot, wall) = (boottime(), wall_ms());
         let at = |then: Duration| {
             let ago = u64::try_from(boot.saturating_sub(then).as_millis()).unwrap_or(u64::MAX);
