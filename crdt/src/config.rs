@@ -167,6 +167,8 @@ pub enum Sabotage {
     WaitTakenBack,
     /// A new committee waits no longer than it is told itself, whatever the old one has stated (M6, R5).
     WaitLeftBehind,
+    /// One host's word makes a segment lapse.
+    LapsesAlone,
     /// Nobody finishes what another has begun (M9).
     ChangeAbandoned,
 }

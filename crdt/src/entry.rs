@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fit::RunsAs;
 use crate::ids::{Digest, Epoch, Generation, PeerId, Tag, TaskId};
+use crate::lapses::Lapsed;
 use crate::settings::Stated;
 use crate::task::{Environment, Outcome, OutcomeDigest, TaskSpec, Want};
 use crate::time::Wall;
@@ -52,6 +53,8 @@ pub enum Entry {
     Duty(PeerId, Duty),
     /// Directory: what a person states for the mesh, by name (LWW by time, then by writer).
     Setting(String, Stated),
+    /// Directory: which segments of a peer the writer finds to be over for so long that nobody need keep them. It only grows.
+    Lapsed(PeerId, Lapsed),
     /// Presence: how the writer is.
     Beat(Beat),
 }

@@ -235,6 +235,28 @@ impl Graph {
         self.dependents.range(first..beyond).next().is_some()
     }
 
+    /// Returns the tasks that depend on another.
+    #[must_use]
+    pub fn dependents(&self, dependency: TaskId) -> &[Dependent] {
+        self.dependents.get(&dependency).map_or(&[], Vec::as_slice)
+    }
+
+    /// Forgets what depends on a task, and its members if it is a group.
+    pub fn forget(&mut self, id: TaskId) {
+        self.dependents.remove(&id);
+        self.groups.remove(&id);
+    }
+
+    /// Notes that a task depends on another no more: it is forgotten.
+    pub fn depend_no_more(&mut self, dependency: TaskId, dependent: TaskIx) {
+        if let Some(dependents) = self.dependents.get_mut(&dependency) {
+            dependents.retain(|of| of.task != dependent);
+            if dependents.is_empty() {
+                self.dependents.remove(&dependency);
+            }
+        }
+    }
+
     /// Returns the tasks that depend on another, for changes.
     pub fn dependents_mut(&mut self, dependency: TaskId) -> &mut [Dependent] {
         let dependents = self.dependents.get_mut(&dependency);

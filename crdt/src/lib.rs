@@ -11,6 +11,7 @@ pub mod graph;
 pub mod history;
 pub mod ids;
 pub mod keys;
+pub mod lapses;
 pub mod ledger;
 pub mod message;
 pub mod offences;

@@ -143,6 +143,8 @@ impl Settings {
     pub const HEARTBEAT: &'static str = "heartbeat";
     /// How long a host may be silent until others take its places.
     pub const REPLACE_AFTER: &'static str = "replace-after";
+    /// How long what has ended is kept.
+    pub const RETENTION: &'static str = "retention";
     /// How many lost runs make a task wait for a person.
     pub const LOST_LIMIT: &'static str = "lost-limit";
     /// The priority of tasks that state none.
@@ -154,16 +156,19 @@ impl Settings {
     /// What comes before the name of a queue.
     pub const QUEUE_PREFIX: &'static str = "queue.";
     /// Every name, for people.
-    pub const NAMES: [&'static str; 8] = [
+    pub const NAMES: [&'static str; 9] = [
         Self::LEASE,
         Self::HEARTBEAT,
         Self::REPLACE_AFTER,
+        Self::RETENTION,
         Self::LOST_LIMIT,
         Self::PRIORITY,
         Self::QUEUE,
         Self::ROOT_TASKS,
         "queue.NAME",
     ];
+    /// What has ended is kept for at least so long.
+    pub const LEAST_RETENTION: Duration = Duration::from_secs(1);
     /// The longest name and value, bytes.
     pub const LONGEST: usize = 128;
     /// The most settings that a node keeps.
@@ -205,6 +210,13 @@ impl Settings {
                 span if span < timing.wait() => Err(BadSetting::Unsafe(format!(
                     "it is less than a silent host's lease may last ({:?})",
                     timing.wait()
+                ))),
+                _ => Ok(()),
+            },
+            Self::RETENTION => match millis(value)? {
+                span if span < Self::LEAST_RETENTION => Err(BadSetting::Unsafe(format!(
+                    "what has ended is kept for {:?} at least",
+                    Self::LEAST_RETENTION
                 ))),
                 _ => Ok(()),
             },

@@ -96,6 +96,12 @@ impl Disk {
         self.full = false;
     }
 
+    /// Drops the durable records that nobody needs any more.
+    pub fn compact(&mut self, keep: impl FnMut(&Arc<[u8]>) -> bool) {
+        self.copied = None;
+        self.log.retain(keep);
+    }
+
     /// Takes a batch of records to write.
     pub fn append(&mut self, token: PersistToken, records: Vec<Arc<[u8]>>) -> DiskStep {
         self.waiting.push_back((token, records));

@@ -53,6 +53,7 @@ controls! {
     basis_empty
     basis_binds_nobody
     wait_assumed
+    lapses_alone
     wait_taken_back
     wait_left_behind
     change_abandoned

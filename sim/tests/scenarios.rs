@@ -76,6 +76,13 @@ scenarios! {
     edited_while_it_is_bid_for
     edited_through_crashes_and_a_split
     each_element_runs_once
+    what_ended_long_ago_is_dropped
+    nothing_is_dropped_unless_that_is_wanted
+    what_is_needed_is_not_dropped
+    back_after_all_was_dropped
+    dropped_through_power_cuts
+    one_wrong_clock_makes_nothing_lapse
+    dropped_on_a_host_alone
     lease_raised_behind_a_split
     lease_lowered_behind_a_split
     lease_lowered_as_members_change

@@ -41,6 +41,7 @@ mod places;
 mod policies;
 mod queues;
 mod readme;
+mod retention;
 mod rm;
 mod select;
 mod shells;

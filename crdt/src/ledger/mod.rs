@@ -147,6 +147,11 @@ impl Ledger {
         segment
     }
 
+    /// Gives the numbers of segments below this one to none.
+    pub fn reserve_segments(&mut self, next: u32) {
+        self.next_segment = self.next_segment.max(next);
+    }
+
     /// Writes entries as one change and returns its record, to be logged and sent, and its count. It is shown to nobody until
     /// [`Self::persisted`] says that it is durable.
     ///

@@ -115,6 +115,9 @@ pub enum Rule {
     /// A witness's wait beyond its bound.
     #[error("wait of a witness")]
     Wait,
+    /// Ranges of lapsed segments that nobody can have stated.
+    #[error("ranges of lapsed segments")]
+    Lapsed,
     /// A counter's step beyond its bound.
     #[error("counter step")]
     Step,
@@ -169,6 +172,7 @@ impl Rule {
             Self::Epoch => "rule-epoch",
             Self::Length => "rule-length",
             Self::Wait => "rule-wait",
+            Self::Lapsed => "rule-lapsed",
             Self::Step => "rule-step",
             Self::Stamp => "rule-stamp",
             Self::Proof => "rule-proof",

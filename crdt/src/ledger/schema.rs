@@ -6,7 +6,8 @@
 //! it stands; `t` and a tag: how long a witness waits; `c` and an index: claim register, `w` and an index: what people want, `h` so: whether it is held, `a` so: that it
 //! runs again, `f` so: that nobody is to see it any more, `e` so: in what it is otherwise than it was submitted; `k` and a tag: PN-counter of live claims;
 //! `u`, a letter and a tag: PN-counters of totals. Directory: `m` and a peer's key in hex; `x`, the writer's tag and a peer's key:
-//! what a person wants of it; `y`, the writer's tag and the digest of a name: a setting of the mesh. Presence: `p` and a tag. What starts with `!` sorts first, so that bulk stays ahead of what is inserted later.
+//! what a person wants of it; `y`, the writer's tag and the digest of a name: a setting of the mesh; `z`, the writer's tag and a
+//! peer's key: which of its segments have lapsed. Presence: `p` and a tag. What starts with `!` sorts first, so that bulk stays ahead of what is inserted later.
 //! Values are postcard; those of counters are Automerge's.
 
 use std::fmt;
@@ -50,6 +51,7 @@ pub(super) enum Key {
     Member(PeerId),
     Duty(Tag, PeerId),
     Setting(Tag, [u8; 16]),
+    Lapsed(Tag, PeerId),
     Beat(Tag),
 }
 
@@ -96,6 +98,7 @@ impl fmt::Display for Key {
             Self::Member(peer) => write!(f, "m{}", HEXLOWER.encode(&peer.0)),
             Self::Duty(tag, peer) => write!(f, "x{tag}{}", HEXLOWER.encode(&peer.0)),
             Self::Setting(tag, name) => write!(f, "y{tag}{}", HEXLOWER.encode(name)),
+            Self::Lapsed(tag, peer) => write!(f, "z{tag}{}", HEXLOWER.encode(&peer.0)),
             Self::Beat(tag) => write!(f, "p{tag}"),
         }
     }
@@ -135,6 +138,8 @@ impl Key {
             "y" => {
                 tagged(rest).and_then(|(tag, name)| Some(Self::Setting(tag, hex_bytes(name)?)))?
             }
+            "z" => tagged(rest)
+                .and_then(|(tag, peer)| Some(Self::Lapsed(tag, PeerId(hex_bytes(peer)?))))?,
             "p" => Self::Beat(rest.parse().ok()?),
             _ => return None,
         })
@@ -168,6 +173,7 @@ impl Key {
             | Self::Member(_)
             | Self::Duty(..)
             | Self::Setting(..)
+            | Self::Lapsed(..)
             | Self::Beat(_) => true,
             Self::Header
             | Self::Specs(_)
@@ -248,6 +254,7 @@ pub(super) fn spell(entry: &Entry, writer: &Writer) -> (Key, Value) {
         Entry::Member(member) => (Key::Member(peer), bytes(member)),
         Entry::Duty(peer, duty) => (Key::Duty(tag, *peer), bytes(duty)),
         Entry::Setting(name, said) => (Key::Setting(tag, digest_of(name)), bytes(&(name, said))),
+        Entry::Lapsed(peer, lapsed) => (Key::Lapsed(tag, *peer), bytes(lapsed)),
         Entry::Beat(beat) => (Key::Beat(tag), bytes(beat)),
     }
 }
@@ -288,6 +295,7 @@ pub(super) fn read(text: &str, value: RawValue<'_>, writer: &Writer) -> Result<E
             (name, said) if digest_of(&name) == digest => Entry::Setting(name, said),
             _ => return Err(Rule::Key),
         },
+        Key::Lapsed(_, peer) => Entry::Lapsed(peer, decode(value)?),
         Key::Beat(_) => Entry::Beat(decode(value)?),
     })
 }
@@ -327,6 +335,7 @@ fn owned(key: &Key, writer: &Writer) -> Result<(), Rule> {
         | Key::Count(_, tag)
         | Key::Duty(tag, _)
         | Key::Setting(tag, _)
+        | Key::Lapsed(tag, _)
         | Key::Beat(tag) => (*tag, writer.count),
         Key::Member(peer) if *peer != writer.peer => return Err(Rule::Writer),
         Key::Member(_)

@@ -121,6 +121,9 @@ impl Case<'_> {
                     within(said.at.0 <= MAX_WALL, Rule::Stamp)?;
                     check_setting(name, said)?;
                 }
+                Entry::Lapsed(_, lapsed) if place > 0 || self.writer.count > 1 => {
+                    within(lapsed.is_sound(), Rule::Lapsed)?;
+                }
                 _ => return Err(Rule::Document),
             }
         }
@@ -172,6 +175,7 @@ impl Case<'_> {
                 | Entry::Member(_)
                 | Entry::Duty(..)
                 | Entry::Setting(..)
+                | Entry::Lapsed(..)
                 | Entry::Beat(_) => self.judge_register(entry)?,
             }
         }
@@ -268,6 +272,7 @@ impl Case<'_> {
             Entry::Member(_)
             | Entry::Duty(..)
             | Entry::Setting(..)
+            | Entry::Lapsed(..)
             | Entry::Beat(_)
             | Entry::Header(_)
             | Entry::Specs(_)

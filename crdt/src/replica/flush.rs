@@ -14,6 +14,7 @@ use crate::entry::{
 use crate::event::{Output, PersistToken};
 use crate::graph::TaskIx;
 use crate::ids::{DocId, PeerId, SegmentId};
+use crate::lapses::Lapsed;
 use crate::message::{FULL_FRAME, Message};
 use crate::settings::Stated;
 use crate::task::{About, TaskSpec, Want};
@@ -40,6 +41,7 @@ pub(super) struct Staged {
     pub(super) wait: Option<Duration>,
     pub(super) duties: BTreeMap<PeerId, Duty>,
     pub(super) settings: BTreeMap<String, Stated>,
+    pub(super) lapsed: BTreeMap<PeerId, Lapsed>,
     /// Change of the PN-counter of live claims.
     pub(super) live: i64,
     totals: BTreeMap<Total, i64>,
@@ -105,6 +107,8 @@ impl Staged {
         entries.extend(duties.map(|(peer, duty)| Entry::Duty(peer, duty)));
         let settings = self.settings.into_iter();
         entries.extend(settings.map(|(name, said)| Entry::Setting(name, said)));
+        let lapsed = self.lapsed.into_iter();
+        entries.extend(lapsed.map(|(peer, lapsed)| Entry::Lapsed(peer, lapsed)));
         if self.live != 0 {
             entries.push(Entry::Live(self.live));
         }
@@ -132,6 +136,14 @@ pub(super) struct Flight {
     own: Vec<(DocId, u32, Arc<[u8]>)>,
     pub(super) tasks: Vec<TaskIx>,
     confirm: BTreeMap<(PeerId, DocId), u32>,
+}
+
+impl Flight {
+    /// Says whether something of a document is being written.
+    pub(super) fn touches(&self, doc: DocId) -> bool {
+        let own = self.own.iter().any(|(of, ..)| *of == doc);
+        own || self.confirm.keys().any(|(_, of)| *of == doc)
+    }
 }
 
 impl Replica {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::flush::after;
-use super::{Replica, Segment, Task, index};
+use super::{Replica, Segment, Task};
 use crate::ballots::VoteRegister;
 use crate::entry::{Entry, SpecChunk};
 use crate::event::Notice;
@@ -50,6 +50,17 @@ impl Replica {
             }
             Entry::Duty(peer, duty) => self.take_duty(peer, (duty, author.tag())),
             Entry::Setting(name, said) => self.take_setting(name, said, author.tag()),
+            Entry::Lapsed(peer, lapsed) => {
+                let goes_on = self.take_lapsed(peer, author.tag(), lapsed);
+                self.fits(
+                    author,
+                    if goes_on {
+                        Ok(())
+                    } else {
+                        Err(Misfit::WentBack)
+                    },
+                );
+            }
             Entry::Beat(beat) => self.take_beat(author, beat),
             Entry::Header(_)
             | Entry::Specs(_)
@@ -185,8 +196,17 @@ impl Replica {
                     segment.own_live += delta;
                 }
             }
-            Entry::End(_) | Entry::Count(..) | Entry::Harms(_) => {}
-            Entry::Member(_) | Entry::Duty(..) | Entry::Setting(..) | Entry::Beat(_) => {
+            Entry::End(specs) => {
+                if let Some(segment) = self.segments.get_mut(&id) {
+                    segment.specs = Some(specs);
+                }
+            }
+            Entry::Count(..) | Entry::Harms(_) => {}
+            Entry::Member(_)
+            | Entry::Duty(..)
+            | Entry::Setting(..)
+            | Entry::Lapsed(..)
+            | Entry::Beat(_) => {
                 self.misplaced(author);
             }
         }
@@ -271,7 +291,6 @@ impl Replica {
 
     /// Returns the task at a place of a known segment, made if nothing of it was seen before.
     pub(super) fn task_at(&mut self, segment: SegmentId, place: u16) -> TaskIx {
-        let fresh = index(self.tasks.len());
         let known = self
             .segments
             .get_mut(&segment)
@@ -287,24 +306,22 @@ impl Replica {
             self.wake_place(segment, place);
             return self.task_at(segment, place);
         }
-        known.tasks[slot] = Some(fresh);
         let id = TaskId {
             tag: segment.author.tag(),
             n: known.first + u64::from(place),
         };
+        let generation = known.generation;
+        let fresh = self.vacancy();
+        if let Some(known) = self.segments.get_mut(&segment) {
+            known.tasks[slot] = Some(fresh);
+        }
         self.ids.insert(id, fresh);
-        let task = Task::new(
-            id,
-            segment,
-            place,
-            known.generation,
-            self.broken,
-            self.now.mono,
-        );
-        self.tasks.push(Task {
-            line: (fresh, 0),
+        let task = Task::new(id, segment, place, generation, self.broken, self.now.mono);
+        self.known_tasks = self.known_tasks.wrapping_add(1);
+        self.tasks[fresh as usize] = Task {
+            line: (self.known_tasks, 0),
             ..task
-        });
+        };
         fresh
     }
 

@@ -140,6 +140,10 @@ impl Replica {
                 }
                 false
             }
+            DocId::Segment(_) if self.has_lapsed(doc) => {
+                self.counters.lapsed_changes += 1;
+                return;
+            }
             DocId::Directory | DocId::Segment(_) => true,
         };
         match self.ledger.accept(record) {
@@ -237,7 +241,7 @@ impl Replica {
 
     fn compare(&mut self, from: PeerId, list: &[(DocId, u64)]) {
         for (doc, digest) in list {
-            if self.ledger.digest(*doc) != Some(*digest) {
+            if self.ledger.digest(*doc) != Some(*digest) && !self.has_lapsed(*doc) {
                 self.ask(from, *doc);
             }
         }
@@ -248,7 +252,7 @@ impl Replica {
             .ledger
             .documents()
             .map(|(doc, _)| doc)
-            .filter(|doc| !theirs.contains(doc))
+            .filter(|doc| !theirs.contains(doc) && !self.has_lapsed(*doc))
             .collect();
         for doc in missing {
             let records = self.ledger.since(doc, &[], REPAIR_LIMIT);
@@ -258,6 +262,10 @@ impl Replica {
     }
 
     fn repair(&mut self, from: PeerId, doc: DocId, have: &[(PeerId, u32)]) {
+        if self.has_lapsed(doc) {
+            self.counters.lapsed_changes += 1;
+            return;
+        }
         let records = self.ledger.since(doc, have, REPAIR_LIMIT);
         let records = self.told_to_others(records);
         self.counters.repaired += records.len() as u64;

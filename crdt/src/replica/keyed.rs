@@ -7,8 +7,8 @@
 //! person cancels ends. What runs by then, runs on. A task that was removed, or ended for another of its key, has the key no more:
 //! so of those of a key one always counts, and it ends by itself.
 
-use super::Replica;
 use super::people::Answer;
+use super::{Replica, Task};
 use crate::event::{Durability, NewTask, Token};
 use crate::graph::{Group, TaskIx};
 use crate::ids::TaskId;
@@ -124,6 +124,20 @@ impl Replica {
             self.dirty.extend(self.ids.get(id));
             let members = self.graph.group(*id).into_iter();
             self.dirty.extend(members.flat_map(Group::members));
+        }
+    }
+
+    /// Notes that a task is known no more.
+    pub(super) fn forget_key(&mut self, task: &Task) {
+        let spec = task.spec.as_deref();
+        let Some((key, created)) = spec.and_then(|spec| Some((spec.key()?, spec.created))) else {
+            return;
+        };
+        if let Some(those) = self.keyed.get_mut(&key) {
+            those.remove(&(created, task.id));
+            if those.is_empty() {
+                self.keyed.remove(&key);
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod flush;
 mod fold;
 mod gossip;
 mod keyed;
+mod lapse;
 mod life;
 mod links;
 mod outlook;
@@ -44,6 +45,7 @@ use crate::fit::RunsAs;
 use crate::generation::Replacement;
 use crate::graph::{Graph, TaskIx};
 use crate::ids::{Digest, DocId, Epoch, Generation, Incarnation, PeerId, SegmentId, Tag, TaskId};
+use crate::lapses::Lapses;
 use crate::ledger::Ledger;
 use crate::offences::Offences;
 use crate::places::Places;
@@ -53,11 +55,12 @@ use crate::roster::Roster;
 use crate::schedule::Schedule;
 use crate::settings::{RootTasks, Settings};
 use crate::task::{Element, Environment, Membership, Outcome, TaskSpec, TaskState};
-use crate::time::{Hlc, Mono, Now, Timing};
+use crate::time::{Hlc, Mono, Now, Timing, Wall};
 use crate::turns::Turns;
 
 pub use committees::Stranded;
 pub use explain::{Hindrance, HindranceKind};
+pub use lapse::Dropped;
 pub use outlook::{Delay, Lack, Obstacle, Outlook};
 pub use queues::QueueView;
 pub use views::{Counters, Glance, Memory};
@@ -105,7 +108,7 @@ struct Task {
     /// Nobody is to see it any more.
     removed: bool,
     /// The order in which tasks became known here, the elements of an array in their own.
-    line: (TaskIx, u32),
+    line: (u32, u32),
 }
 
 /// That a host could not start a task.
@@ -172,10 +175,19 @@ impl Task {
 
     /// Its id as people type it.
     fn label(&self) -> String {
+        self.label_of(0)
+    }
+
+    /// The same of one so far behind it for which it stands.
+    fn label_of(&self, after: u32) -> String {
         let array = self.is_member_of().map(|member| member.group);
-        let element = self.element().zip(array);
-        element.map_or_else(
-            || self.id.to_string(),
+        let elements = self
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.options.elements.as_ref());
+        let element = elements.and_then(|elements| elements.at(self.offset + after));
+        element.zip(array).map_or_else(
+            || self.id.plus(after).to_string(),
             |(element, array)| element.label(array),
         )
     }
@@ -209,6 +221,9 @@ struct Segment {
     /// Commands without an outcome.
     unfinished: u32,
     first: u64,
+    created: Wall,
+    /// How many places it has, once its author has ended it.
+    specs: Option<u16>,
     /// By their places; none: it sleeps, or nothing of it has arrived.
     tasks: Vec<Option<TaskIx>>,
     /// The places of tasks that stand for those after them, and for how many, themselves among them.
@@ -237,6 +252,8 @@ impl Segment {
             sealed_at: 0,
             unfinished: 0,
             first: header.first,
+            created: header.created,
+            specs: None,
             tasks: Vec::new(),
             sleepers: BTreeMap::new(),
             environments: BTreeMap::new(),
@@ -326,6 +343,10 @@ pub struct Replica {
     ahead_in_queue: BTreeMap<TaskIx, BTreeSet<TaskIx>>,
 
     tasks: Vec<Task>,
+    /// Places in it where there is no task any more.
+    vacant: Vec<TaskIx>,
+    /// How many tasks became known.
+    known_tasks: u32,
     ids: BTreeMap<TaskId, TaskIx>,
     /// Those that stand for others, which sleep.
     sleeping: BTreeMap<TaskId, TaskIx>,
@@ -344,6 +365,18 @@ pub struct Replica {
     /// Those that were removed, and whose output was not asked for since.
     discarded: BTreeSet<TaskIx>,
     edited: Option<Edited>,
+    lapses: Lapses,
+    /// Those that have lapsed and are here still.
+    lapsing: BTreeSet<SegmentId>,
+    /// Those that are over, which was not stated yet.
+    over: BTreeSet<SegmentId>,
+    /// The last segment that was looked at for that; none: the next is the first.
+    looked_at: Option<SegmentId>,
+    stated_lapses: Option<Mono>,
+    /// The flush that carries the newest such statement, own or another's.
+    lapses_flush: u64,
+    /// Outputs that were captured here of tasks that were dropped.
+    orphaned: BTreeSet<Digest>,
 
     claims: BTreeSet<TaskIx>,
     heartbeat_due: bool,
@@ -433,6 +466,8 @@ impl Replica {
             queues: Queues::default(),
             ahead_in_queue: BTreeMap::new(),
             tasks: Vec::new(),
+            vacant: Vec::new(),
+            known_tasks: 0,
             ids: BTreeMap::new(),
             sleeping: BTreeMap::new(),
             keyed: BTreeMap::new(),
@@ -444,6 +479,13 @@ impl Replica {
             clocked: BTreeSet::new(),
             discarded: BTreeSet::new(),
             edited: None,
+            lapses: Lapses::default(),
+            lapsing: BTreeSet::new(),
+            over: BTreeSet::new(),
+            looked_at: None,
+            stated_lapses: None,
+            lapses_flush: 0,
+            orphaned: BTreeSet::new(),
             claims: BTreeSet::new(),
             heartbeat_due: false,
             deadlines: BTreeSet::new(),
@@ -511,6 +553,7 @@ impl Replica {
         }
         self.resume_found(found);
         self.forsake_old_bids();
+        self.resume_lapses();
         self.join();
     }
 

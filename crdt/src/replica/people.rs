@@ -60,7 +60,7 @@ pub(super) struct Parked {
 pub(super) struct Unanswered {
     token: Token,
     since: Mono,
-    kind: Answer,
+    pub(super) kind: Answer,
 }
 
 #[derive(Debug)]
@@ -161,8 +161,11 @@ impl Replica {
                 return wrong(place, why);
             }
             let dependencies = task.spec.dependencies().map(|(id, _)| id);
+            let group = task.spec.member_of.filter(|_| links.group.is_none());
+            let dependencies = dependencies.chain(group.map(|of| of.group));
             let mut named = dependencies.chain(task.spec.options.parent);
-            if let Some(id) = named.find(|id| !self.is_shown(*id)) {
+            let gone = |id: &TaskId| !self.is_shown(*id) || self.is_lapsing(*id);
+            if let Some(id) = named.find(gone) {
                 return Err(Refusal::Unknown(id));
             }
         }
@@ -321,10 +324,33 @@ impl Replica {
     }
 
     fn close_segment(&mut self) {
-        let Some(open) = self.open.take() else { return };
-        let count = u16::try_from(self.segments[&open.id].tasks.len()).unwrap_or(u16::MAX);
+        if let Some(open) = self.open.take() {
+            self.end_segment(open.id);
+        }
+    }
+
+    /// Says whether an own segment takes tasks still.
+    pub(super) fn has_open(&self, id: SegmentId) -> bool {
+        self.open.as_ref().is_some_and(|open| open.id == id)
+    }
+
+    /// Closes the open segment if it is so old that it takes no more tasks.
+    pub(super) fn close_old_segment(&mut self) {
+        let old = |open: &Open| self.now.mono.since(open.since) >= SEGMENT_AGE;
+        if self.open.as_ref().is_some_and(old) {
+            self.close_segment();
+        }
+    }
+
+    /// Says that no more tasks come in an own segment.
+    pub(super) fn end_segment(&mut self, id: SegmentId) {
+        let Some(segment) = self.segments.get_mut(&id) else {
+            return;
+        };
+        let count = u16::try_from(segment.tasks.len()).unwrap_or(u16::MAX);
+        segment.specs = Some(count);
         self.staged
-            .entry(DocId::Segment(open.id))
+            .entry(DocId::Segment(id))
             .or_default()
             .entries
             .push(Entry::End(count));
@@ -337,7 +363,9 @@ impl Replica {
         if self.unanswered.len() >= UNANSWERED_LIMIT {
             return self.reply(token, Reply::Refused(Refusal::Busy));
         }
-        if let Some(id) = tasks.iter().find(|id| !self.is_shown(**id)) {
+        let again = matches!(wish, Wish::Retry { .. });
+        let gone = |id: &&TaskId| !self.is_shown(**id) || again && self.is_lapsing(**id);
+        if let Some(id) = tasks.iter().find(gone) {
             return self.reply(token, Reply::Refused(Refusal::Unknown(*id)));
         }
         let (mut ended, mut flush) = (Vec::new(), 0);

@@ -96,6 +96,7 @@ impl Replica {
         let beat = self.beat();
         self.refresh_alive();
         self.mind_committees();
+        self.tend_lapses();
         self.set_timer(self.now.mono + BEAT_EVERY, Timer::Beat);
         let minute = self.now.wall.0 / MINUTE_MS;
         self.drop_old_presence(minute);

@@ -27,6 +27,9 @@ struct Opening {
 
 impl Replica {
     pub(super) fn react(&mut self, ix: TaskIx) {
+        if self.known(ix).is_vacant() {
+            return;
+        }
         self.counters.touched += 1;
         self.observe(ix);
         self.witness(ix);

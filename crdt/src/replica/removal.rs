@@ -97,10 +97,10 @@ impl Replica {
         self.tell_sight(ix);
     }
 
-    /// Returns the outputs that were captured here of tasks which were removed since this was asked last, or are at the start, and that
+    /// Returns the outputs that were captured here of tasks which were removed or dropped since this was asked last, or are at the start, and that
     /// no other task has. Those that a task yet reads are told once it has ended. Looks at every task once if there are some.
     pub fn take_discarded(&mut self) -> Vec<Digest> {
-        if self.discarded.is_empty() {
+        if self.discarded.is_empty() && self.orphaned.is_empty() {
             return Vec::new();
         }
         let open = self.tasks.iter().filter(|task| !task.state.is_complete());
@@ -112,6 +112,7 @@ impl Replica {
         let captured = |task: &Task| task.registers.captured_by(self.tag).collect::<Vec<_>>();
         let gone = now.iter().flat_map(|ix| captured(self.known(*ix)));
         let mut outputs: BTreeSet<Digest> = gone.collect();
+        outputs.append(&mut self.orphaned);
         if !outputs.is_empty() {
             let kept = later.iter().map(|ix| self.known(*ix));
             let shown = self.tasks.iter().filter(|task| !task.removed);

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::{Replica, Task, index};
+use super::{Replica, Task};
 use crate::graph::{Group, TaskIx};
 use crate::ids::{DocId, SegmentId, TaskId};
 use crate::registers::Registers;
@@ -83,16 +83,14 @@ impl Replica {
             return;
         };
         self.sleeping.remove(&id);
-        let fresh = index(self.tasks.len());
         let generation = known.generation;
-        for (slot, ix) in known.tasks[usize::from(place) + 1..]
-            .iter_mut()
-            .zip(fresh..)
-        {
-            if slot.is_some() || ix - fresh + 1 >= u32::from(count) {
-                break;
-            }
-            *slot = Some(ix);
+        let others: Vec<TaskIx> = (1..count).map(|_| self.vacancy()).collect();
+        let slots = self
+            .segments
+            .get_mut(&segment)
+            .map(|known| &mut known.tasks[usize::from(place) + 1..]);
+        for (slot, ix) in slots.into_iter().flatten().zip(&others) {
+            *slot = Some(*ix);
         }
         self.counters.woken += u64::from(count) - 1;
         let spec = self
@@ -100,8 +98,7 @@ impl Replica {
             .spec
             .clone()
             .expect("who stands for others has its spec");
-        for offset in 1..u32::from(count) {
-            let ix = index(self.tasks.len());
+        for (offset, ix) in (1..).zip(others.iter().copied()) {
             let of = self.known(first);
             let woken = Task {
                 id: id.plus(offset),
@@ -127,22 +124,21 @@ impl Replica {
                 ..woken
             };
             self.ids.insert(woken.id, ix);
-            self.tasks.push(woken);
+            self.tasks[ix as usize] = woken;
             self.link(ix, &spec);
             self.dirty.insert(ix);
         }
-        let end = index(self.tasks.len());
         if let Some(member) = self.known(first).is_member_of() {
             self.graph
                 .group_mut(member.group)
-                .wake(member.index, fresh..end);
+                .wake(member.index, others.iter().copied());
         }
-        self.mind_disk(first, fresh..end);
+        self.mind_disk(first, &others);
         self.dirty.insert(first);
     }
 
     /// Those that wake before their record is durable wait for that as the first does.
-    fn mind_disk(&mut self, first: TaskIx, woken: std::ops::Range<TaskIx>) {
+    fn mind_disk(&mut self, first: TaskIx, woken: &[TaskIx]) {
         let task = self.known(first);
         let (staged, doc) = (task.staged, DocId::Segment(task.segment));
         if staged == self.flush {

@@ -68,6 +68,12 @@ counters! {
     flushes,
     /// Records in them.
     records,
+    /// Segments of which everything ended so long ago that they were dropped.
+    segments_dropped,
+    /// Segments that could not be stated to have lapsed: too many others stand between.
+    lapses_unstated,
+    /// Changes and questions of others about what has lapsed.
+    lapsed_changes,
     /// Frames sent.
     frames_sent,
     /// Frames received that are messages.
@@ -655,7 +661,7 @@ impl Replica {
     #[must_use]
     pub fn memory(&self) -> Memory {
         Memory {
-            tasks: self.tasks.len(),
+            tasks: self.tasks.len() - self.vacant.len(),
             documents: self.ledger.documents().count(),
             outputs: self.outputs.len(),
             timers: self.timers.len(),

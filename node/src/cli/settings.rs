@@ -26,13 +26,13 @@ pub(crate) struct Options {
 enum Verb {
     /// Show one setting, or all
     Get {
-        /// lease, heartbeat, replace-after, lost-limit, default.priority, default.queue, root-tasks, queue.NAME
+        /// lease, heartbeat, replace-after, retention, lost-limit, default.priority, default.queue, root-tasks, queue.NAME
         #[arg(value_name = "KEY")]
         name: Option<String>,
     },
     /// Change a setting
     Set {
-        /// lease, heartbeat, replace-after, lost-limit, default.priority, default.queue, root-tasks
+        /// lease, heartbeat, replace-after, retention, lost-limit, default.priority, default.queue, root-tasks
         #[arg(value_name = "KEY")]
         name: String,
         /// The value, such as 500ms or 3
@@ -52,6 +52,7 @@ Examples:
   aque settings                          what was set, by whom
   aque settings set lost-limit 3         hold a task of which three runs were lost with their hosts
   aque settings set lease 20s            for a slow or lossy network; a lost host's tasks run elsewhere so much later
+  aque settings set retention 30d        drop what ended longer ago, with its output; without it all is kept
   aque settings set replace-after 30m    let a host be away for half an hour before others take its places
   aque settings set default.queue day    the queue of tasks that name none (aque queue)
   aque settings set root-tasks anywhere  let tasks of root run on hosts where they were not submitted
@@ -67,14 +68,17 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
     }
 }
 
+/// The settings that are lengths of time.
+const SPANS: [&str; 4] = [
+    Settings::LEASE,
+    Settings::HEARTBEAT,
+    Settings::REPLACE_AFTER,
+    Settings::RETENTION,
+];
+
 /// Lengths of time are written in milliseconds.
 fn spelled(name: &str, value: String) -> Result<String, Problem> {
-    let is_span = [
-        Settings::LEASE,
-        Settings::HEARTBEAT,
-        Settings::REPLACE_AFTER,
-    ]
-    .contains(&name);
+    let is_span = SPANS.contains(&name);
     if !is_span {
         return Ok(value);
     }

@@ -53,6 +53,7 @@ impl Node {
             self.check_users(),
             self.check_files(),
             self.check_parts(),
+            self.check_history(),
             self.check_peers(&members),
             self.check_reach(&members),
             self.check_committees(),

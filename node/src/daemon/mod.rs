@@ -24,6 +24,7 @@ mod persons;
 mod places;
 mod program;
 mod remove;
+mod retention;
 mod retry;
 mod rights;
 mod runs;

@@ -25,6 +25,7 @@ use super::news::News;
 use super::output::{self, Store};
 use super::places::{Ask, Places};
 use super::program::{Failed, now, print_ready, sd_notify, ticket_addresses};
+use super::retention::Thinned;
 use super::runs::{Adopted, Runs};
 use super::stay::Stay;
 use super::succession::Succession;
@@ -105,7 +106,8 @@ pub(super) struct Node {
     pub(super) replica: Replica,
     pub(super) net: Net,
     pub(super) executor: Arc<Executor>,
-    log: LogWriter,
+    pub(super) log: LogWriter,
+    pub(super) thinned: Thinned,
     pub(super) outputs: Outputs,
     pub(super) settings: Settings,
     secret: MeshSecret,
@@ -178,6 +180,7 @@ impl Node {
             rests: false,
             settings,
             secret: mesh.secret,
+            thinned: Thinned::default(),
             waits: Waits::default(),
             news: News::new(early.mind.told),
             boards: Boards::default(),
@@ -417,6 +420,7 @@ impl Node {
         self.thin_outputs();
         self.sweep_inputs();
         self.discard_outputs();
+        self.thin_log();
         self.waits.sweep();
         self.news.sweep();
         self.boards.sweep(boottime());

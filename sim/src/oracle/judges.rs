@@ -109,6 +109,13 @@ impl Oracle {
         list.iter().map(|run| (run.epoch, run.host))
     }
 
+    /// Returns when the first replica saw the committed outcome of a task, nanoseconds of real time.
+    #[must_use]
+    pub fn committed_at(&self, task: TaskId) -> Option<u64> {
+        let commit = self.tasks.get(&task)?.commit.as_ref()?;
+        Some(commit.at)
+    }
+
     /// Says whether some replica saw the committed outcome of a task.
     #[must_use]
     pub fn is_committed(&self, task: TaskId) -> bool {

@@ -13,6 +13,7 @@ mod directed;
 mod guards;
 mod inputs;
 mod keys;
+mod lapses;
 mod large;
 mod leases;
 mod lives;
@@ -136,6 +137,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         churn::SCENARIOS,
         committees::SCENARIOS,
         large::SCENARIOS,
+        lapses::SCENARIOS,
         leases::SCENARIOS,
         lives::SCENARIOS,
         wishes::SCENARIOS,

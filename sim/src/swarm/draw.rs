@@ -87,6 +87,7 @@ pub fn draw(seed: u64) -> Drawn {
     draw_removals(&setup, calm_at, &mut deeds);
     draw_edits(&setup, calm_at, &mut deeds);
     draw_leases(&mut setup, calm_at, &mut deeds);
+    draw_retention(&setup, calm_at, &mut deeds);
     let spite = if rng.bool() { 0 } else { rng.u32(20..200) };
     Drawn {
         setup,
@@ -292,6 +293,19 @@ fn draw_leases(setup: &mut Setup, calm_at: Duration, deeds: &mut Vec<(Duration, 
         let other = |_| Duration::from_millis(rng.u64(usual / 2..usual * 4));
         setup.leases = (0..setup.hosts).map(other).collect();
     }
+}
+
+/// In a quarter of the histories in which nobody sets a clock, what has ended is soon dropped.
+fn draw_retention(setup: &Setup, calm_at: Duration, deeds: &mut Vec<(Duration, Deed)>) {
+    let mut rng = chance::stream(setup.seed, Purpose::Faults, 11, 0);
+    let clock_is_set = |(_, deed): &(Duration, Deed)| matches!(deed, Deed::Wall(..));
+    if rng.u32(0..4) > 0 || deeds.iter().any(clock_is_set) {
+        return;
+    }
+    let at = chance::span(&mut rng, Duration::from_millis(100), calm_at);
+    let host = rng.usize(0..setup.hosts);
+    deeds.push((at, Deed::Retention(host, rng.u64(1_000..6_000))));
+    deeds.sort_by_key(|(at, _)| *at);
 }
 
 /// In a third of all histories, what people want of tasks later on: fewer than `most` wishes, from a stream of chance of their own.

@@ -106,6 +106,7 @@ fn deed_without(deed: &Deed, gone: HostIx) -> Option<Deed> {
         Deed::Remove(host, nth) => Deed::Remove(of(host)?, *nth),
         Deed::Edit(host, nth, milli) => Deed::Edit(of(host)?, *nth, *milli),
         Deed::Lease(host, millis) => Deed::Lease(of(host)?, *millis),
+        Deed::Retention(host, millis) => Deed::Retention(of(host)?, *millis),
         Deed::Drain(host) => Deed::Drain(of(host)?),
         Deed::Retire(host, on) => Deed::Retire(of(host)?, *on),
         Deed::Forget(host, other) => Deed::Forget(of(host)?, of(other)?),

@@ -80,6 +80,8 @@ pub enum Deed {
     Edit(HostIx, usize, u32),
     /// A person says at a host how long leases last, milliseconds, or takes it back.
     Lease(HostIx, Option<u64>),
+    /// A person says at a host how long what has ended is kept, milliseconds.
+    Retention(HostIx, u64),
     /// A host takes no new tasks.
     Drain(HostIx),
     /// It takes new tasks again.

@@ -267,6 +267,9 @@ impl Player {
                 let value = millis.map(|millis| format!("{millis}ms"));
                 world.set(host, Settings::LEASE, value.as_deref());
             }
+            Deed::Retention(host, millis) => {
+                world.set(host, Settings::RETENTION, Some(&format!("{millis}ms")));
+            }
             Deed::Drain(host) => world.drain_host(host),
             Deed::Retire(host, on) => {
                 world.retire_host(host, on);

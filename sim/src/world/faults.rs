@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crdt::event::Input;
+use crdt::ids::DocId;
 use crdt::keys::Keys;
+use crdt::ledger::Ledger;
 
 use super::{Flaw, World};
 use crate::chance;
@@ -135,7 +137,21 @@ impl World {
         self.start_node(host, back);
     }
 
+    /// Drops from a host's log what its node has dropped, as a node does now and then.
+    fn compact(&mut self, host: HostIx) {
+        let node = &mut self.hosts[host];
+        let Some(replica) = &node.replica else { return };
+        if replica.counters().segments_dropped > 0 {
+            let dropped = replica.dropped();
+            node.disk.compact(|record| match Ledger::peek(record) {
+                Some((DocId::Segment(id), ..)) => !dropped.has(id),
+                Some(_) | None => true,
+            });
+        }
+    }
+
     fn node_dies(&mut self, host: HostIx, unsynced: Unsynced) {
+        self.compact(host);
         let node = &mut self.hosts[host];
         node.replica = None;
         node.life += 1;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crdt::entry::Total;
 use crdt::ids::{PeerId, TaskId};
 use crdt::offences::Offence;
+use crdt::replica::Replica;
 use crdt::task::TaskState;
 use crdt::terms::Terms;
 
@@ -281,6 +282,17 @@ impl World {
         }
     }
 
+    /// Says whether a task had ended for so long that nobody need keep it. (That groups ended is nowhere written.)
+    fn is_past(&self, replica: &Replica, id: TaskId) -> bool {
+        let Some(retention) = replica.retention() else {
+            return false;
+        };
+        let since = self.oracle.committed_at(id).unwrap_or(0);
+        let age = Duration::from_nanos(self.now.saturating_sub(since));
+        // As far as clocks may err.
+        age >= retention * 9 / 10
+    }
+
     /// D1: every acknowledged task is there; and S2 once more, on every replica alike.
     fn judge_acked(&mut self, present: &[HostIx]) {
         if self.is_broken() {
@@ -299,9 +311,9 @@ impl World {
                 group(id).is_some_and(said) || acked.iter().any(member)
             };
             let removed = |id: TaskId| replica.is_removed(id) && (said(id) || of_group(id));
-            let lost = acked
-                .iter()
-                .find(|id| replica.task(**id).is_none() && !removed(**id));
+            let lost = acked.iter().find(|id| {
+                replica.task(**id).is_none() && !removed(**id) && !self.is_past(replica, **id)
+            });
             if let Some(task) = lost {
                 let what = format!("acknowledged, and unknown on host {host}");
                 return self.oracle.accuse(Judge::D1, self.now, Some(*task), what);

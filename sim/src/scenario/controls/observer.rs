@@ -5,6 +5,7 @@ use std::time::Duration;
 use crdt::config::Sabotage;
 use crdt::ids::{Epoch, TaskId};
 
+use super::super::lapses::WRONG_CLOCK;
 use super::super::{
     Control, Course, Missed, SOON, Scenario, expect, next_start, one_running, only, own_vote,
     three, until, warm,
@@ -19,6 +20,13 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Every control of this file.
 pub(super) const CONTROLS: &[Control] = &[
+    Control {
+        name: "lapses_alone",
+        rule: "R7",
+        breaks: |setup| rule(setup, Sabotage::LapsesAlone),
+        judge: Judge::D1,
+        scenario: WRONG_CLOCK,
+    },
     Control {
         name: "epochs_mixed",
         rule: "O1",
