@@ -70,6 +70,7 @@ scenarios! {
     run_again_with_what_stands_behind
     removed_and_gone
     removed_while_wanted_again
+    a_group_runs_again_without_what_was_removed
     removed_with_what_stands_behind
     edited_before_it_starts
     edited_on_both_sides_of_a_split

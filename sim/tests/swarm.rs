@@ -34,10 +34,10 @@ fn seeds_that_found_something() {
     // Committees that were replaced: accepts of the old one that some had seen and others ignored: 2340; an accept that a flush
     // hid behind the next vote: 1363; a choice that nobody could prove any more: 1005479; a claim without a deadline whose
     // votes were gone: 1020045, 1026666, 2006274. An outcome that its writer followed with another, though a member had accepted
-    // it, could not be taken up any more: 3057149, 3064307.
+    // it, could not be taken up any more: 3057149, 3064307. Members that were removed ran again with their group: 200981, 202549.
     for seed in [
         7, 11, 15, 22, 28, 46, 47, 128, 155, 238, 601_783, 614_506, 631_597, 644_310, 1_363, 2_340,
-        1_005_479, 1_020_045, 1_026_666, 2_006_274, 3_057_149, 3_064_307,
+        1_005_479, 1_020_045, 1_026_666, 2_006_274, 3_057_149, 3_064_307, 200_981, 202_549,
     ] {
         play(seed..seed + 1);
     }

@@ -406,7 +406,9 @@ impl Replica {
         for id in tasks {
             let group = self.graph.group(*id);
             let members = group.filter(|_| !is_of_group_alone(wish));
-            meant.extend(members.into_iter().flat_map(Group::members));
+            // What was removed is nobody's any more, and does not run again with the others.
+            let those = members.into_iter().flat_map(Group::members);
+            meant.extend(those.filter(|ix| !self.known(*ix).removed));
             if members.is_none() || wish.about() == About::Removal {
                 meant.extend(self.ids.get(id));
             }

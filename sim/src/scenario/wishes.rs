@@ -52,6 +52,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         script: remove_in_split,
     },
     Scenario {
+        name: "a_group_runs_again_without_what_was_removed",
+        about: "a member is removed, then its group is wanted again: it stays gone, and the others run",
+        setup: three,
+        script: again_without_removed,
+    },
+    Scenario {
         name: "removed_with_what_stands_behind",
         about: "a dependency is removed before others hear of its end: what waits goes by that end; a group goes with its last member",
         setup: three,
@@ -274,6 +280,34 @@ fn remove(world: &mut World) -> Course {
     world.remove(0, &ids[4..]);
     world.finish();
     expect(gone(world) && all_removed(world, ids[4]), "all are gone")
+}
+
+fn again_without_removed(world: &mut World) -> Course {
+    warm(world);
+    let ids = submit(world, 0, Batch::group(4, 0, Plan::succeed(SECOND / 10)))?;
+    let members = &ids[1..];
+    let ended = |world: &World| members.iter().all(|id| world.oracle().is_committed(*id));
+    until(world, SOON, "its members end", ended)?;
+    world.run_for(SECOND);
+    world.remove(1, &members[1..2]);
+    until(world, SOON, "one is removed", |world| {
+        all_removed(world, members[1])
+    })?;
+    world.run_again(2, &ids[..1]);
+    until(world, SOON, "the others run again", |world| {
+        members
+            .iter()
+            .map(|id| world.oracle().exits(*id))
+            .sum::<u32>()
+            == 7
+    })?;
+    world.run_for(SECOND);
+    world.finish();
+    expect(
+        world.oracle().exits(members[1]) == 1,
+        "it does not run again",
+    )?;
+    expect(all_removed(world, members[1]), "it stays gone")
 }
 
 fn remove_in_split(world: &mut World) -> Course {
