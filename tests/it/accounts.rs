@@ -178,11 +178,15 @@ fn the_group_of_newgrp_is_that_of_the_task() {
     }
     // It stands with the task, and what the task submits takes after it.
     let who = odd.by(61000, 61011);
-    let words = ["submit", "-s", "aque submit -w id -g"];
-    let id = odd.node().aque_by(&who, &words).run().ok().to_owned();
+    let aque = odd.cluster.path("bin/aque");
+    let again = format!("{} submit -w id -g", aque.display());
+    let words = ["submit", "-w", "-s", &again];
+    let child = odd.node().aque_by(&who, &words).run();
+    assert_eq!(child.ok(), "61011");
+    let held = ["submit", "--hold", "true"];
+    let id = odd.node().aque_by(&who, &held).run().ok().to_owned();
     let show = odd.node().ok(&["show", &id]);
     assert!(show.contains("red"), "{show}");
-    odd.node().ok(&["kill", &id]);
     let all = ["xargs", "-n", "1", "-w", "id", "-g"];
     let all = odd.node().aque_by(&who, &all).input("-r\n").run();
     assert_eq!(all.ok(), "61011");

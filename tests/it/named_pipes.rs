@@ -84,7 +84,7 @@ fn what_comes_through_a_pipe_is_read_and_what_goes_into_one_is_written() {
         assert_eq!(read, "SOME WORDS");
         wait_state(node, &id, "success");
         // It has begun when it turns out that there is nothing to execute: told as a shell tells it.
-        let gone = submit(node, who, &["--stdin", text(&input)], &["no-such-program"]);
+        let gone = submit(node, who, &["--stdin", text(&input)], &["/no/such/program"]);
         wait_state(node, &gone, "running");
         fs::write(&input, "").expect("it is opened");
         wait_state(node, &gone, "error");
@@ -97,6 +97,6 @@ fn what_comes_through_a_pipe_is_read_and_what_goes_into_one_is_written() {
                 false => Ok(said.stderr),
             }
         });
-        assert!(said.contains("no-such-program"), "{said}");
+        assert!(said.contains("/no/such/program"), "{said}");
     }
 }
