@@ -116,6 +116,19 @@ fn a_person_sees_tasks_opens_one_kills_it_and_gets_the_terminal_back() {
     });
     tmux.press("Escape");
     tmux.wait("all tasks", |screen| screen.contains(&third));
+    tmux.write("/state = killed");
+    tmux.press("Enter");
+    tmux.wait("what was killed", |screen| {
+        screen.contains(&id) && !screen.contains(&third)
+    });
+    tmux.write("/ and colour = red");
+    tmux.press("Enter");
+    tmux.wait("what is wrong with it", |screen| {
+        screen.contains("of the filter") && screen.contains(&id)
+    });
+    tmux.press("Escape");
+    tmux.press("Escape");
+    tmux.wait("all tasks again", |screen| screen.contains(&third));
     // A node that goes away is told of, and found again.
     cluster[0].kill();
     tmux.wait("that it is away", |screen| screen.contains("away for"));

@@ -45,6 +45,7 @@ impl Replica {
     pub(super) fn peer_down(&mut self, peer: PeerId) {
         self.roster.down(peer);
         self.in_step.remove(&peer.tag());
+        self.differing.remove(&peer.tag());
         self.refresh_alive();
         self.asked.retain(|(of, _), _| *of != peer);
     }
@@ -102,7 +103,11 @@ impl Replica {
                 let compares = self.broken != Some(Sabotage::NoRepair);
                 if root == self.ledger.root() {
                     self.in_step.insert(from.tag());
+                    self.differing.insert(from.tag(), 0);
                 } else if compares {
+                    // In how many, its own list tells, which answers this node's own digest.
+                    let known = self.differing.entry(from.tag()).or_default();
+                    *known = (*known).max(1);
                     let list = self.ledger.documents().collect();
                     self.send(from, &Message::Documents(list));
                 }
@@ -240,8 +245,10 @@ impl Replica {
     }
 
     fn compare(&mut self, from: PeerId, list: &[(DocId, u64)]) {
+        let mut differing = 0;
         for (doc, digest) in list {
             if self.ledger.digest(*doc) != Some(*digest) && !self.has_lapsed(*doc) {
+                differing += 1;
                 self.ask(from, *doc);
             }
         }
@@ -254,6 +261,7 @@ impl Replica {
             .map(|(doc, _)| doc)
             .filter(|doc| !theirs.contains(doc) && !self.has_lapsed(*doc))
             .collect();
+        self.differing.insert(from.tag(), differing + missing.len());
         for doc in missing {
             let records = self.ledger.since(doc, &[], REPAIR_LIMIT);
             let records = self.told_to_others(records);

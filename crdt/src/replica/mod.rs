@@ -407,6 +407,8 @@ pub struct Replica {
     most_claims: usize,
     /// Neighbours that had, at some instant since they were connected, exactly what this node has.
     in_step: BTreeSet<Tag>,
+    /// Lasting documents in which a neighbour differed from this node when both were compared last.
+    differing: BTreeMap<Tag, usize>,
     addresses: Vec<String>,
     beats: u32,
     load_centi: u32,
@@ -512,6 +514,7 @@ impl Replica {
             draining: false,
             most_claims: config.most_claims,
             in_step: BTreeSet::new(),
+            differing: BTreeMap::new(),
             addresses: Vec::new(),
             beats: 0,
             load_centi: 0,

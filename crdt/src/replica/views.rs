@@ -632,6 +632,13 @@ impl Replica {
         !self.in_step.is_empty()
     }
 
+    /// Returns in how many lasting documents a neighbour differed from this node when both were compared last: at each connection,
+    /// every ten seconds, and after a second where they differed. `None` for who is no neighbour, or was not compared yet.
+    #[must_use]
+    pub fn differing(&self, peer: Tag) -> Option<usize> {
+        self.differing.get(&peer).copied()
+    }
+
     /// Returns how many claims of this node are live.
     #[must_use]
     pub fn live_claims(&self) -> usize {

@@ -313,6 +313,7 @@ pub fn node_line(
         tag: member.peer.tag().to_string(),
         alive: member.alive,
         own: member.own,
+        since_ms: None,
         silent_ms: member
             .silent
             .filter(|_| !member.alive)
@@ -326,6 +327,7 @@ pub fn node_line(
         load: f64::from(beat.map_or(0, |beat| beat.load_centi)) / 100.0,
         version: beat.map(|beat| beat.version.clone()).unwrap_or_default(),
         round_trip_ms: round_trip.map(|time| time.as_secs_f64() * 1_000.0),
+        differs: None,
         addresses: member.addresses.clone(),
     }
 }

@@ -41,6 +41,9 @@ pub struct Which {
     pub all_users: bool,
     /// Only those that have this text in them somewhere.
     pub filter: Option<String>,
+    /// Only those that fit this [`crate::filter::Filter`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expr: Option<String>,
 }
 
 /// A task that stays where it is on a screen.

@@ -31,6 +31,19 @@ pub struct Selection {
     pub all_users: bool,
 }
 
+impl Selection {
+    /// Returns what it says of states, and its filter, as one filter; none if it says nothing.
+    #[must_use]
+    pub fn as_filter(&self) -> Option<String> {
+        let names: Vec<&str> = self.states.iter().map(|state| state.name()).collect();
+        let states = (!names.is_empty()).then(|| format!("state in ({})", names.join(", ")));
+        match (&self.filter, states) {
+            (Some(filter), Some(states)) => Some(format!("({filter}) and {states}")),
+            (filter, states) => filter.clone().or(states),
+        }
+    }
+}
+
 /// A [`Selection`] as it travels.
 #[derive(Serialize, Deserialize)]
 struct Form {

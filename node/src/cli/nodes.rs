@@ -1,14 +1,12 @@
 //! `aque nodes`: the hosts of the mesh.
 
-use std::time::Duration;
-
 use anstyle::AnsiColor;
 
 use super::problem::Problem;
 use super::{Context, Form, top};
 use crate::api::wire::NodeLine;
 use crate::render::table::{Align, table};
-use crate::render::text::{duration, faint, harmless, painted, size};
+use crate::render::text::{differing, faint, harmless, painted, size, standing};
 
 /// List the hosts of the mesh
 #[derive(Debug, clap::Args)]
@@ -49,6 +47,7 @@ fn render(nodes: &[NodeLine], width: Option<u16>) -> String {
         ("RUNNING", Align::Right),
         ("LOAD", Align::Right),
         ("PING", Align::Right),
+        ("LAG", Align::Right),
         ("VERSION", Align::Left),
         ("ADDRESSES", Align::Left),
     ];
@@ -56,20 +55,21 @@ fn render(nodes: &[NodeLine], width: Option<u16>) -> String {
 }
 
 fn row(node: &NodeLine) -> Vec<String> {
-    let state = match (node.alive, node.silent_ms) {
-        (true, _) if node.draining => painted(AnsiColor::Yellow.on_default(), "drained"),
-        (true, _) => painted(AnsiColor::Green.on_default(), "alive"),
-        (false, silent) => {
-            let silent = silent.map_or_else(String::new, |ms| {
-                format!(" for {}", duration(Duration::from_millis(ms)))
-            });
-            painted(AnsiColor::Red.on_default(), &format!("silent{silent}"))
-        }
+    let color = match (node.alive, node.draining) {
+        (true, true) => AnsiColor::Yellow,
+        (true, false) => AnsiColor::Green,
+        (false, _) => AnsiColor::Red,
     };
+    let state = painted(color.on_default(), &standing(node));
     let when_alive = |text: String| if node.alive { text } else { faint("-") };
     let ping = match (node.own, node.round_trip_ms) {
         (true, _) => faint("here"),
         (false, Some(ms)) => format!("{ms:.1}ms"),
+        (false, None) => faint("-"),
+    };
+    let lag = match (node.own, node.differs) {
+        (true, _) => faint("here"),
+        (false, Some(lists)) => differing(lists),
         (false, None) => faint("-"),
     };
     vec![
@@ -82,6 +82,7 @@ fn row(node: &NodeLine) -> Vec<String> {
         when_alive(node.running.to_string()),
         when_alive(format!("{:.2}", node.load)),
         ping,
+        lag,
         harmless(&node.version).into_owned(),
         harmless(&node.addresses.join(" ")).into_owned(),
     ]
@@ -103,6 +104,7 @@ mod tests {
             tag: "k3v7qa".into(),
             alive: true,
             own: false,
+            since_ms: Some(7_500_000),
             silent_ms: None,
             cpus: 2.0,
             cpus_free: 0.5,
@@ -113,6 +115,7 @@ mod tests {
             load: 1.234,
             version: "0.1.0".into(),
             round_trip_ms: Some(0.42),
+            differs: Some(0),
             addresses: vec!["/ip4/10.0.0.1/tcp/4747".into()],
         }
     }
@@ -125,11 +128,15 @@ mod tests {
                 round_trip_ms: None,
                 ..node("alpha")
             },
-            node("beta\u{1b}"),
+            NodeLine {
+                differs: Some(2),
+                ..node("beta\u{1b}")
+            },
             NodeLine {
                 alive: false,
                 silent_ms: Some(65_000),
                 round_trip_ms: None,
+                differs: None,
                 ..node("c")
             },
         ];
@@ -137,10 +144,10 @@ mod tests {
         assert_eq!(
             text,
             "\
-NAME        TAG     STATE             CPUS  FREE   MEMORY  RUNNING  LOAD   PING  VERSION  ADDRESSES
-alpha       k3v7qa  alive                2   0.5  4.0 GiB        3  1.23   here  0.1.0    /ip4/10.0.0.1/tcp/4747
-beta\\u{1b}  k3v7qa  alive                2   0.5  4.0 GiB        3  1.23  0.4ms  0.1.0    /ip4/10.0.0.1/tcp/4747
-c           k3v7qa  silent for 1m05s     2     -  4.0 GiB        -     -      -  0.1.0    /ip4/10.0.0.1/tcp/4747
+NAME        TAG     STATE             CPUS  FREE   MEMORY  RUNNING  LOAD   PING      LAG  VERSION  ADDRESSES
+alpha       k3v7qa  alive for 2h05m      2   0.5  4.0 GiB        3  1.23   here     here  0.1.0    /ip4/10.0.0.1/tcp/4747
+beta\\u{1b}  k3v7qa  alive for 2h05m      2   0.5  4.0 GiB        3  1.23  0.4ms  2 lists  0.1.0    /ip4/10.0.0.1/tcp/4747
+c           k3v7qa  silent for 1m05s     2     -  4.0 GiB        -     -      -        -  0.1.0    /ip4/10.0.0.1/tcp/4747
 "
         );
     }

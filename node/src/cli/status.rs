@@ -36,7 +36,7 @@ pub(crate) struct Options {
     #[arg(
         short,
         long,
-        conflicts_with_all = ["depth", "limit", "failed", "state", "filter", "columns", "csv", "pattern"]
+        conflicts_with_all = ["depth", "limit", "columns", "csv", "pattern"]
     )]
     watch: bool,
     /// These columns (the fields of 'aque help filters')
@@ -128,6 +128,7 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
     if watch {
         let which = page::Which {
             all_users: which.all_users || !which.ids.is_empty(),
+            expr: which.as_filter(),
             ids: which.ids,
             filter: None,
         };

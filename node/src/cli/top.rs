@@ -3,11 +3,13 @@
 use super::problem::Problem;
 use super::{Context, Form};
 use crate::api::page::Which;
+use crate::filter::Filter;
 use crate::top::{self, Beginning, Paint, Tab, TopError};
 
 /// Watch tasks, hosts and what happens on the whole screen
 ///
-/// '?' shows the keys: open a group or the output of a task, filter, sort, kill, retry, hold and release.
+/// '?' shows the keys: open a group or the output of a task, filter, sort, kill, retry, hold and release. What is
+/// typed after '/' is looked for; what compares ("exit != 0") is a filter.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
@@ -20,12 +22,16 @@ pub(crate) struct Options {
     /// Every task by itself, members of groups too, without the groups
     #[arg(long)]
     flat: bool,
+    /// Those that fit, such as "name ~ 'render*' and age > 1h" (see 'aque help filters')
+    #[arg(short, long, value_name = "EXPR")]
+    filter: Option<Filter>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   aque top                    the newest tasks first
   aque top k3v7qa-12          the members of a group
+  aque top -f \"age < 1h\"      what was submitted within an hour (aque help filters)
   aque top -x --flat          every task of every user
   aque nodes --watch          the same, beginning with the hosts";
 
@@ -35,11 +41,13 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         ids,
         all_users,
         flat,
+        filter,
     } = options;
     let which = Which {
         all_users: all_users || !ids.is_empty(),
         ids,
         filter: None,
+        expr: filter.map(|filter| filter.to_string()),
     };
     show(
         context,

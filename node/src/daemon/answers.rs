@@ -3,6 +3,7 @@
 use crdt::event::{Input, Refusal, Reply, Token};
 use crdt::ids::TaskId;
 use crdt::replica::{Glance, QueueView};
+use crdt::roster::MemberView;
 use crdt::settings::Stated;
 use crdt::task::Wish;
 use net::PeerKey;
@@ -21,9 +22,11 @@ use crate::api::lines::{Lines, Names, detail, new_tasks, node_line, task_line};
 use crate::api::rights::Caller;
 use crate::api::select::Selection;
 use crate::api::wire::{
-    Assigned, Body, Call, Closed, Details, DutyWord, FailureKind, Invitation, Nodes, Noted,
-    QueueLine, QueueList, SettingLine, SettingList, Stats, Submission, Submitted, TaskLine,
+    Assigned, Body, Call, Closed, Details, DutyWord, FailureKind, Invitation, NodeLine, Nodes,
+    Noted, QueueLine, QueueList, SettingLine, SettingList, Stats, Submission, Submitted, TaskLine,
 };
+
+use crate::clock::boottime;
 
 /// Requests that wait for the replica's reply.
 const PENDING_LIMIT: usize = 20_000;
@@ -379,15 +382,17 @@ impl Node {
 
     fn nodes(&self) -> Nodes {
         let round_trip = |peer: crdt::ids::PeerId| self.net.round_trip(PeerKey(peer.0));
-        let members = self.replica.members();
+        let line = |member: &MemberView| {
+            let tag = member.peer.tag();
+            let since = self.news.standing_since(member.peer, boottime());
+            NodeLine {
+                since_ms: since.and_then(|since| u64::try_from(since.as_millis()).ok()),
+                differs: self.replica.differing(tag),
+                ..node_line(member, round_trip(member.peer), self.replica.places(tag))
+            }
+        };
         Nodes {
-            nodes: members
-                .iter()
-                .map(|m| {
-                    let places = self.replica.places(m.peer.tag());
-                    node_line(m, round_trip(m.peer), places)
-                })
-                .collect(),
+            nodes: self.replica.members().iter().map(line).collect(),
         }
     }
 

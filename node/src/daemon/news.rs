@@ -62,6 +62,8 @@ struct Seen {
     name: String,
     alive: bool,
     draining: bool,
+    /// Since when it has been alive, or has not.
+    since: Duration,
 }
 
 /// What happened last, and who reads it.
@@ -264,7 +266,7 @@ impl News {
         let mut gone: BTreeSet<PeerId> = self.hosts.keys().copied().collect();
         for host in hosts {
             gone.remove(&host.peer);
-            self.compare(host);
+            self.compare(now, host);
         }
         for peer in gone {
             if let Some(seen) = self.hosts.remove(&peer) {
@@ -273,11 +275,12 @@ impl News {
         }
     }
 
-    fn compare(&mut self, host: Standing<'_>) {
-        let seen = Seen {
+    fn compare(&mut self, now: Duration, host: Standing<'_>) {
+        let mut seen = Seen {
             name: host.name.to_owned(),
             alive: host.alive,
             draining: host.duty == DutyKind::Drains,
+            since: now,
         };
         let mut words = Vec::new();
         match self.hosts.get(&host.peer) {
@@ -286,7 +289,7 @@ impl News {
                 match (before.alive, seen.alive) {
                     (true, false) => words.push(HostWord::Silent),
                     (false, true) => words.push(HostWord::Alive),
-                    (true, true) | (false, false) => {}
+                    (true, true) | (false, false) => seen.since = before.since,
                 }
                 match (before.draining, seen.draining) {
                     (false, true) => words.push(HostWord::Draining),
@@ -307,6 +310,12 @@ impl News {
             tag: peer.tag().to_string(),
             is,
         });
+    }
+
+    /// Returns for how long a member has been alive, or has not.
+    pub(super) fn standing_since(&self, peer: PeerId, now: Duration) -> Option<Duration> {
+        let seen = self.hosts.get(&peer)?;
+        Some(now.saturating_sub(seen.since))
     }
 
     /// What was found at the start is known by now: what is told from now on happens.
@@ -841,6 +850,8 @@ mod tests {
                 .flat_map(|(_, told)| told)
                 .collect();
             assert_eq!(told, want);
+            let since = rig.news.standing_since(PeerId([1; 32]), now);
+            assert_eq!(since.is_some(), !hosts.is_empty());
         }
     }
 

@@ -9,6 +9,8 @@ use anstyle::{AnsiColor, Style};
 use crdt::task::{Arg, TaskState};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::api::wire::NodeLine;
+
 /// Says whether a character may steer a terminal, or turn the text around it.
 #[must_use]
 pub fn steers(c: char) -> bool {
@@ -117,6 +119,27 @@ pub fn count(n: u64, noun: &str) -> String {
         _ => "s",
     };
     format!("{n} {noun}{ending}")
+}
+
+/// Returns whether a host is alive, and since when.
+#[must_use]
+pub fn standing(node: &NodeLine) -> String {
+    let (word, since_ms) = match (node.alive, node.draining) {
+        (true, true) => ("drained, alive", node.since_ms),
+        (true, false) => ("alive", node.since_ms),
+        (false, _) => ("silent", node.silent_ms),
+    };
+    let since = since_ms.map(|ms| format!(" for {}", duration(Duration::from_millis(ms))));
+    format!("{word}{}", since.unwrap_or_default())
+}
+
+/// Returns in how many lists another host differs.
+#[must_use]
+pub fn differing(lists: usize) -> String {
+    match lists {
+        0 => "none".to_owned(),
+        lists => count(lists as u64, "list"),
+    }
 }
 
 /// Returns counts by state, the states that occur, in the order of a task's life: `12 pending, 280 success`.

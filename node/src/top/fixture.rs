@@ -33,6 +33,7 @@ pub(super) fn host(name: &str) -> NodeLine {
         tag: "k3v7qa".into(),
         alive: true,
         own: false,
+        since_ms: Some(7_500_000),
         silent_ms: None,
         cpus: 2.0,
         cpus_free: 0.5,
@@ -43,6 +44,7 @@ pub(super) fn host(name: &str) -> NodeLine {
         load: 1.234,
         version: "0.1.0".into(),
         round_trip_ms: Some(0.42),
+        differs: Some(0),
         addresses: vec!["/ip4/10.0.0.1/tcp/4747".into()],
     }
 }

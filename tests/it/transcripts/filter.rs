@@ -39,7 +39,10 @@ const ANYWHERE: &[(&str, &str)] = &[
 /// The same in tables of standard output, where it may be of any width.
 const IN_COLUMNS: &[(&str, &str)] = &[
     // Load, and how far away a host is.
-    (r"  \d+\.\d\d +(here|\d+(\.\d+)?[mu]?s) ", "  LOAD  PING "),
+    (
+        r"  \d+\.\d\d +(here|\d+(\.\d+)?[mu]?s) +(here|none|-|\d+ lists?) ",
+        "  LOAD  PING  LAG ",
+    ),
     // How old a task is and how long it ran.
     (
         r" +(\d+m\d\ds|\d+(\.\d+)?m?s)( +(\d+m\d\ds|\d+(\.\d+)?m?s))?  ",

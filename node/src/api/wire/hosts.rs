@@ -153,6 +153,9 @@ pub struct NodeLine {
     pub alive: bool,
     /// This is the host asked.
     pub own: bool,
+    /// For how long it has been alive, or not, as far as the host asked has seen: milliseconds.
+    #[serde(default)]
+    pub since_ms: Option<u64>,
     /// Milliseconds since it was last heard of, for those not alive.
     #[serde(default)]
     pub silent_ms: Option<u64>,
@@ -177,6 +180,10 @@ pub struct NodeLine {
     /// Round trip in milliseconds, where connected.
     #[serde(default)]
     pub round_trip_ms: Option<f64>,
+    /// In how many lists of tasks (and the directory) it differed from the host asked when both were compared last: some seconds ago,
+    /// where they are connected.
+    #[serde(default)]
+    pub differs: Option<usize>,
     /// Where it listens.
     pub addresses: Vec<String>,
 }

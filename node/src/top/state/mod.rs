@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 pub(crate) use edit::Edit;
 pub(crate) use output::{Output, Reading};
-pub(crate) use tasks::Tasks;
+pub(crate) use tasks::{Narrowed, Tasks};
 
 use super::layout::Layout;
 use crate::api::news::{EventLine, EventList, Happening};
@@ -40,7 +40,7 @@ pub(crate) const KEYS: [(&str, &str); 17] = [
     ("arrows PgUp PgDn", "move; also Home and End"),
     ("Enter", "a group: its members; a task: what it prints"),
     ("Esc", "back; all tasks again"),
-    ("/", "filter"),
+    ("/", "filter: text, or exit != 0"),
     ("s  S", "sort by the next thing; the other way round"),
     ("a", "tasks of all users, or yours"),
     ("f", "members of groups by themselves, or groups"),
@@ -454,8 +454,10 @@ impl State {
             Key::Escape => {}
             Key::Enter => {
                 let text = edit.text().trim().to_owned();
-                let filter = (!text.is_empty()).then(|| text.clone());
-                self.tasks.narrow(text, filter);
+                match Narrowed::read(&text) {
+                    Ok(narrowed) => self.tasks.narrow(text, narrowed),
+                    Err(why) => self.bar = Bar::Filter(edit, Some(why.to_string())),
+                }
             }
             Key::Backspace if edit.text().is_empty() => {}
             key => {
@@ -525,7 +527,7 @@ impl State {
         match key {
             Key::Escape | Key::Backspace | Key::Left => {
                 if !self.tasks.close() {
-                    self.tasks.narrow(String::new(), None);
+                    self.tasks.narrow(String::new(), Narrowed::default());
                 }
             }
             Key::Enter | Key::Right => self.open(orders),

@@ -6,6 +6,7 @@
 use super::Key;
 use crate::api::page::{Anchor, Page, PageQuery, SortBy, Which};
 use crate::api::wire::TaskLine;
+use crate::filter::{Filter, FilterError};
 use crdt::task::TaskState;
 
 /// While something on the screen runs, what it says of itself is asked for again after this, milliseconds: the host of a run tells
@@ -41,6 +42,41 @@ struct Asked {
     moved: bool,
 }
 
+/// What a person means by what is typed: a text that is looked for, or a filter.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Narrowed {
+    text: Option<String>,
+    expr: Option<String>,
+}
+
+impl Narrowed {
+    /// Reads what is typed: what compares something is a filter (`aque help filters`), anything else, and what stands in double
+    /// quotes, a text.
+    ///
+    /// # Errors
+    /// It compares, and is no filter.
+    pub(crate) fn read(typed: &str) -> Result<Self, FilterError> {
+        let typed = typed.trim();
+        let quoted = typed
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'));
+        let lower = typed.to_lowercase();
+        let compares = typed.contains(['=', '<', '>', '~']) || lower.contains(" in (");
+        let text = quoted.unwrap_or(typed);
+        Ok(match (quoted.is_none() && compares, text.is_empty()) {
+            (true, _) => Self {
+                text: None,
+                expr: Some(typed.parse::<Filter>()?.to_string()),
+            },
+            (false, false) => Self {
+                text: Some(text.to_owned()),
+                expr: None,
+            },
+            (false, true) => Self::default(),
+        })
+    }
+}
+
 /// The list of tasks.
 #[derive(Clone, Debug)]
 pub(crate) struct Tasks {
@@ -49,7 +85,7 @@ pub(crate) struct Tasks {
     /// What a person typed as a filter.
     pub(crate) typed: String,
     /// What that means.
-    filter: Option<String>,
+    narrowed: Narrowed,
     /// Groups that were opened, each in the one before.
     pub(crate) inside: Vec<Inside>,
     /// Members of groups are listed, without the groups.
@@ -75,8 +111,11 @@ impl Tasks {
     /// Begins with nothing.
     pub(crate) fn new(base: Which, flat: bool) -> Self {
         Self {
-            typed: base.filter.clone().unwrap_or_default(),
-            filter: base.filter.clone(),
+            typed: base.expr.clone().unwrap_or_default(),
+            narrowed: Narrowed {
+                text: None,
+                expr: base.expr.clone(),
+            },
             base,
             inside: Vec::new(),
             flat,
@@ -170,12 +209,14 @@ impl Tasks {
         });
         let which = match self.inside.last() {
             None => Which {
-                filter: self.filter.clone(),
+                filter: self.narrowed.text.clone(),
+                expr: self.narrowed.expr.clone(),
                 ..self.base.clone()
             },
             Some(inside) => Which {
                 ids: vec![inside.id.clone()],
-                filter: self.filter.clone(),
+                filter: self.narrowed.text.clone(),
+                expr: self.narrowed.expr.clone(),
                 ..Which::default()
             },
         };
@@ -294,10 +335,10 @@ impl Tasks {
     }
 
     /// Lists what fits alone, or all again.
-    pub(crate) fn narrow(&mut self, typed: String, filter: Option<String>) {
+    pub(crate) fn narrow(&mut self, typed: String, narrowed: Narrowed) {
         self.typed = typed;
-        if self.filter != filter {
-            self.filter = filter;
+        if self.narrowed != narrowed {
+            self.narrowed = narrowed;
             self.begin();
         }
     }

@@ -231,6 +231,38 @@ fn a_filter_is_typed_and_taken_back() {
 }
 
 #[test]
+fn what_compares_is_a_filter_and_a_wrong_one_is_told() {
+    let mut state = shown(100);
+    press(&mut state, &letters("/exit != 0"));
+    let (_, query) = asked(&press(&mut state, &[Key::Enter])).unwrap();
+    let which = |query: &PageQuery| (query.which.filter.clone(), query.which.expr.clone());
+    assert_eq!(which(&query), (None, Some("exit != 0".to_owned())));
+    assert_eq!(state.tasks.typed, "exit != 0");
+    // A wrong one stays to be mended, and changes nothing.
+    press(&mut state, &letters("/"));
+    press(&mut state, &letters(" and colour = red"));
+    assert_eq!(asked(&press(&mut state, &[Key::Enter])), None);
+    let Bar::Filter(edit, Some(why)) = &state.bar else {
+        panic!("{:?}", state.bar);
+    };
+    assert_eq!(edit.text(), "exit != 0 and colour = red");
+    assert!(why.contains("colour"), "{why}");
+    assert_eq!(state.tasks.typed, "exit != 0");
+    press(&mut state, &[Key::Escape]);
+    // In quotes it is a text whatever is in it; empty, it is nothing.
+    press(&mut state, &[Key::Escape]);
+    press(&mut state, &letters("/\"A=b\""));
+    let (_, query) = asked(&press(&mut state, &[Key::Enter])).unwrap();
+    assert_eq!(which(&query), (Some("A=b".to_owned()), None));
+    for (typed, is_filter) in [("/state in (error)", true), ("/make in here", false)] {
+        press(&mut state, &[Key::Escape]);
+        press(&mut state, &letters(typed));
+        let (_, query) = asked(&press(&mut state, &[Key::Enter])).unwrap();
+        assert_eq!(query.which.expr.is_some(), is_filter, "{typed}");
+    }
+}
+
+#[test]
 fn a_group_is_opened_and_closed_where_it_was() {
     let mut state = shown(100);
     let mut list = page(100, 0, 19);

@@ -9,7 +9,7 @@ use super::columns::{self, Cell, Column, Side, put};
 use super::{Look, bold, colour, draw_title, faint, reversed};
 use crate::api::wire::{NodeLine, TaskLine};
 use crate::render::happening::{Words, time_of_day, words};
-use crate::render::text::{duration, harmless, span, states};
+use crate::render::text::{differing, harmless, span, standing, states};
 use crate::top::layout::Layout;
 use crate::top::state::{State, Tab};
 
@@ -230,7 +230,7 @@ fn what(line: &TaskLine) -> String {
     parts.join(" ")
 }
 
-const HOSTS: [Column; 9] = [
+const HOSTS: [Column; 10] = [
     Column {
         name: "NAME",
         side: Side::Left,
@@ -267,6 +267,11 @@ const HOSTS: [Column; 9] = [
         weight: 3,
     },
     Column {
+        name: "LAG",
+        side: Side::Right,
+        weight: 2,
+    },
+    Column {
         name: "VERSION",
         side: Side::Left,
         weight: 1,
@@ -291,14 +296,10 @@ fn draw_hosts(state: &State, buffer: &mut Buffer, layout: Layout) {
 }
 
 fn host_row(node: &NodeLine) -> Vec<Cell> {
-    let (text, color) = match (node.alive, node.silent_ms) {
-        (true, _) if node.draining => ("drained".to_owned(), Color::Yellow),
-        (true, _) => ("alive".to_owned(), Color::Green),
-        (false, None) => ("silent".to_owned(), Color::Red),
-        (false, Some(ms)) => {
-            let silent = duration(std::time::Duration::from_millis(ms));
-            (format!("silent for {silent}"), Color::Red)
-        }
+    let color = match (node.alive, node.draining) {
+        (true, true) => Color::Yellow,
+        (true, false) => Color::Green,
+        (false, _) => Color::Red,
     };
     let alive = |text: String| Cell::plain(if node.alive { text } else { String::new() });
     let ping = match (node.own, node.round_trip_ms) {
@@ -306,10 +307,11 @@ fn host_row(node: &NodeLine) -> Vec<Cell> {
         (false, Some(ms)) => format!("{ms:.1}ms"),
         (false, None) => String::new(),
     };
+    let lag = node.differs.filter(|_| !node.own).map(differing);
     vec![
         Cell::plain(harmless(&node.name)),
         Cell {
-            text,
+            text: standing(node),
             style: Style::new().fg(color),
         },
         alive(node.running.to_string()),
@@ -317,6 +319,7 @@ fn host_row(node: &NodeLine) -> Vec<Cell> {
         Cell::plain(format!("{:.1}", node.cpus)),
         alive(format!("{:.2}", node.load)),
         Cell::plain(ping),
+        Cell::plain(lag.unwrap_or_default()),
         Cell::plain(harmless(&node.version)),
         Cell::plain(harmless(&node.tag)),
     ]
