@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crdt::entry::Beat;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tests::{Cluster, Guest, Node, settle};
 
@@ -42,6 +43,24 @@ fn persons(cluster: &Cluster) -> Vec<Option<Guest>> {
     [None].into_iter().chain(guest.map(Some)).collect()
 }
 
+/// What a task says that waits at a pipe, as far as it is passed on.
+fn waits_for(pipe: &Path) -> String {
+    let mut word = format!("waits for the other end of {}", pipe.display());
+    word.truncate(Beat::PROGRESS_BYTES);
+    word
+}
+
+/// Waits until a task says how far it is, or says it no more.
+fn says(node: &Node, id: &str, word: Option<&str>) {
+    settle("it to say how far it is", || {
+        let progress = node.task(id)?.progress;
+        match progress.as_deref() == word {
+            true => Ok(()),
+            false => Err(format!("{progress:?}")),
+        }
+    });
+}
+
 #[test]
 fn who_waits_at_a_pipe_waits_alone_until_it_is_killed_or_its_time_is_up() {
     let cluster = Cluster::start(1);
@@ -55,6 +74,9 @@ fn who_waits_at_a_pipe_waits_alone_until_it_is_killed_or_its_time_is_up() {
             wait_state(node, &waits, "running");
             let other = submit(node, who, &[], &["true"]);
             wait_state(node, &other, "success");
+            if option == OPTIONS[1] {
+                says(node, &waits, Some(&waits_for(&pipe)));
+            }
             node.ok(&["kill", &waits]);
             wait_state(node, &waits, "killed");
             let timed = [&named[..], &["--timeout", "1s"]].concat();
@@ -74,14 +96,21 @@ fn what_comes_through_a_pipe_is_read_and_what_goes_into_one_is_written() {
     let cluster = Cluster::start(1);
     let node = &cluster[0];
     let (input, output) = (pipe(&cluster, "in"), pipe(&cluster, "out"));
+    let gate = cluster.path("gate");
     for who in persons(&cluster) {
         let who = who.as_ref();
         let options = ["--stdin", text(&input), "--stdout", text(&output)];
-        let id = submit(node, who, &options, &["tr", "a-z", "A-Z"]);
+        let script = "tr a-z A-Z; exec >&-; until [ -e \"$0\" ]; do sleep 0.05; done";
+        let _closed = fs::remove_file(&gate);
+        let command = ["sh", "-c", script, text(&gate)];
+        let id = submit(node, who, &options, &command);
         wait_state(node, &id, "running");
+        says(node, &id, Some(&waits_for(&input)));
         fs::write(&input, "some words").expect("it is read");
         let read = fs::read_to_string(&output).expect("it is written");
         assert_eq!(read, "SOME WORDS");
+        says(node, &id, None);
+        fs::write(&gate, "").expect("the gate opens");
         wait_state(node, &id, "success");
         // It has begun when it turns out that there is nothing to execute: told as a shell tells it.
         let gone = submit(node, who, &["--stdin", text(&input)], &["/no/such/program"]);

@@ -22,6 +22,7 @@ use crate::call;
 use crate::clock::{boottime, wall_ms};
 use crate::config::Settings;
 use crate::executor::{Environment, ExecEvent, Order};
+use crate::guard::launcher::PROGRESS_VAR;
 use crate::guard::{Bounds, Cause, Ended, How, Refusal, RunKey, Sink, Stdin, Var};
 use crate::outputs::{self, Outputs, Stream};
 
@@ -282,7 +283,7 @@ impl Node {
             ("AQUE_HOST", self.runs.host.clone()),
             ("AQUE_NODE", socket),
             ("AQUE_CPUS", cpus.to_string()),
-            ("AQUE_PROGRESS", progress.to_string_lossy().into_owned()),
+            (PROGRESS_VAR, progress.to_string_lossy().into_owned()),
         ];
         let ours = ours.map(|(key, value)| (key.as_bytes().to_vec(), value.into_bytes()));
         let queue = Some(&spec.options.queue).filter(|queue| !queue.is_empty());

@@ -40,6 +40,9 @@ pub const VERB: &str = "launch";
 /// The same as the kernel takes it.
 pub(super) const VERB_TEXT: &CStr = c"launch";
 
+/// Names the file in which a run says how far it is.
+pub(crate) const PROGRESS_VAR: &str = "AQUE_PROGRESS";
+
 /// Exit status of one that could tell nothing.
 const SILENT: u8 = 126;
 
@@ -148,9 +151,11 @@ fn launch(errand: Errand, status: &mut Option<File>) -> Result<Infallible, Refus
         && let Some(mut status) = status.take()
     {
         let told = status.write_all(b"x");
+        drop(status);
         // It is this process's output as well, until the run's is opened.
         let closed = told.and_then(|()| Ok(rustix::stdio::dup2_stdout(&null)?));
         closed.map_err(|error| launcher(&error))?;
+        open_pipes(&order, &mut plan)?;
     }
     let status = status.as_ref().map(AsRawFd::as_raw_fd);
     let fault = sys::become_program(&plan, null.as_raw_fd(), guard, status);
@@ -180,11 +185,48 @@ fn names_pipe(order: &StartRun) -> Result<bool, Refusal> {
         path: cwd.to_string_lossy().into_owned(),
         errno: error.raw_os_error().unwrap_or(libc::EIO),
     })?;
-    let is_pipe = |path: &Path| {
-        path.metadata()
-            .is_ok_and(|about| about.file_type().is_fifo())
-    };
     Ok(order.named_files().any(is_pipe))
+}
+
+fn is_pipe(path: &Path) -> bool {
+    let about = path.metadata();
+    about.is_ok_and(|about| about.file_type().is_fifo())
+}
+
+/// Opens the pipes that the task names for its streams, however long that takes, and says meanwhile for which it waits: where the run
+/// says how far it is.
+fn open_pipes(order: &StartRun, plan: &mut sys::Plan) -> Result<(), Refusal> {
+    let said = order
+        .extra
+        .iter()
+        .find(|var| var.0 == PROGRESS_VAR.as_bytes());
+    let said = said.map(|var| Path::new(OsStr::from_bytes(&var.1)));
+    // One that cannot say it waits all the same.
+    let say = |text: &str| drop(said.map(|at| std::fs::write(at, text)));
+    let waits_for = |path: &Path| say(&format!("waits for the other end of {}\n", path.display()));
+    if let Stdin::File(path) = &order.stdin
+        && let path = Path::new(OsStr::from_bytes(path))
+        && is_pipe(path)
+    {
+        waits_for(path);
+        plan.stdin = Input::Open(
+            File::open(path)
+                .map_err(|error| not_read(path, &error))?
+                .into(),
+        );
+    }
+    let errors = plan.stderr.as_mut().map(|to| (&order.stderr, to));
+    for (sink, to) in std::iter::once((&order.stdout, &mut plan.stdout)).chain(errors) {
+        if let Sink::File(path) = sink
+            && is_pipe(path)
+        {
+            waits_for(path);
+            let opened = OpenOptions::new().write(true).open(path);
+            *to = Output::Open(opened.map_err(|error| not_written(path, &error))?.into());
+        }
+    }
+    say("");
+    Ok(())
 }
 
 fn launcher(error: &io::Error) -> Refusal {
@@ -225,10 +267,7 @@ fn held(sink: &Sink) -> Result<Option<OwnedFd>, Refusal> {
         file.set_permissions(Permissions::from_mode(0o622))?;
         Ok(file)
     };
-    let file = opened().map_err(|error: io::Error| Refusal::Output {
-        path: path.to_string_lossy().into_owned(),
-        errno: error.raw_os_error().unwrap_or(libc::EIO),
-    })?;
+    let file = opened().map_err(|error| not_written(path, &error))?;
     Ok(Some(file.into()))
 }
 
@@ -243,11 +282,22 @@ fn stored(path: &Path) -> Result<OwnedFd, Refusal> {
         file.set_permissions(Permissions::from_mode(0o644))?;
         Ok(file)
     };
-    let file = opened().map_err(|error: io::Error| Refusal::Stdin {
+    let file = opened().map_err(|error| not_read(path, &error))?;
+    Ok(file.into())
+}
+
+fn not_read(path: &Path, error: &io::Error) -> Refusal {
+    Refusal::Stdin {
         path: path.to_string_lossy().into_owned(),
         errno: error.raw_os_error().unwrap_or(libc::EIO),
-    })?;
-    Ok(file.into())
+    }
+}
+
+fn not_written(path: &Path, error: &io::Error) -> Refusal {
+    Refusal::Output {
+        path: path.to_string_lossy().into_owned(),
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+    }
 }
 
 /// Makes the files in which the run may say something. One that cannot be made is no reason not to run.
