@@ -40,6 +40,15 @@ fn each_line_of_several_tasks_stands_behind_its_id() {
         whole(1),
         "one alone is as it is"
     );
+    let format = "{host} {fd} {id}: {data}";
+    let said = cluster[1].ok(&["output", "--format", format, &first]);
+    let host = node.task(&first).expect("it is known").host;
+    let host = host.expect("it ran somewhere");
+    assert!(
+        said.contains(&format!("{host} 1 {first}: half-1.2\n")),
+        "{said}"
+    );
+    assert!(said.contains(&format!("{host} 2 {first}: bad\n")), "{said}");
     let json = node.ok(&["output", "--json", &first, &third]);
     assert!(json.lines().all(|line| line.contains(&array)), "{json}");
     let shown = node.aque(&["output", &first, &third]).on_terminal().run();

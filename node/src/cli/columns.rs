@@ -6,6 +6,7 @@ use std::time::Duration;
 use crdt::task::TaskState;
 use jiff::Timestamp;
 
+use super::braces::{self, Part};
 use crate::api::wire::TaskLine;
 use crate::filter::{Field, Kind, Subject, Value};
 use crate::render::table::Align;
@@ -115,13 +116,11 @@ pub(crate) fn field(text: &str) -> Result<Field, String> {
 
 /// What each task is written as: `{id:<14} {state}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pattern(Vec<Part>);
+pub(crate) struct Pattern(Vec<Part<Place>>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Field(Field, Side, usize),
-}
+/// A field, on which side of its place, and how wide that is at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(Field, Side, usize);
 
 /// On which side a value stands in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,41 +132,11 @@ enum Side {
 
 /// Parses a pattern.
 pub(crate) fn pattern(text: &str) -> Result<Pattern, String> {
-    let mut parts = Vec::new();
-    let mut rest = text;
-    let mut plain = String::new();
-    while let Some(at) = rest.find(['{', '}']) {
-        let (before, brace) = rest.split_at(at);
-        plain.push_str(before);
-        let doubled = ["{{", "}}"].iter().find(|two| brace.starts_with(**two));
-        if let Some(two) = doubled {
-            plain.push_str(&two[1..]);
-            rest = &brace[2..];
-            continue;
-        }
-        let column = 1 + text[..text.len() - brace.len()].chars().count();
-        let place = brace
-            .strip_prefix('{')
-            .and_then(|inner| inner.split_once('}'));
-        let Some((place, after)) = place else {
-            return Err(format!(
-                "a brace at column {column} stands alone; write {{{{ or }}}} for one"
-            ));
-        };
-        if !plain.is_empty() {
-            parts.push(Part::Text(std::mem::take(&mut plain)));
-        }
-        let place = self::place(place);
-        parts.push(place.map_err(|why| format!("column {}: {why}", column + 1))?);
-        rest = after;
-    }
-    plain.push_str(rest);
-    parts.push(Part::Text(plain));
-    Ok(Pattern(parts))
+    braces::parts(text, place).map(Pattern)
 }
 
 /// Parses what stands between braces: a field, perhaps with a side and a width.
-fn place(text: &str) -> Result<Part, String> {
+fn place(text: &str) -> Result<Place, String> {
     let (name, form) = text.split_once(':').unwrap_or((text, "0"));
     let field = Field::find(name)
         .ok_or_else(|| format!("there is no field '{name}'; {}", Field::instead_of(name)))?;
@@ -179,7 +148,7 @@ fn place(text: &str) -> Result<Part, String> {
     let width = width.ok_or_else(|| {
         format!("'{form}' is no width: write {{{name}:>12}}, with <, > or ^ and at most {WIDEST}")
     })?;
-    Ok(Part::Field(field, side, width))
+    Ok(Place(field, side, width))
 }
 
 impl Pattern {
@@ -189,7 +158,7 @@ impl Pattern {
         for part in &self.0 {
             match part {
                 Part::Text(text) => line.push_str(text),
-                Part::Field(field, side, wide) => {
+                Part::Place(Place(field, side, wide)) => {
                     let value = task.pretty(*field);
                     let free = wide.saturating_sub(width(&value));
                     let before = match side {

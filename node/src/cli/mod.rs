@@ -4,6 +4,7 @@
 //! exit status. Standard output carries the answer alone, so that scripts can use it; all else goes to standard error.
 
 mod array;
+mod braces;
 mod call;
 mod columns;
 mod completions;

@@ -1,6 +1,7 @@
 //! `aque output`: what tasks printed, to standard output and standard error as they did.
 
 mod braid;
+mod format;
 mod taking;
 
 use std::io::{self, Write};
@@ -15,6 +16,7 @@ use crate::api::wire::{OutputPiece, StatusQuery, StreamName, TaskLine};
 use crate::client::{Client, ClientError};
 use crate::render::note;
 use braid::Braid;
+use format::Format;
 pub(crate) use taking::Wanted;
 use taking::{Taken, Taking, Until};
 
@@ -34,6 +36,14 @@ pub(crate) struct Options {
     /// Of several tasks one after the other, as they printed it, without ids before lines
     #[arg(long)]
     no_prefix: bool,
+    /// Each line so, all to standard output: such as '{id} {host} {fd} {data}'; {{ and }} are braces
+    #[arg(
+        long,
+        value_name = "TEXT",
+        value_parser = format::format,
+        conflicts_with_all = ["json", "no_prefix"]
+    )]
+    format: Option<Format>,
     /// Only the last lines of each stream
     #[arg(short = 'n', long, value_name = "LINES")]
     lines: Option<u32>,
@@ -52,6 +62,7 @@ Examples:
   aque output -n 20 --stderr 12   the last lines of its errors
   aque output 12..15              that of several tasks, each line behind its task's id
   aque output -w k3v7qa-20        follow all tasks of an array or group
+  aque output --format '{host}: {data}' 12
   aque output --no-prefix 12..15  one after the other, nothing added
   aque output --failed --stderr   what those that failed had to say";
 
@@ -77,16 +88,21 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
         false => Until::Now,
     };
     let ids = singly(&mut client, which)?;
-    let mut status = match (context.form, ids.as_slice()) {
-        (Form::Json, ids) => json(context, &mut client, ids, (wanted, until))?,
-        (Form::Text, [id]) => copy(&mut client, id, wanted, until).map(|()| 0)?,
-        (Form::Text, ids) if options.no_prefix => {
+    let formatted = options.format.map(|format| Braid::formatted(&ids, format));
+    let mut status = match (context.form, ids.as_slice(), formatted) {
+        (Form::Json, ids, _) => json(context, &mut client, ids, (wanted, until))?,
+        (Form::Text, ids, Some(braid)) => braided(braid, &mut client, ids, (wanted, until))?,
+        (Form::Text, [id], None) => copy(&mut client, id, wanted, until).map(|()| 0)?,
+        (Form::Text, ids, None) if options.no_prefix => {
             for id in ids {
                 copy(&mut client, id, wanted, until)?;
             }
             0
         }
-        (Form::Text, ids) => braided(context, &mut client, ids, (wanted, until))?,
+        (Form::Text, ids, None) => {
+            let braid = Braid::new(ids, context.screen.has_colours());
+            braided(braid, &mut client, ids, (wanted, until))?
+        }
     };
     for id in ids.iter().filter(|_| options.watch) {
         let own = ended(context, &client.wait_for(id)?);
@@ -166,21 +182,21 @@ fn write(stream: StreamName, bytes: &[u8]) -> Result<(), Problem> {
 
 /// Prints the lines of several tasks, each behind the id of its task. Returns 1 if one cannot be had; that is told.
 fn braided(
-    context: &Context,
+    mut braid: Braid,
     client: &mut Client,
     ids: &[String],
     (wanted, until): (Wanted, Until),
 ) -> Result<u8, Problem> {
-    let mut braid = Braid::new(ids, context.screen.has_colours());
     let mut status = 0;
     Taking::new(client, ids, wanted, until).all(|place, taken| match taken {
         Taken::Piece(piece) => {
-            let lines = braid.add(place, piece.stream, &piece.data.0);
-            write(piece.stream, &lines)
+            let lines = braid.add(place, &piece);
+            write(braid.goes_to(piece.stream), &lines)
         }
         Taken::End | Taken::Failed(_) => {
             for stream in [StreamName::Stdout, StreamName::Stderr] {
-                write(stream, &braid.end(place, stream))?;
+                let lines = braid.end(place, stream);
+                write(braid.goes_to(stream), &lines)?;
             }
             if let Taken::Failed(error) = taken {
                 status = 1;

@@ -76,11 +76,34 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
             paused: true,
             ..rule
         }),
-        Some(Verb::Resume { name }) => change(context, &name, |rule| QueueRule {
-            paused: false,
-            ..rule
-        }),
+        Some(Verb::Resume { name }) => resume(context, &name),
     }
+}
+
+/// Lets the tasks of a queue start again, if somebody has set it up.
+fn resume(context: &Context, name: &str) -> Result<u8, Problem> {
+    let queues = context.connect()?.queues()?.queues;
+    let key = format!("{}{name}", Settings::QUEUE_PREFIX);
+    let settings = context.connect()?.settings()?.settings;
+    let is_set = settings
+        .iter()
+        .any(|line| line.name == key && line.value.is_some());
+    if Settings::is_queue_name(name) && !is_set {
+        let names: Vec<&str> = queues.iter().map(|queue| queue.name.as_str()).collect();
+        let known = names
+            .into_iter()
+            .filter(|name| !name.is_empty())
+            .collect::<Vec<_>>();
+        let what = match known.as_slice() {
+            [] => format!("{name} is not paused: no queue was set up"),
+            known => format!("{name} is not paused; there are {}", known.join(", ")),
+        };
+        return Err(Problem::failed(what).hint("see 'aque queue'"));
+    }
+    change(context, name, |rule| QueueRule {
+        paused: false,
+        ..rule
+    })
 }
 
 /// Changes what the node asked knows of a queue.

@@ -167,7 +167,10 @@ mod tests {
                 "usage       0.001s user, 0.120s system, 16.1 MiB at most\n",
                 "usage       0.100s user, 1.100s system, 7.0 KiB at most\n",
             ),
-            ("0  0.00   here  0.1.0  x\n", "0  11.62  7.4ms  0.1.1  x\n"),
+            (
+                "0  0.00   here  here  0.1.0  x\n",
+                "0  11.62  7.4ms  2 lists  0.1.1  x\n",
+            ),
         ] {
             assert_eq!(filter.output(one), filter.output(other));
         }

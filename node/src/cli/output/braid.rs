@@ -1,10 +1,11 @@
-//! Outputs of several tasks in one: whole lines, each behind the id of its task.
+//! Outputs of several tasks in one: whole lines, each behind the id of its task, or as it is asked for.
 
 use std::collections::BTreeMap;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::api::wire::StreamName;
+use super::format::Format;
+use crate::api::wire::{OutputPiece, StreamName};
 use crate::render::text::painted;
 
 /// A line that is longer is cut, bytes.
@@ -23,12 +24,29 @@ const COLOURS: [AnsiColor; 6] = [
 /// The lines of several tasks.
 #[derive(Debug)]
 pub(super) struct Braid {
-    prefixes: Vec<String>,
+    look: Look,
     /// The beginnings of lines whose ends have not come yet.
     begun: BTreeMap<(usize, StreamName), Vec<u8>>,
 }
 
+/// How lines look.
+#[derive(Debug)]
+enum Look {
+    /// Behind these, of each task.
+    Prefixes(Vec<String>),
+    /// So, with the ids of the tasks and the hosts of which the newest of each stream came.
+    Format(Format, Vec<String>, BTreeMap<(usize, StreamName), String>),
+}
+
 impl Braid {
+    /// Begins with these tasks, each line as it is asked for.
+    pub(super) fn formatted(ids: &[String], format: Format) -> Self {
+        Self {
+            look: Look::Format(format, ids.to_vec(), BTreeMap::new()),
+            begun: BTreeMap::new(),
+        }
+    }
+
     /// Begins with these tasks.
     pub(super) fn new(ids: &[String], coloured: bool) -> Self {
         let width = ids.iter().map(|id| id.chars().count()).max().unwrap_or(0);
@@ -42,20 +60,32 @@ impl Braid {
             }
         };
         Self {
-            prefixes: ids.iter().zip(colours).map(prefix).collect(),
+            look: Look::Prefixes(ids.iter().zip(colours).map(prefix).collect()),
             begun: BTreeMap::new(),
         }
     }
 
+    /// Where lines of a stream are written: all to one where each says of which it is.
+    pub(super) fn goes_to(&self, stream: StreamName) -> StreamName {
+        match self.look {
+            Look::Prefixes(_) => stream,
+            Look::Format(..) => StreamName::Stdout,
+        }
+    }
+
     /// Takes some of a task's stream, and returns the lines that have ended with it.
-    pub(super) fn add(&mut self, place: usize, stream: StreamName, data: &[u8]) -> Vec<u8> {
+    pub(super) fn add(&mut self, place: usize, piece: &OutputPiece) -> Vec<u8> {
         let mut lines = Vec::new();
+        let (stream, data) = (piece.stream, piece.data.0.as_slice());
+        if let (Look::Format(_, _, hosts), Some(host)) = (&mut self.look, &piece.host) {
+            hosts.insert((place, stream), host.clone());
+        }
         let begun = self.begun.entry((place, stream)).or_default();
         for part in data.split_inclusive(|byte| *byte == b'\n') {
             for part in part.chunks(LONGEST_LINE) {
                 begun.extend_from_slice(part);
                 if begun.ends_with(b"\n") || begun.len() >= LONGEST_LINE {
-                    end_line(&self.prefixes[place], begun, &mut lines);
+                    self.look.end_line((place, stream), begun, &mut lines);
                 }
             }
         }
@@ -67,23 +97,45 @@ impl Braid {
         let mut lines = Vec::new();
         let begun = self.begun.remove(&(place, stream));
         if let Some(mut begun) = begun.filter(|begun| !begun.is_empty()) {
-            end_line(&self.prefixes[place], &mut begun, &mut lines);
+            self.look.end_line((place, stream), &mut begun, &mut lines);
         }
         lines
     }
 }
 
-fn end_line(prefix: &str, begun: &mut Vec<u8>, lines: &mut Vec<u8>) {
-    lines.extend_from_slice(prefix.as_bytes());
-    lines.append(begun);
-    if !lines.ends_with(b"\n") {
-        lines.push(b'\n');
+impl Look {
+    fn end_line(&self, key: (usize, StreamName), begun: &mut Vec<u8>, lines: &mut Vec<u8>) {
+        match self {
+            Self::Prefixes(prefixes) => {
+                lines.extend_from_slice(prefixes[key.0].as_bytes());
+                lines.append(begun);
+                if !lines.ends_with(b"\n") {
+                    lines.push(b'\n');
+                }
+            }
+            Self::Format(format, ids, hosts) => {
+                let line = begun.strip_suffix(b"\n").unwrap_or(begun);
+                let host = hosts.get(&key).map_or("", String::as_str);
+                format.line((&ids[key.0], host), key.1, line, lines);
+                begun.clear();
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::format::format;
     use super::*;
+    use crdt::task::Arg;
+
+    fn piece(stream: StreamName, data: &[u8]) -> OutputPiece {
+        OutputPiece {
+            stream,
+            host: Some("n1".to_owned()),
+            data: Arg(data.to_vec()),
+        }
+    }
 
     fn braid() -> Braid {
         Braid::new(&["a-1".to_owned(), "a-12".to_owned()], false)
@@ -93,11 +145,11 @@ mod tests {
     fn lines_are_whole_and_tell_their_task() {
         let mut braid = braid();
         let (out, err) = (StreamName::Stdout, StreamName::Stderr);
-        assert_eq!(braid.add(0, out, b"on"), b"");
-        assert_eq!(braid.add(1, out, b"two\nthr"), b"a-12 | two\n");
-        assert_eq!(braid.add(0, err, b"!\n"), b"a-1  | !\n");
+        assert_eq!(braid.add(0, &piece(out, b"on")), b"");
+        assert_eq!(braid.add(1, &piece(out, b"two\nthr")), b"a-12 | two\n");
+        assert_eq!(braid.add(0, &piece(err, b"!\n")), b"a-1  | !\n");
         assert_eq!(
-            braid.add(0, out, b"e\n\nx"),
+            braid.add(0, &piece(out, b"e\n\nx")),
             b"a-1  | one\na-1  | \n",
             "an empty line is one"
         );
@@ -110,7 +162,7 @@ mod tests {
     fn a_line_without_an_end_is_cut() {
         let mut braid = braid();
         let data = vec![b'x'; 3 * LONGEST_LINE];
-        let lines = braid.add(0, StreamName::Stdout, &data);
+        let lines = braid.add(0, &piece(StreamName::Stdout, &data));
         let count = lines.iter().filter(|byte| **byte == b'\n').count();
         assert_eq!(count, 3);
         assert!(braid.begun.values().all(Vec::is_empty));
@@ -119,7 +171,19 @@ mod tests {
     #[test]
     fn tasks_have_colours_on_a_terminal() {
         let mut braid = Braid::new(&["a-1".to_owned()], true);
-        let line = braid.add(0, StreamName::Stdout, b"x\n");
+        let line = braid.add(0, &piece(StreamName::Stdout, b"x\n"));
         assert!(line.starts_with(b"\x1b["), "{line:?}");
+    }
+
+    #[test]
+    fn lines_look_as_they_are_asked_for() {
+        let Ok(format) = format("{id} {host} {fd} {data}") else {
+            panic!("it is a format");
+        };
+        let mut braid = Braid::formatted(&["a-1".to_owned()], format);
+        let (out, err) = (StreamName::Stdout, StreamName::Stderr);
+        assert_eq!(braid.add(0, &piece(out, b"one\ntw")), b"a-1 n1 1 one\n");
+        assert_eq!(braid.add(0, &piece(err, b"\n")), b"a-1 n1 2 \n");
+        assert_eq!(braid.end(0, out), b"a-1 n1 1 tw\n");
     }
 }
