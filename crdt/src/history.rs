@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::entry::{Bid, ClaimMark, Entry, Harm, Vote};
 use crate::ids::{Epoch, Generation, Tag};
-use crate::task::{Outcome, Verdict};
+use crate::task::{Captured, Outcome, Verdict};
 use crate::time::Wall;
 
 /// One claimant's claim of a task at one epoch.
@@ -24,6 +24,8 @@ pub struct Attempt {
     pub started: Option<Wall>,
     /// How it ended.
     pub end: End,
+    /// What was captured of its run, if that ended with an outcome: standard output and standard error.
+    pub captured: Option<[Captured; 2]>,
     /// Parts of the claimant's host that failed, and what each did to it.
     pub harms: Vec<String>,
 }
@@ -147,6 +149,7 @@ impl Statements {
             votes: Vec::new(),
             started: mark.and_then(|mark| mark.started),
             end: self.end(epoch, claimant),
+            captured: self.captured(epoch, claimant),
             harms: self.harms(epoch, claimant),
         }
     }
@@ -160,6 +163,14 @@ impl Statements {
         let harms = said.flat_map(|said| &said.harms);
         let ours = harms.filter(|harm| harm.epoch == epoch);
         ours.map(|harm| harm.what.clone()).collect()
+    }
+
+    fn captured(&self, epoch: Epoch, claimant: Tag) -> Option<[Captured; 2]> {
+        let mut written = self.said(claimant)?.outcomes.iter();
+        let (_, outcome) =
+            written.find(|(at, outcome)| *at == epoch && outcome.origin == (epoch, claimant))?;
+        let report = outcome.report.as_ref()?;
+        Some([report.stdout, report.stderr])
     }
 
     fn end(&self, epoch: Epoch, claimant: Tag) -> End {

@@ -51,6 +51,16 @@ fn what_failed_runs_again_under_its_id() {
     }
     let output = cluster[0].ok(&["output", &id]);
     assert!(output.starts_with("try 5 "), "{output}");
+    // What the earlier ones printed is there still, from any host.
+    for (node, n) in cluster.nodes().iter().zip(["1", "3", "5"]) {
+        let output = node.ok(&["output", "--attempt", n, &id]);
+        assert!(output.starts_with(&format!("try {n} ")), "{output}");
+    }
+    for n in ["0", "6"] {
+        let said = cluster[1].aque(&["output", "--attempt", n, &id]).run();
+        let why = format!("there is no attempt {n}: it has run 5 times");
+        assert!(said.refused(1).contains(&why), "{said}");
+    }
     let said = cluster[0].aque(&["retry", &id]).run();
     assert!(said.refused(1).contains("-s runs"), "{said}");
     cluster[0].ok(&["retry", "-s", &id]);

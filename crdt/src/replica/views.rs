@@ -441,6 +441,12 @@ impl Replica {
         name.map_or_else(|| tag.to_string(), str::to_owned)
     }
 
+    /// Returns the identity behind a tag.
+    #[must_use]
+    pub fn peer_of(&self, tag: Tag) -> Option<PeerId> {
+        self.roster.peer(tag)
+    }
+
     /// Says whether a person said of a host that it will not come back.
     #[must_use]
     pub fn is_given_up(&self, tag: Tag) -> bool {

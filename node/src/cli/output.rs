@@ -47,6 +47,9 @@ pub(crate) struct Options {
     /// Only the last lines of each stream
     #[arg(short = 'n', long, value_name = "LINES")]
     lines: Option<u32>,
+    /// What its run number N printed, from 1, although it has run again since
+    #[arg(long, value_name = "N", conflicts_with = "watch")]
+    attempt: Option<u32>,
     /// Standard output only
     #[arg(long, conflicts_with = "stderr")]
     stdout: bool,
@@ -62,6 +65,7 @@ Examples:
   aque output -n 20 --stderr 12   the last lines of its errors
   aque output 12..15              that of several tasks, each line behind its task's id
   aque output -w k3v7qa-20        follow all tasks of an array or group
+  aque output --attempt 1 12      what its first run printed, before it was tried again
   aque output --format '{host}: {data}' 12
   aque output --no-prefix 12..15  one after the other, nothing added
   aque output --failed --stderr   what those that failed had to say";
@@ -78,6 +82,7 @@ pub(crate) fn run(context: &Context, options: Options) -> Result<u8, Problem> {
     let wanted = Wanted::Part {
         only,
         lines: options.lines,
+        attempt: options.attempt,
     };
     if options.watch {
         let text = left_alone(&named(&which));

@@ -100,11 +100,21 @@ impl Node {
                 }
             }
             Call::Output(query) => match ids::one(&self.replica, &query.task, &caller.user) {
-                Ok(task) => {
-                    let mesh = self.output_mesh();
-                    let names = Names::of(&self.replica);
-                    tokio::spawn(output::answer(mesh, task, query, names, answers));
-                }
+                Ok(task) => match query
+                    .attempt
+                    .map(|n| self.place_of_attempt(task, n))
+                    .transpose()
+                {
+                    Ok(stored) => {
+                        let mesh = self.output_mesh();
+                        let names = Names::of(&self.replica);
+                        let whose = (task, stored.flatten());
+                        tokio::spawn(output::answer(mesh, whose, query, names, answers));
+                    }
+                    Err(why) => {
+                        answers.fail(FailureKind::Request, why, Some("'aque show' tells of each"))
+                    }
+                },
                 Err(error) => answers.fail(FailureKind::Request, error.to_string(), LOOK),
             },
             Call::Wait {

@@ -8,6 +8,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::node::Node;
 use crate::guard::RunKey;
+use crate::render::text::count;
 
 /// Where a task's output is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +103,34 @@ impl Node {
                 }
             }
             Some(_) | None => Place::Waiting,
+        }
+    }
+
+    /// Returns where the output of one of a task's runs is stored, counted from 1; none: it is the one that runs now.
+    ///
+    /// # Errors
+    /// There was no such run, or what it printed is gone: why.
+    pub(super) fn place_of_attempt(&self, task: TaskId, n: u32) -> Result<Option<Place>, String> {
+        let attempts = self.replica.attempts(task);
+        let runs: Vec<_> = attempts.iter().filter(|of| of.started.is_some()).collect();
+        let wanted = n.checked_sub(1).and_then(|at| runs.get(at as usize));
+        let Some(attempt) = wanted else {
+            let times = count(runs.len() as u64, "time");
+            return Err(format!("there is no attempt {n}: it has run {times}"));
+        };
+        let run = RunId {
+            task,
+            epoch: attempt.epoch,
+        };
+        let host = self.replica.peer_of(attempt.claimant);
+        if let (Some(host), Some(captured)) = (host, attempt.captured) {
+            return Ok(Some(Place::Stored(host, run, captured)));
+        }
+        match self.place_of(task) {
+            Place::Live(_, now, _) if now == run => Ok(None),
+            _ => Err(format!(
+                "attempt {n} was lost before its end was recorded, and what it printed with it"
+            )),
         }
     }
 

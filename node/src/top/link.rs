@@ -287,6 +287,7 @@ impl Reading {
             only: None,
             follow: true,
             last_lines: Some(LAST_LINES),
+            attempt: None,
         };
         let mut replies = client.start(Call::Output(query))?;
         // A reader that is gone is found out with the next message, at the latest when the program ends.

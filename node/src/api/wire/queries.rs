@@ -45,6 +45,9 @@ pub struct OutputQuery {
     /// Only the last lines of each stream.
     #[serde(default)]
     pub last_lines: Option<u32>,
+    /// That of one of its runs, from 1; else of the one that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
 }
 
 /// A captured stream.

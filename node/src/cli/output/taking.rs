@@ -20,6 +20,8 @@ pub(crate) enum Wanted {
         only: Option<StreamName>,
         /// All lines unless it is named how many.
         lines: Option<u32>,
+        /// Of the run that counts unless one is named, from 1.
+        attempt: Option<u32>,
     },
 }
 
@@ -176,15 +178,20 @@ impl<'a> Taking<'a> {
     }
 
     fn query(&self, place: usize) -> OutputQuery {
-        let (only, last_lines) = match self.wanted {
-            Wanted::Everything => (None, None),
-            Wanted::Part { only, lines } => (only, lines),
+        let (only, last_lines, attempt) = match self.wanted {
+            Wanted::Everything => (None, None, None),
+            Wanted::Part {
+                only,
+                lines,
+                attempt,
+            } => (only, lines, attempt),
         };
         OutputQuery {
             task: self.ids[place].clone(),
             only,
             follow: self.until == Until::End,
             last_lines,
+            attempt,
         }
     }
 

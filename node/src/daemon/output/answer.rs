@@ -64,16 +64,22 @@ impl Hosts for Mesh {
     }
 }
 
-/// Answers a client's request for the output of a task.
+/// Answers a client's request for the output of a task: of the run that counts, or of one that is stored.
 pub(in crate::daemon) async fn answer(
     mesh: Mesh,
-    task: TaskId,
+    (task, stored): (TaskId, Option<Place>),
     query: OutputQuery,
     names: Names,
     answers: Answers,
 ) {
-    let Some(places) = mesh.store.locate(task).await else {
-        return answers.end(leaving());
+    // What is stored stays where it is; the sender is kept, so that nobody takes its end for the node's.
+    let (_there, there) = watch::channel(stored.unwrap_or(Place::Unknown));
+    let places = match stored {
+        Some(_) => there,
+        None => match mesh.store.locate(task).await {
+            Some(places) => places,
+            None => return answers.end(leaving()),
+        },
     };
     let last = {
         let client = Client {
@@ -428,6 +434,7 @@ mod tests {
             only: Some(StreamName::Stdout),
             follow,
             last_lines,
+            attempt: None,
         }
     }
 
